@@ -1,0 +1,85 @@
+"""Every error that probestore raises on purpose. Messages say what must hold, what came, and what to do next.
+
+    ProbestoreError
+    ├── UnknownNameError        a name that no catalogue, folder or study knows; carries suggestions
+    ├── ConfigurationError      a study file, a record or an argument that cannot be used
+    ├── BackboneError           a network that cannot be built or loaded, or whose output is not (batch, features)
+    ├── DatasetError            images or labels that cannot be read, split or used
+    ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
+    ├── StoreError              a store that cannot be opened, read or written
+    │   ├── StoreVersionError   written by a newer schema than this version reads
+    │   └── MissingFeaturesError    features that have not been extracted yet
+    ├── ProbeError              a probe that cannot be fitted on what it was given
+    └── QueryError              SQL that does not run, or a query called with the wrong parameters
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ProbestoreError(Exception):
+    """Base of all errors that are the fault of input, configuration or environment, never of a bug."""
+
+
+class ConfigurationError(ProbestoreError):
+    """A study file, a record or an argument that cannot be used."""
+
+
+class UnknownNameError(ConfigurationError):
+    """A name that nothing answers to.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have been, e.g. ``"model"``.
+    name : str
+        The name that came.
+    known : iterable of str
+        The names that exist; close ones are suggested.
+    hint : str
+        How to see all of them.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        super().__init__(f"Unknown {kind} {name!r}.{did_you_mean(name, known)}{' ' + hint if hint else ''}")
+
+
+class BackboneError(ProbestoreError):
+    """A network that cannot be built or loaded, or whose output is not (batch, features)."""
+
+
+class DatasetError(ProbestoreError):
+    """Images or labels that cannot be read, split or used."""
+
+
+class FeatureValueError(ProbestoreError):
+    """Features that no stored type may hold: NaN or infinity."""
+
+
+class StoreError(ProbestoreError):
+    """A store that cannot be opened, read or written."""
+
+
+class StoreVersionError(StoreError):
+    """A store written by a newer schema than this version reads."""
+
+
+class MissingFeaturesError(StoreError):
+    """Features that have not been extracted yet."""
+
+
+class ProbeError(ProbestoreError):
+    """A probe that cannot be fitted on what it was given."""
+
+
+class QueryError(ProbestoreError):
+    """SQL that does not run, or a query called with the wrong parameters."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x' or 'y'?`` for the known names close to `name`, or an empty string."""
+    by_folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_folded, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""

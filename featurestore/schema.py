@@ -1,0 +1,197 @@
+"""Column names and Arrow schemas of every table in a store. Imports nothing of ours.
+
+One row of each table is:
+
+=============  ===========================================================================================
+features       an image seen by a model at a tap
+samples        an image of a dataset split, readable or not
+models         a model, with what is known of its weights and its training recipe
+datasets       a dataset, with its split sizes and how they were made
+cells          a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)
+results        a cell and a metric
+tuning         a cell and a hyper-parameter value that was tried
+predictions    a cell and a test image
+failures       a piece of work that failed for a reason of its own (not of the machine)
+=============  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Raised whenever a stored table changes its meaning; part of every key."""
+
+SPLITS = ("train", "val", "test")
+
+
+def _table(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=not rest or rest[0]) for name, kind, *rest in columns])
+
+
+_REQUIRED = False  # the `nullable` flag of a column that always has a value
+
+# Columns that a path carries (hive partitions); they are not repeated inside the files.
+FEATURE_PARTITIONS = ("model", "dataset", "split", "key")
+SAMPLE_PARTITIONS = ("dataset", "split", "key")
+
+SAMPLES = _table(
+    ("sample_id", pa.string(), _REQUIRED),  # content hash: equal bytes, equal id
+    ("index", pa.int64(), _REQUIRED),  # position in the split; joins to features
+    ("label", pa.int64()),  # class index; null when the dataset is multi-label
+    ("labels", pa.list_(pa.int64())),  # class indices; null unless the dataset is multi-label
+    ("label_name", pa.string()),
+    ("group", pa.string()),
+    ("width", pa.int64()),  # pixels; null when unreadable
+    ("height", pa.int64()),
+    ("source", pa.string(), _REQUIRED),  # path or row that the image came from
+    ("readable", pa.bool_(), _REQUIRED),
+    ("reason", pa.string()),  # why it is unreadable
+)
+
+MODELS = _table(
+    ("model", pa.string(), _REQUIRED),
+    ("backbone", pa.string(), _REQUIRED),  # family:name, e.g. timm:resnet50.a1_in1k
+    ("weights", pa.string(), _REQUIRED),  # pretrained, none (random initialisation) or a file
+    ("weights_digest", pa.string()),
+    ("seed", pa.int64()),  # of the random initialisation
+    ("feature_dim", pa.int64()),
+    ("input_size", pa.int64()),  # pixels
+    ("params", pa.int64()),  # parameters up to the penultimate layer
+    ("imagenet_top1", pa.float64()),  # the source metric, a fraction
+    ("label_smoothing", pa.float64()),
+    ("dropout", pa.float64()),
+    ("auxiliary_head", pa.bool_()),
+    ("bn_scale", pa.bool_()),
+    ("augmentation", pa.string()),
+    ("pretraining_data", pa.string()),
+    ("preprocessing", pa.string()),  # the record, as JSON
+    ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+DATASETS = _table(
+    ("dataset", pa.string(), _REQUIRED),
+    ("source", pa.string(), _REQUIRED),  # family:name, e.g. image_folder:/data/pets
+    ("n_classes", pa.int64(), _REQUIRED),
+    ("class_names", pa.list_(pa.string()), _REQUIRED),
+    ("n_train", pa.int64(), _REQUIRED),  # images, before unreadable ones are left out
+    ("n_val", pa.int64(), _REQUIRED),
+    ("n_test", pa.int64(), _REQUIRED),
+    ("metric", pa.string(), _REQUIRED),  # the headline metric
+    ("multilabel", pa.bool_(), _REQUIRED),
+    ("group_column", pa.string()),
+    ("train_made", pa.string(), _REQUIRED),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
+    ("val_made", pa.string(), _REQUIRED),
+    ("test_made", pa.string(), _REQUIRED),
+    ("fingerprint", pa.string(), _REQUIRED),
+    ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+# What names a cell, in the order of the grain of `results`.
+_CELL = (
+    ("cell", pa.string(), _REQUIRED),  # key: hash of everything that can change the numbers
+    ("model", pa.string(), _REQUIRED),
+    ("dataset", pa.string(), _REQUIRED),
+    ("setting", pa.string(), _REQUIRED),  # fixed, finetuned or scratch
+    ("tap", pa.string(), _REQUIRED),
+    ("probe", pa.string(), _REQUIRED),
+    ("solver", pa.string(), _REQUIRED),  # empty for probes that need none
+    ("n_per_class", pa.int64()),  # null: all training images
+    ("seed", pa.int64(), _REQUIRED),
+)
+
+CELLS = _table(
+    *_CELL,
+    ("study", pa.string(), _REQUIRED),
+    ("train_key", pa.string(), _REQUIRED),  # keys of the feature sets that the cell reads
+    ("val_key", pa.string(), _REQUIRED),
+    ("test_key", pa.string(), _REQUIRED),
+    ("wanted_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+RESULTS = _table(
+    *_CELL,
+    ("metric", pa.string(), _REQUIRED),
+    ("headline", pa.bool_(), _REQUIRED),  # the dataset's own metric
+    ("value", pa.float64(), _REQUIRED),  # fractions for accuracies; nats for nll
+    ("standard_error", pa.float64()),
+    ("n_train", pa.int64(), _REQUIRED),  # readable images used: train, validation, test
+    ("n_val", pa.int64(), _REQUIRED),
+    ("n_test", pa.int64(), _REQUIRED),
+    ("hyperparameter", pa.string()),  # its name, e.g. l2
+    ("chosen", pa.float64()),  # its chosen value
+    ("at_grid_edge", pa.bool_()),
+    ("converged", pa.bool_()),
+    ("n_iter", pa.int64()),  # of the final fit, refitted on train + validation
+    ("objective", pa.float64()),
+    ("gradient_norm", pa.float64()),
+    ("duality_gap", pa.float64()),  # relative to the objective
+    ("seconds", pa.float64(), _REQUIRED),  # choosing, refitting and scoring
+    ("versions", pa.string(), _REQUIRED),  # JSON: package -> version
+    ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+TUNING = _table(
+    *_CELL,
+    ("hyperparameter", pa.string(), _REQUIRED),
+    ("value", pa.float64(), _REQUIRED),
+    ("metric", pa.string(), _REQUIRED),
+    ("validation", pa.float64(), _REQUIRED),  # the metric on the validation split
+    ("converged", pa.bool_()),
+    ("n_iter", pa.int64()),
+    ("objective", pa.float64()),  # on the training split
+    ("gradient_norm", pa.float64()),
+    ("duality_gap", pa.float64()),
+    ("seconds", pa.float64()),
+)
+
+PREDICTIONS = _table(
+    *_CELL,
+    ("sample_id", pa.string(), _REQUIRED),
+    ("index", pa.int64(), _REQUIRED),
+    ("label", pa.int64()),  # null when multi-label
+    ("labels", pa.list_(pa.int64())),
+    ("predicted", pa.int64(), _REQUIRED),  # the class with the highest probability
+    ("probability", pa.float64()),  # of the label; null when multi-label
+    ("top5", pa.list_(pa.int64()), _REQUIRED),
+    ("scores", pa.list_(pa.float32()), _REQUIRED),  # per class, in class order; probabilities for logistic probes
+)
+
+FAILURES = _table(
+    ("study", pa.string(), _REQUIRED),
+    ("stage", pa.string(), _REQUIRED),  # dataset, model, extract or probe
+    ("model", pa.string()),  # null: every model
+    ("dataset", pa.string()),  # null: every dataset
+    ("cell", pa.string()),  # null unless the stage is probe
+    ("error", pa.string(), _REQUIRED),  # exception class
+    ("message", pa.string(), _REQUIRED),
+    ("failed_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+
+def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
+    """Schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
+
+    Nothing in the list is nullable, which makes a read about twice as fast.
+    """
+    vector = pa.list_(pa.field("element", feature_type, nullable=False), dim)
+    return _table(
+        ("sample_id", pa.string(), _REQUIRED),
+        ("index", pa.int64(), _REQUIRED),
+        ("label", pa.int64()),
+        ("labels", pa.list_(pa.int64())),
+        ("group", pa.string()),
+        ("feature", vector, _REQUIRED),
+    )
+
+
+TABLES: dict[str, pa.Schema] = {
+    "models": MODELS,
+    "datasets": DATASETS,
+    "cells": CELLS,
+    "results": RESULTS,
+    "tuning": TUNING,
+    "predictions": PREDICTIONS,
+    "failures": FAILURES,
+}
+"""The tables kept as small files, one per record or cell, straight under their own folder."""
