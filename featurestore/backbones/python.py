@@ -1,0 +1,82 @@
+"""The user's own network, ``python:package.module:function``: a function of no arguments that returns a torch module
+mapping images (batch, 3, size, size) to features (batch, feature_dim)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featurestore import weights
+from featurestore.errors import BackboneError, did_you_mean
+from featurestore.models import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """ImageNet's mean and standard deviation and bicubic resizing, unless the record says otherwise.
+
+    Raises
+    ------
+    BackboneError
+        If the record does not say the input size, or asks for pretrained weights without naming a file.
+    """
+    if spec.input_size is None:
+        raise BackboneError(f"Model {spec.name!r} must say its input_size (pixels), for example input_size = 224.")
+    if spec.weights == "pretrained":
+        raise BackboneError(
+            f"Model {spec.name!r} must say where its weights are: weights = a .safetensors or .pth file, or "
+            '"none" for random initialisation.'
+        )
+    _factory(spec)
+    known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "interpolation": "bicubic", "crop_pct": 1.0}
+    return replace(spec, **{name: value for name, value in known.items() if getattr(spec, name) is None})
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """Digest of the weights file and of the source file that defines the network."""
+    weights_part = (
+        weights.random_digest(spec, ("torch",)) if spec.weights == "none" else weights.file_digest(Path(spec.weights))
+    )
+    source = getattr(importlib.import_module(_module_name(spec)), "__file__", None)
+    code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "none"
+    return f"{weights_part}+code:{code}"
+
+
+def build(spec: ModelSpec) -> torch.nn.Module:
+    """Call the function and load the weights; every name and shape must fit."""
+    import torch
+
+    torch.manual_seed(spec.seed)  # matters when weights = "none"
+    network = _factory(spec)()
+    if not isinstance(network, torch.nn.Module):
+        raise BackboneError(f"{spec.identifier} must return a torch.nn.Module. Got {type(network).__name__}.")
+    if spec.weights != "none":
+        weights.load_by_name(network, weights.read_state(Path(spec.weights)), spec.weights)
+    return network
+
+
+def _module_name(spec: ModelSpec) -> str:
+    return spec.identifier.split(":", 1)[0]
+
+
+def _factory(spec: ModelSpec) -> Callable[[], Any]:
+    module_name, _, function = spec.identifier.partition(":")
+    if not function:
+        raise BackboneError(f"A python backbone must be python:package.module:function. Got {spec.backbone!r}.")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BackboneError(
+            f"Cannot import {module_name!r} for model {spec.name!r}: {error}. Install its package, or put the file beside "
+            "the study file."
+        ) from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise BackboneError(f"{module_name} has no function {function!r}.{did_you_mean(function, vars(module))}")
+    return found  # type: ignore[no-any-return]
