@@ -106,7 +106,7 @@ class Storage:
 def publish_table(storage: Storage, name: str, table: pa.Table) -> None:
     """Publish a table as one Parquet file."""
     sink = pa.BufferOutputStream()
-    # Features are noise to a general compressor: zstd at level 1 takes what there is (zeros after a ReLU) for little time.
+    # Features are noise to a general compressor; zstd at level 1 takes what there is (zeros after a ReLU) cheaply.
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=_dictionary_columns(table))
     storage.publish(name, sink.getvalue())
 
@@ -119,5 +119,7 @@ def publish_json(storage: Storage, name: str, record: dict[str, Any]) -> None:
 def _dictionary_columns(table: pa.Table) -> list[str]:
     """Columns worth a dictionary: text that repeats, never ids or numbers."""
     return [
-        field.name for field in table.schema if pa.types.is_string(field.type) and field.name not in ("sample_id", "source")
+        field.name
+        for field in table.schema
+        if pa.types.is_string(field.type) and field.name not in ("sample_id", "source")
     ]

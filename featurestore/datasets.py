@@ -96,7 +96,7 @@ CATALOGUE: tuple[DatasetSpec, ...] = (
 
 
 def known_datasets(extra: Iterable[DatasetSpec] = ()) -> dict[str, DatasetSpec]:
-    """Every dataset record by name: the catalogue, entry points of other packages (``probestore.datasets``), then `extra`.
+    """Every dataset record by name: the catalogue, entry points (``probestore.datasets``), then `extra`.
 
     An entry point names a `DatasetSpec` or an iterable of them. Later records replace earlier ones of the same name.
     """
@@ -118,7 +118,10 @@ def find_dataset(name: str, extra: Iterable[DatasetSpec] = ()) -> DatasetSpec:
     known = known_datasets(extra)
     if name not in known:
         raise UnknownNameError(
-            "dataset", name, known, "`probestore list datasets` shows all; a [[dataset]] entry of a study file adds one."
+            "dataset",
+            name,
+            known,
+            "`probestore list datasets` shows all; a [[dataset]] entry of a study file adds one.",
         )
     return known[name]
 
@@ -228,16 +231,16 @@ class Dataset:
         for split in SPLITS:
             if not len(self.splits[split].rows):
                 raise DatasetError(
-                    f"Dataset {name!r} has no image left for its {split} split ({self.splits[split].made}): it is too small. "
-                    "Give more images, or a split of your own."
+                    f"Dataset {name!r} has no image left for its {split} split ({self.splits[split].made}): it is too "
+                    "small. Give more images, or a split of your own."
                 )
         labels = self.labels("train")
         present = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(self.classes)) > 0
         if not present.all():
             missing = [self.classes[label] for label in np.flatnonzero(~present)]
             raise DatasetError(
-                f"Dataset {name!r}: every class needs a training image, but {len(missing)} of {len(self.classes)} have none: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} ({self.splits['train'].made}). "
+                f"Dataset {name!r}: every class needs a training image, but {len(missing)} of {len(self.classes)} have "
+                f"none: {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} ({self.splits['train'].made}). "
                 "Remove the empty classes, or raise the limit."
             )
 
@@ -261,7 +264,9 @@ def _limited(spec: DatasetSpec, source: Source, split: str, size: int) -> Split:
     if spec.limit is None or spec.limit >= size:
         return Split(split, rows, f"the source's {split} split, all {size} images")
     chosen = stratified_sample(source.labels(split), spec.limit, spec.seed)
-    return Split(split, chosen, f"the source's {split} split, {spec.limit} of {size} images, stratified, seed {spec.seed}")
+    return Split(
+        split, chosen, f"the source's {split} split, {spec.limit} of {size} images, stratified, seed {spec.seed}"
+    )
 
 
 def _hold_out(train: Split, labels: npt.NDArray[Any], split: str, fraction: float, seed: int) -> tuple[Split, Split]:

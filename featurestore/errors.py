@@ -1,22 +1,25 @@
 """Every error that probestore raises on purpose. Messages say what must hold, what came, and what to do next.
 
-    ProbestoreError
-    ├── UnknownNameError        a name that no catalogue, folder or study knows; carries suggestions
-    ├── ConfigurationError      a study file, a record or an argument that cannot be used
-    ├── BackboneError           a network that cannot be built or loaded, or whose output is not (batch, features)
-    ├── DatasetError            images or labels that cannot be read, split or used
-    ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
-    ├── StoreError              a store that cannot be opened, read or written
-    │   ├── StoreVersionError   written by a newer schema than this version reads
-    │   └── MissingFeaturesError    features that have not been extracted yet
-    ├── ProbeError              a probe that cannot be fitted on what it was given
-    └── QueryError              SQL that does not run, or a query called with the wrong parameters
+ProbestoreError
+├── UnknownNameError        a name that no catalogue, folder or study knows; carries suggestions
+├── ConfigurationError      a study file, a record or an argument that cannot be used
+├── BackboneError           a network that cannot be built or loaded, or whose output is not (batch, features)
+├── DatasetError            images or labels that cannot be read, split or used
+├── FeatureValueError       features that no stored type may hold (NaN, infinity)
+├── StoreError              a store that cannot be opened, read or written
+│   ├── StoreVersionError   written by a newer schema than this version reads
+│   └── MissingFeaturesError    features that have not been extracted yet
+├── ProbeError              a probe that cannot be fitted on what it was given
+└── QueryError              SQL that does not run, or a query called with the wrong parameters
 """
 
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 
 class ProbestoreError(Exception):
@@ -83,3 +86,28 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_folded = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), by_folded, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, in a form that survives any transport and can become a row of the `failures` table.
+
+    Attributes
+    ----------
+    error : str
+        Class of the exception.
+    message : str
+        Its message; for an exception that is not one of ours, also where it was raised.
+    """
+
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe an exception."""
+        message = str(error) or type(error).__name__
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and not isinstance(error, ProbestoreError):
+            message = f"{message} ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
+        return cls(type(error).__name__, message)

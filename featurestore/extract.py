@@ -21,15 +21,15 @@ import pyarrow as pa
 
 from featurestore import backbones, preprocessing, schema
 from featurestore.datasets import Dataset
-from featurestore.errors import BackboneError, DatasetError, FeatureValueError
+from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError
 from featurestore.layout import FeatureSet, content_key
 from featurestore.models import ModelSpec
-from featurestore.preprocessing import Geometry, Preprocessing, UnreadableImage
+from featurestore.preprocessing import Geometry, Preprocessing, UnreadableImageError
 from featurestore.sources import RawImage
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Compute = Literal["fp32", "bf16", "fp16"]
 Storage = Literal["float16", "float32"]
@@ -87,7 +87,9 @@ def identify(spec: ModelSpec, *, resize: preprocessing.Resize, compute: Compute)
 
 def feature_set(model: Model, dataset: Dataset, split: str, storage: Storage) -> FeatureSet:
     """Name the features of one split by everything that can change their bytes."""
-    return FeatureSet(model.name, dataset.spec.name, split, content_key(feature_key_parts(model, dataset, split, storage)))
+    return FeatureSet(
+        model.name, dataset.spec.name, split, content_key(feature_key_parts(model, dataset, split, storage))
+    )
 
 
 def feature_key_parts(model: Model, dataset: Dataset, split: str, storage: Storage) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Extractor:
                 f"{model.digest}. Run the same command again to plan with the new ones."
             )
         self._device = torch.device(device)
-        self._network = backbones.build(model.spec).to(self._device, memory_format=torch.channels_last)
+        self._network = backbones.build(model.spec).to(self._device).to(memory_format=torch.channels_last)
         self._shift, self._scale = (
             torch.tensor(values, device=self._device).view(1, 3, 1, 1)
             for values in _folded_normalisation(model.preprocessing)
@@ -151,7 +153,7 @@ class Extractor:
                 f"Model {self.model.name!r} must give features of shape (batch, {wanted or 'feature_dim'}) for a batch "
                 f"of {len(pixels)}. Got {got}."
             )
-        return output.float().cpu().numpy()  # type: ignore[no-any-return]
+        return output.float().cpu().numpy()
 
     def _autocast(self) -> Any:
         import torch
@@ -160,11 +162,25 @@ class Extractor:
         return torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None)
 
 
+class Extractors:
+    """The models of one device: each is loaded when it is first asked for, and kept."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._loaded: dict[Model, Extractor] = {}
+
+    def get(self, model: Model) -> Extractor:
+        """The extractor of a model."""
+        if model not in self._loaded:
+            self._loaded[model] = Extractor(model, self._device)
+        return self._loaded[model]
+
+
 @dataclass(frozen=True)
 class Job:
-    """One model's part in a shard: who computes, where the features go, and as what."""
+    """One model's part in a shard: where its features go, and as what."""
 
-    extractor: Extractor
+    model: Model
     target: FeatureSet
     storage: Storage
 
@@ -175,7 +191,7 @@ class Outcome:
 
     Attributes
     ----------
-    error : Exception, optional
+    failure : Failure, optional
         What the model raised.
     overflow : str, optional
         Why float16 cannot hold the features; nothing was written then.
@@ -183,7 +199,7 @@ class Outcome:
 
     target: FeatureSet
     seconds: float = 0.0
-    error: Exception | None = None
+    failure: Failure | None = None
     overflow: str | None = None
 
 
@@ -202,6 +218,7 @@ def extract_shard(
     split: str,
     shard: int,
     jobs: Sequence[Job],
+    extractors: Extractors,
     *,
     batch_size: int,
     decode_threads: int,
@@ -220,8 +237,8 @@ def extract_shard(
         If the store cannot be written.
     """
     start, stop = dataset.shard_range(split, shard)
-    geometries = {job.extractor.model.preprocessing.geometry for job in jobs}
-    runs = [_Run(job) for job in jobs]
+    geometries = {job.model.preprocessing.geometry for job in jobs}
+    runs = [_Run(job, extractors) for job in jobs]
     images: list[_Image] = []
     with ThreadPoolExecutor(decode_threads) as pool:
         raw = dataset.read(split, start, stop)
@@ -276,33 +293,35 @@ _Arrays = dict[Geometry, npt.NDArray[np.uint8]]
 class _Run:
     """One model going through a shard."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, extractors: Extractors) -> None:
         self._job = job
+        self._extractors = extractors
         self._blocks: list[npt.NDArray[np.float32]] = []
         self._seconds = 0.0
-        self._error: Exception | None = None
+        self._failure: Failure | None = None
 
     def add(self, pixels: _Arrays) -> None:
-        if self._error is not None:
+        if self._failure is not None:
             return
         begin = time.perf_counter()
         try:
-            self._blocks.append(self._job.extractor.features(pixels[self._job.extractor.model.preprocessing.geometry]))
+            extractor = self._extractors.get(self._job.model)
+            self._blocks.append(extractor.features(pixels[self._job.model.preprocessing.geometry]))
         except Exception as error:  # whatever a network raises is its own failure, not that of the others
-            self._error = error
+            self._failure = Failure.of(error)
         self._seconds += time.perf_counter() - begin
 
     def publish(self, store: FeatureStore, shard: int, n_shards: int, columns: Mapping[str, Any]) -> Outcome:
         target = self._job.target
-        if self._error is not None:
-            return Outcome(target, self._seconds, error=self._error)
+        if self._failure is not None:
+            return Outcome(target, self._seconds, failure=self._failure)
         if not self._blocks:  # a shard without a readable image: rows of no width cannot be stored
-            self._blocks.append(np.empty((0, self._job.extractor.model.spec.feature_dim or 1), np.float32))
+            self._blocks.append(np.empty((0, self._job.model.spec.feature_dim or 1), np.float32))
         matrix = np.concatenate(self._blocks)
         try:
             reason = _out_of_range(matrix, self._job.storage, target)
         except FeatureValueError as error:
-            return Outcome(target, self._seconds, error=error)
+            return Outcome(target, self._seconds, failure=Failure.of(error))
         if reason is not None:
             return Outcome(target, self._seconds, overflow=reason)
         store.write_shard(target, shard, n_shards, _feature_table(matrix, self._job.storage, columns))
@@ -329,7 +348,9 @@ def _feature_table(matrix: npt.NDArray[np.float32], storage: Storage, columns: M
     kept = {name: columns[name] for name in table_schema.names if name != "feature"}
     values = pa.array(matrix.astype(storage).ravel())
     vectors = pa.FixedSizeListArray.from_arrays(values, type=table_schema.field("feature").type)
-    arrays = [pa.array(kept[field.name], type=field.type).take(readable) for field in table_schema if field.name in kept]
+    arrays = [
+        pa.array(kept[field.name], type=field.type).take(readable) for field in table_schema if field.name in kept
+    ]
     return pa.Table.from_arrays([*arrays, vectors], schema=table_schema)
 
 
@@ -358,7 +379,7 @@ def _decode(raw: RawImage, geometries: Iterable[Geometry]) -> tuple[_Image, _Arr
     try:
         image = preprocessing.decode(raw.content)
         arrays = {geometry: preprocessing.to_array(image, geometry) for geometry in geometries}
-    except UnreadableImage as error:
+    except UnreadableImageError as error:
         return _Image(sample_id, raw.origin, None, None, str(error)), None
     return _Image(sample_id, raw.origin, image.width, image.height, None), arrays
 
@@ -394,8 +415,8 @@ def _folded_normalisation(record: Preprocessing) -> tuple[list[float], list[floa
 def _unreadable(dataset: Dataset, images: Iterable[_Image]) -> DatasetError:
     first = next(image for image in images if image.reason is not None)
     return DatasetError(
-        f"Dataset {dataset.spec.name!r}: {first.origin} is unreadable ({first.reason}). Without --strict such images are "
-        "listed in the samples table and left out."
+        f"Dataset {dataset.spec.name!r}: {first.origin} is unreadable ({first.reason}). Without --strict such images "
+        "are listed in the samples table and left out."
     )
 
 

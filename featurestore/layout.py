@@ -1,11 +1,11 @@
 """Where everything lies in a store: names to paths and back. Pure: no file is touched here.
 
-    store.json                                                              format and schema version
-    _schema/...                                                             one file of no rows per table, so that every table has a type
-    features/model=M/dataset=D/split=S/key=K/part-00000-of-00012.parquet
-    features/model=M/dataset=D/split=S/key=K/manifest.json                  written last: this is what "exists" means
-    samples/dataset=D/split=S/key=K/...                                     the same
-    results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
+store.json                                                              format and schema version
+_schema/...                                                             one file of no rows per table, for its type
+features/model=M/dataset=D/split=S/key=K/part-00000-of-00012.parquet
+features/model=M/dataset=D/split=S/key=K/manifest.json                  written last: this is what "exists" means
+samples/dataset=D/split=S/key=K/...                                     the same
+results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
 """
 
 from __future__ import annotations

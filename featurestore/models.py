@@ -6,9 +6,10 @@ parameters) is filled in by its backbone family; see `featurestore.backbones`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
+from typing import Any
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.layout import check_name
@@ -83,6 +84,10 @@ class ModelSpec:
             )
         if self.input_size is not None and self.input_size < 1:
             raise ConfigurationError(f"input_size of model {self.name!r} must be positive. Got {self.input_size}.")
+
+    def filled(self, known: Mapping[str, Any]) -> ModelSpec:
+        """The record with `known` values in the fields that it left open."""
+        return replace(self, **{name: value for name, value in known.items() if getattr(self, name) is None})
 
     @property
     def family(self) -> str:

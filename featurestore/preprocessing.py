@@ -35,7 +35,7 @@ _FILTERS = {
 }
 
 
-class UnreadableImage(Exception):
+class UnreadableImageError(Exception):
     """An image that cannot be decoded; becomes a row of `samples` with this reason, never a crash."""
 
 
@@ -83,13 +83,15 @@ def for_model(spec: ModelSpec, resize: Resize) -> Preprocessing:
     ConfigurationError
         If the record names an interpolation that Pillow does not have.
     """
-    assert spec.input_size and spec.mean and spec.std and spec.interpolation  # `backbones.resolve` saw to it
-    if spec.interpolation not in _FILTERS:
+    size, mean, std, interpolation = spec.input_size, spec.mean, spec.std, spec.interpolation
+    if size is None or mean is None or std is None or interpolation is None:
+        raise ConfigurationError(f"The record of model {spec.name!r} must be resolved by its backbone family first.")
+    if interpolation not in _FILTERS:
         raise ConfigurationError(
-            f"interpolation of model {spec.name!r} must be one of {', '.join(_FILTERS)}. Got {spec.interpolation!r}."
+            f"interpolation of model {spec.name!r} must be one of {', '.join(_FILTERS)}. Got {interpolation!r}."
         )
     crop_pct = 1.0 if resize == "squash" else spec.crop_pct or 1.0
-    return Preprocessing(Geometry(spec.input_size, resize, spec.interpolation, crop_pct), spec.mean, spec.std)
+    return Preprocessing(Geometry(size, resize, interpolation, crop_pct), mean, std)
 
 
 def decode(content: bytes | npt.NDArray[np.uint8]) -> Image.Image:
@@ -102,28 +104,28 @@ def decode(content: bytes | npt.NDArray[np.uint8]) -> Image.Image:
 
     Raises
     ------
-    UnreadableImage
+    UnreadableImageError
         With the reason in words.
     """
     if isinstance(content, np.ndarray):
         return Image.fromarray(content).convert("RGB")
     if not content:
-        raise UnreadableImage("the file is empty")
+        raise UnreadableImageError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of sizes; the limit below decides
             with Image.open(io.BytesIO(content)) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    raise UnreadableImage(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+                    raise UnreadableImageError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
                 return _to_rgb(image)
     except UnidentifiedImageError:
-        raise UnreadableImage("not an image of a known format") from None
+        raise UnreadableImageError("not an image of a known format") from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from None
+        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     # Decoders of broken data raise nearly anything; whatever it is, the image is what is at fault.
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError) as error:
-        raise UnreadableImage(str(error) or type(error).__name__) from error
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
 def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:

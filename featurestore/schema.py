@@ -80,7 +80,11 @@ DATASETS = _table(
     ("metric", pa.string(), _REQUIRED),  # the headline metric
     ("multilabel", pa.bool_(), _REQUIRED),
     ("group_column", pa.string()),
-    ("train_made", pa.string(), _REQUIRED),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
+    (
+        "train_made",
+        pa.string(),
+        _REQUIRED,
+    ),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
     ("val_made", pa.string(), _REQUIRED),
     ("test_made", pa.string(), _REQUIRED),
     ("fingerprint", pa.string(), _REQUIRED),

@@ -101,7 +101,9 @@ class FeatureStore:
             )
         for table, table_schema in _TYPED.items():
             commit.publish_table(storage, layout.empty_path(table), table_schema.empty_table())
-        commit.publish_json(storage, layout.STORE_FILE, {"format": "probestore", "schema_version": schema.SCHEMA_VERSION})
+        commit.publish_json(
+            storage, layout.STORE_FILE, {"format": "probestore", "schema_version": schema.SCHEMA_VERSION}
+        )
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -247,7 +249,9 @@ def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def _check_version(storage: commit.Storage) -> None:
     found = json.loads(storage.read_bytes(layout.STORE_FILE)).get("schema_version")
     if not isinstance(found, int):
-        raise StoreError(f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore.")
+        raise StoreError(
+            f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
+        )
     if found > schema.SCHEMA_VERSION:
         raise StoreVersionError(
             f"The store {storage.uri} has schema version {found}; this probestore reads up to {schema.SCHEMA_VERSION}. "
@@ -255,10 +259,12 @@ def _check_version(storage: commit.Storage) -> None:
         )
 
 
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating[Any]]:
+def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """(n_images, feature_dim) view of a fixed-size list column; one copy at most, when there are several chunks."""
     dim = column.type.list_size
-    blocks = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim) for chunk in column.chunks]
+    blocks: list[npt.NDArray[Any]] = [
+        chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim) for chunk in column.chunks
+    ]
     if len(blocks) == 1:
         return blocks[0]
     return np.concatenate(blocks) if blocks else np.empty((0, dim), dtype=column.type.value_type.to_pandas_dtype())
@@ -267,7 +273,7 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating[Any]]:
 def _targets(table: pa.Table, n_classes: int | None) -> npt.NDArray[Any]:
     """Class indices, or the (n_images, n_classes) indicator matrix of a multi-label table."""
     if table.column("labels").null_count == len(table):
-        return table.column("label").to_numpy()
+        return np.asarray(table.column("label").to_numpy())
     lists = table.column("labels").to_pylist()
     width = n_classes if n_classes is not None else 1 + max((max(row, default=0) for row in lists), default=0)
     y = np.zeros((len(table), width), dtype=bool)

@@ -68,7 +68,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     state = _unwrapped(state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BackboneError(f"{path} must hold a state dict (tensors by name), as torch.save(model.state_dict(), path) writes.")
+        raise BackboneError(
+            f"{path} must hold a state dict (tensors by name), as torch.save(model.state_dict(), path) writes."
+        )
     return dict(state)
 
 
@@ -94,7 +96,7 @@ def load_by_name(module: torch.nn.Module, state: Mapping[str, torch.Tensor], ori
 
 
 def load_by_key_order(module: torch.nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Load `state` into `module` in the order of its keys, for two implementations that name the same tensors differently.
+    """Load `state` into `module` in the order of its keys: for two codes that name the same tensors differently.
 
     Raises
     ------

@@ -5,9 +5,9 @@ Only the weights file is read; the package itself is never imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featurestore import packaged_files, weights
 from featurestore.errors import BackboneError, UnknownNameError
@@ -64,7 +64,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     _find(spec)
     known = next(entry for entry in CATALOGUE if entry.backbone == spec.backbone)
     fields = ("feature_dim", "input_size", "mean", "std", "interpolation", "crop_pct", "params")
-    return replace(spec, **{name: getattr(known, name) for name in fields if getattr(spec, name) is None})
+    return spec.filled({name: getattr(known, name) for name in fields})
 
 
 def weights_digest(spec: ModelSpec) -> str:
@@ -76,9 +76,11 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """The network without its classifier: features (batch, feature_dim)."""
-    network = classifier(spec) if _find(spec).classifier else _headless(spec)
+    if not _find(spec).classifier:
+        return _headless(spec)
+    network: Any = classifier(spec)
     network.reset_classifier(0)
-    return network
+    return network  # type: ignore[no-any-return]
 
 
 def classifier(spec: ModelSpec) -> torch.nn.Module:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         )
     _factory(spec)
     known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "interpolation": "bicubic", "crop_pct": 1.0}
-    return replace(spec, **{name: value for name, value in known.items() if getattr(spec, name) is None})
+    return spec.filled(known)
 
 
 def weights_digest(spec: ModelSpec) -> str:
@@ -73,8 +72,8 @@ def _factory(spec: ModelSpec) -> Callable[[], Any]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise BackboneError(
-            f"Cannot import {module_name!r} for model {spec.name!r}: {error}. Install its package, or put the file beside "
-            "the study file."
+            f"Cannot import {module_name!r} for model {spec.name!r}: {error}. Install its package, or put the file "
+            "beside the study file."
         ) from error
     found = getattr(module, function, None)
     if not callable(found):

@@ -3,7 +3,6 @@ pooled, before the classifier."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     from timm.data import resolve_data_config
 
     with torch.device("meta"):
-        network = _create(spec)
+        network: Any = _create(spec)
     data = resolve_data_config({}, pretrained_cfg=network.pretrained_cfg)
     known = {
         "input_size": data["input_size"][-1],
@@ -34,7 +33,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         "feature_dim": network.head_hidden_size if hasattr(network, "head_hidden_size") else network.num_features,
         "params": sum(parameter.numel() for parameter in network.parameters()),
     }
-    return replace(spec, **{name: value for name, value in known.items() if getattr(spec, name) is None})
+    return spec.filled(known)
 
 
 def weights_digest(spec: ModelSpec) -> str:
@@ -54,12 +53,14 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     path = _weights_path(spec)
     if spec.weights == "pretrained":  # timm knows how to read its own files, the oldest formats included
         return _create(spec, pretrained=True, pretrained_cfg_overlay={"file": str(path), "hf_hub_id": None})
-    network = _create(spec)
+    network: Any = _create(spec)
     state = weights.read_state(path)
     head = network.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{name}." for name in ([head] if isinstance(head, str) else head))
-    weights.load_by_name(network, {name: value for name, value in state.items() if not name.startswith(heads)}, str(path))
-    return network
+    weights.load_by_name(
+        network, {name: value for name, value in state.items() if not name.startswith(heads)}, str(path)
+    )
+    return network  # type: ignore[no-any-return]
 
 
 def _create(spec: ModelSpec, **options: Any) -> torch.nn.Module:
@@ -84,7 +85,7 @@ def _check_name(spec: ModelSpec) -> None:
     if tag and spec.identifier not in tags:
         raise UnknownNameError("timm model", spec.identifier, tags, hint)
     if spec.weights == "pretrained" and not tags:
-        raise BackboneError(f"timm has no pretrained weights for {architecture!r}; set weights = \"none\" or a file.")
+        raise BackboneError(f'timm has no pretrained weights for {architecture!r}; set weights = "none" or a file.')
 
 
 def _weights_path(spec: ModelSpec) -> Path:

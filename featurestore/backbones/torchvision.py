@@ -3,7 +3,6 @@ its last linear layer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         "params": sum(parameter.numel() for parameter in network.parameters()),
         **(_from_metadata(_weights(spec)) if "/" in spec.identifier else _IMAGENET_DEFAULTS),
     }
-    return replace(spec, **{name: value for name, value in known.items() if getattr(spec, name) is None})
+    return spec.filled(known)
 
 
 def weights_digest(spec: ModelSpec) -> str:
@@ -76,7 +75,9 @@ def _create(spec: ModelSpec) -> torch.nn.Module:
     name = _name(spec)
     if name not in models.list_models(module=models):
         raise UnknownNameError("torchvision model", name, models.list_models(module=models))
-    network: torch.nn.Module = models.get_model(name, weights=None, **({"init_weights": True} if name in _SLOW_INIT else {}))
+    network: torch.nn.Module = models.get_model(
+        name, weights=None, **({"init_weights": True} if name in _SLOW_INIT else {})
+    )
     return network
 
 
@@ -92,7 +93,9 @@ def _without_classifier(network: torch.nn.Module, spec: ModelSpec) -> tuple[torc
             setattr(network, auxiliary, None)
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
     if not linear:
-        raise BackboneError(f"torchvision's {_name(spec)} has no linear classifier to take features from; choose another.")
+        raise BackboneError(
+            f"torchvision's {_name(spec)} has no linear classifier to take features from; choose another."
+        )
     name, last = linear[-1]
     network.set_submodule(name, torch.nn.Identity())
     return network, last.in_features

@@ -68,7 +68,9 @@ def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Folders of the splits; a root without any is one split called train."""
-    folders = {_SPLIT_NAMES[child.name.lower()]: child for child in _subfolders(root) if child.name.lower() in _SPLIT_NAMES}
+    folders = {
+        _SPLIT_NAMES[child.name.lower()]: child for child in _subfolders(root) if child.name.lower() in _SPLIT_NAMES
+    }
     return folders or {"train": root}
 
 
@@ -88,7 +90,9 @@ def _list_images(folder: Path, classes: tuple[str, ...], root: Path) -> list[Pat
         files.extend(folder / name / file for file in found)
     for path in files:
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise DatasetError(f"{path} links to {path.resolve()}, outside the dataset's folder {inside}; copy it there.")
+            raise DatasetError(
+                f"{path} links to {path.resolve()}, outside the dataset's folder {inside}; copy it there."
+            )
     return files
 
 

@@ -8,7 +8,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ _LOADERS: dict[str, Callable[[], _Loaded]] = {"digits": _digits, "mnist_5k": _mn
 class _ArraysOnly(pickle.Unpickler):
     """Rebuilds numpy arrays and nothing else, so that a pickle cannot run code."""
 
-    _ALLOWED = {
+    _ALLOWED: ClassVar = {
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
         ("numpy.core.multiarray", "_reconstruct"),

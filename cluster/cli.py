@@ -1,0 +1,310 @@
+"""The `probestore` command. A command only parses and calls.
+
+Exit codes: 0 done; 1 some cells failed, the rest is stored; 2 something given cannot be used; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from featurestore.errors import ConfigurationError, ProbestoreError, did_you_mean
+
+if TYPE_CHECKING:
+    from cluster.execute import Summary
+    from cluster.study import Study
+    from featurestore import FeatureStore
+
+_DEFAULT_STORE = "store"
+_KINDS = ("models", "datasets", "probes", "solvers", "backbones", "sources", "metrics", "queries")
+
+
+class _Suggesting(click.Group):
+    """A group that answers a misspelt command with the one that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise click.UsageError(f"There is no command {args[0]!r}.{did_you_mean(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+_store_option = click.option(
+    "--store",
+    "store",
+    metavar="URI",
+    envvar="PROBESTORE_STORE",
+    show_envvar=True,
+    help="Folder or s3://bucket/prefix of the store. [default: ./store]",
+)
+_format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json", "markdown", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to write the answer.",
+)
+_out_option = click.option("--out", type=click.Path(path_type=Path), help="File to write to instead of the terminal.")
+_address_option = click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to join: auto or ray://host:port. Without it Ray starts itself here.",
+)
+
+
+@click.group(cls=_Suggesting, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="probestore")
+def cli() -> None:
+    """Which pretrained backbone transfers best to your data, and does a better ImageNet model transfer better?
+
+    Features of every (model, dataset) pair are extracted once, probes are fitted on them in parallel, and SQL answers
+    the questions.
+
+    \b
+    probestore demo                     the whole study on real networks and images, in minutes
+    probestore run study.toml           your own
+    probestore query leaderboard        what came out
+    probestore report --out report.html
+    """
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    metavar="URI",
+    help="Folder or s3://bucket/prefix of the store. [default: the study's own, else PROBESTORE_STORE, else ./store]",
+)
+@_address_option
+@click.option("--strict", is_flag=True, help="Stop a dataset at its first unreadable image instead of leaving it out.")
+def run(study: Path, store: str | None, address: str | None, strict: bool) -> None:
+    """Compute whatever STUDY (a TOML file) wants and the store does not have.
+
+    Stop it at any time, kill it, change the study: the next run computes what is missing, and nothing else.
+
+    \b
+    Example:  probestore run study.toml --store s3://bucket/pets --address auto
+    """
+    from dataclasses import replace
+
+    from cluster.study import read_study
+
+    parsed = read_study(study)
+    if strict:
+        parsed = replace(parsed, extract=replace(parsed.extract, strict=True))
+    uri = store or parsed.store or os.environ.get("PROBESTORE_STORE") or _DEFAULT_STORE
+    summary, opened = _execute(parsed, uri, address)
+    _say_summary(summary, opened)
+    if summary.cells_wanted:
+        _say(f"Next:  probestore query leaderboard --store {uri}")
+        _say(f"       probestore report --store {uri} --out report.html")
+    sys.exit(1 if summary.failures else 0)
+
+
+@cli.command()
+@click.option("--store", metavar="URI", default="demo-store", show_default=True, help="Where to keep the demo's store.")
+@_address_option
+def demo(store: str, address: str | None) -> None:
+    """Five real networks on three real image datasets, from packages alone: features, probes, SQL and a report.
+
+    \b
+    Example:  probestore demo
+    """
+    from cluster.study import parse_study
+    from queries.report import write_report
+
+    path = resources.files("cluster") / "demo.toml"
+    study = parse_study(path.read_text(encoding="utf-8"), Path(str(path)))
+    summary, opened = _execute(study, store, address)
+    _say_summary(summary, opened)
+    report_path = Path(store if "://" not in store else ".") / "report.html"
+    write_report(opened, report_path)
+    _show_query(opened, "leaderboard")
+    _say(
+        f"The report: {report_path}\n\n"
+        "Three commands to try next:\n"
+        f"  probestore query transfer_correlation --store {store}\n"
+        f'  probestore sql "select model, avg(probability) from predictions group by model" --store {store}\n'
+        "  probestore run study.toml        # your own models and data: the README shows the file"
+    )
+    sys.exit(1 if summary.failures else 0)
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(_KINDS))
+def list_(kind: str) -> None:
+    """Show what there is of a KIND: models, datasets, probes, queries, ...
+
+    \b
+    Example:  probestore list models
+    """
+    from cluster import listings
+
+    Console().print(getattr(listings, kind)())
+
+
+@cli.command()
+@click.argument("question")
+@click.option(
+    "-p", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter of the question; can be repeated."
+)
+@_store_option
+@_format_option
+@_out_option
+def query(question: str, parameters: tuple[str, ...], store: str | None, format_: str, out: Path | None) -> None:
+    """Answer a QUESTION: one of `probestore list queries`, or a .sql file of your own.
+
+    \b
+    Example:  probestore query transfer_correlation -p setting=fixed --format markdown
+    """
+    from queries.database import connect
+
+    values = dict(_key_value(text) for text in parameters)
+    with connect(store or _DEFAULT_STORE) as database:
+        answer = (
+            database.run_file(question, **values) if question.endswith(".sql") else database.query(question, **values)
+        )
+    _write(answer, format_, out)
+
+
+@cli.command()
+@click.argument("text", metavar="SQL")
+@_store_option
+@_format_option
+@_out_option
+def sql(text: str, store: str | None, format_: str, out: Path | None) -> None:
+    """Run one SELECT over the store's tables, read-only.
+
+    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures.
+
+    \b
+    Example:  probestore sql "select model, avg(value) from results where headline group by model"
+    """
+    from queries.database import connect
+
+    with connect(store or _DEFAULT_STORE) as database:
+        answer = database.sql(text)
+    _write(answer, format_, out)
+
+
+@cli.command()
+@_store_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page."
+)
+@click.option("--charts", type=click.Path(path_type=Path), help="Folder to write the charts to as well.")
+@click.option(
+    "--charts-format", type=click.Choice(["svg", "png"]), default="svg", show_default=True, help="Of --charts."
+)
+def report(store: str | None, out: Path, charts: Path | None, charts_format: str) -> None:
+    """Write one HTML page that opens without a network: the answer, its uncertainty, and all that is behind it.
+
+    \b
+    Example:  probestore report --store demo-store --out report.html --charts figures
+    """
+    from featurestore import FeatureStore
+    from queries.report import write_report
+
+    write_report(FeatureStore.open(store or _DEFAULT_STORE), out, charts_dir=charts, charts_format=charts_format)
+    _say(f"The report: {out}")
+
+
+def main() -> None:
+    """Run the command; every error becomes a message and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        _stopped()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except ProbestoreError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _stopped()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - `| head` closed it; the flush at exit must not fail
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+def _execute(study: Study, uri: str, address: str | None) -> tuple[Summary, FeatureStore]:
+    from featurestore import FeatureStore
+
+    store = FeatureStore.create(uri)
+    _say(f"Study {study.name}: {len(study.models)} models x {len(study.datasets)} datasets, store {store.uri}")
+    from cluster.execute import run_study
+    from cluster.progress import reporter_for
+
+    return run_study(study, store, address=address, reporter=reporter_for(Console(stderr=True))), store
+
+
+def _say_summary(summary: Summary, store: FeatureStore) -> None:
+    if not summary.passes and not summary.cells and not summary.failures:
+        _say(f"Nothing is missing: all {summary.cells_wanted} cells of the study are in the store.")
+    else:
+        _say(f"Computed {summary.passes} image features and {summary.cells} of {summary.cells_wanted} cells.")
+    if summary.unreadable:
+        _say(f"{summary.unreadable} images could not be read and were left out. See which:")
+        _say(f"  probestore query skipped_images --store {store.uri}")
+    if summary.failures:
+        Console(stderr=True).print(_failure_table(summary))
+
+
+def _failure_table(summary: Summary) -> Table:
+    table = Table(
+        "stage", "model", "dataset", "error", "message", title=f"{len(summary.failures)} failed", title_style="bold red"
+    )
+    for work in summary.failures:
+        table.add_row(work.stage, work.model or "all", work.dataset or "all", work.failure.error, work.failure.message)
+    return table
+
+
+def _show_query(store: FeatureStore, name: str) -> None:
+    from queries.database import Database
+
+    with Database(store) as database:
+        _write(database.query(name), "table", None)
+
+
+def _write(answer: Any, format_: str, out: Path | None) -> None:
+    from queries.formats import write
+
+    write(answer, format_, out)
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"A parameter must be key=value. Got {text!r}.")
+    return key.strip(), value
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _fail(message: str) -> None:
+    _say(f"Error: {message}")
+    sys.exit(2)
+
+
+def _stopped() -> None:
+    _say("\nStopped. What is finished is stored; the same command carries on from there.")
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

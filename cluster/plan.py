@@ -1,0 +1,87 @@
+"""Wanted minus committed = work units. Pure: what is committed comes in as plain sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A dataset split whose features several models are to have.
+
+    Attributes
+    ----------
+    n_images, n_shards : int
+        Of the split.
+    committed : mapping of str to set of int
+        For every model that should see the split, the shards that are published.
+    committed_samples : set of int
+        The published shards of the image table.
+    """
+
+    dataset: str
+    split: str
+    n_images: int
+    n_shards: int
+    shard_images: int
+    committed: Mapping[str, set[int]]
+    committed_samples: set[int]
+
+
+@dataclass(frozen=True)
+class ShardUnit:
+    """One shard to be decoded once, for the models that still miss it (none: only its image table is missing)."""
+
+    dataset: str
+    split: str
+    shard: int
+    n_images: int
+    models: tuple[str, ...]
+
+    @property
+    def passes(self) -> int:
+        """Images x models: what progress is counted in."""
+        return self.n_images * len(self.models)
+
+
+def missing_shards(wanted: Iterable[Wanted]) -> list[ShardUnit]:
+    """The shards that some model, or the image table, still misses, in the order of `wanted`."""
+    units = []
+    for item in wanted:
+        for shard in range(item.n_shards):
+            models = tuple(model for model, done in item.committed.items() if shard not in done)
+            if models or shard not in item.committed_samples:
+                n_images = min(item.shard_images, item.n_images - shard * item.shard_images)
+                units.append(ShardUnit(item.dataset, item.split, shard, n_images, models))
+    return units
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How extraction actors are laid out on a cluster.
+
+    Attributes
+    ----------
+    n_actors : int
+    cpus : int
+        CPUs, and threads, per actor.
+    gpus : float
+        GPUs per actor; 0 on a cluster without any.
+    """
+
+    n_actors: int
+    cpus: int
+    gpus: float
+
+
+def place(cpus: float, gpus: float, n_units: int) -> Placement:
+    """Lay out actors: one per GPU, else as many as the CPUs carry.
+
+    Several actors of few threads beat one of many: small networks on small batches do not fill more than a few cores.
+    """
+    if gpus >= 1:
+        n_actors = int(gpus)
+        return Placement(max(1, min(n_actors, n_units)), max(1, int(cpus // n_actors)), 1)
+    threads = max(1, min(4, int(cpus) // 4))
+    return Placement(max(1, min(int(cpus) // threads, n_units)), threads, 0)

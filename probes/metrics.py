@@ -1,0 +1,195 @@
+"""One function per metric: class probabilities and labels to a value with its standard error.
+
+Every metric takes `scores`, ndarray of shape (n, n_classes), probabilities, and `y`, ndarray of shape (n,) of class indices or, for
+multi-label tasks, (n, n_classes) of booleans; it returns a `Score`. The standard error is that of drawing other test images, the probe
+being what it is. Means over classes leave out classes that the test images do not show. Accuracies and errors are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.errors import UnknownNameError
+from probes.objective import Labels, Vector
+
+N_BOOTSTRAP = 200  # resamples: the standard error is known to 1 / sqrt(2 · 200), 5 % of itself
+BOOTSTRAP_SEED = 0
+CALIBRATION_BINS = 15
+PROBABILITY_FLOOR = float(np.finfo(np.float64).eps)  # 2.2e-16: no image costs more than 36 nats
+
+
+class Score(NamedTuple):
+    """A metric's value and its standard error, in the same unit."""
+
+    value: float
+    standard_error: float
+
+
+def top1(scores: Vector, y: Labels) -> Score:
+    """Share of images whose most probable class is right. Standard error: Wilson's."""
+    correct = scores.argmax(axis=1) == y
+    return Score(float(correct.mean()), float(_wilson_error(correct.mean(), len(y))))
+
+
+def mean_per_class(scores: Vector, y: Labels) -> Score:
+    """Mean over classes of the share of the class that is recognised. Standard error: Wilson's per class, classes as strata."""
+    shown, of_class, n = np.unique(y, return_inverse=True, return_counts=True)
+    recall = np.bincount(of_class, weights=scores.argmax(axis=1) == y) / n
+    return Score(float(recall.mean()), float(np.linalg.norm(_wilson_error(recall, n)) / len(shown)))
+
+
+def balanced_accuracy(scores: Vector, y: Labels) -> Score:
+    """Mean recall over classes; multi-label, the mean over classes of (sensitivity + specificity) / 2 at probability 1/2.
+
+    Single-label this is `mean_per_class`. Multi-label, classes that all or none of the images have are left out, and the standard
+    error is linearised: an image weighs in every class, so it is that of the sum of its contributions, by the delta method.
+    """
+    if y.ndim == 1:
+        return mean_per_class(scores, y)
+    varied = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+    right = (scores[:, varied] >= 0.5) == y[:, varied]
+    share = np.where(y[:, varied], y[:, varied].mean(axis=0), 1 - y[:, varied].mean(axis=0))
+    rate = _mean_where(right, y[:, varied]), _mean_where(right, ~y[:, varied])
+    contribution = ((right - np.where(y[:, varied], *rate)) / share / 2).mean(axis=1)
+    return Score(float(np.mean(rate)), _mean_error(contribution))
+
+
+def map_11point(scores: Vector, y: Labels) -> Score:
+    """Mean over classes of the 11-point interpolated average precision of PASCAL VOC 2007. Multi-label.
+
+    AP = (1/11) Σ_{r = 0, 0.1, ..., 1} max {precision at recall ≥ r} (Everingham et al., IJCV 88, 2010, section 4.2). Images with equal
+    scores enter together, so that their order in the file does not matter. Standard error: bootstrap over images.
+    """
+    rankings = [_Ranking.of(scores[:, k], y[:, k]) for k in np.flatnonzero(y.any(axis=0))]
+    every_image_once = np.ones(len(y), dtype=np.int64)
+
+    def mean_ap(weights: NDArray[np.int64]) -> float:
+        return float(np.nanmean([ranking.average_precision(weights) for ranking in rankings]))
+
+    return Score(mean_ap(every_image_once), _bootstrap_error(mean_ap, len(y)))
+
+
+def nll(scores: Vector, y: Labels) -> Score:
+    """Mean negative log-likelihood of the labels, in nats; multi-label, summed over classes as in `probes.objective`.
+
+    Probabilities are clipped to `PROBABILITY_FLOOR` first, so that a class the probe thought impossible costs 36 nats, not infinity.
+    Standard error: of the sample mean.
+    """
+    of_label = np.where(y, scores, 1 - scores) if y.ndim == 2 else scores[np.arange(len(y)), y, None]
+    losses = -np.log(np.maximum(of_label, PROBABILITY_FLOOR)).sum(axis=1)
+    return Score(float(losses.mean()), _mean_error(losses))
+
+
+def ece(scores: Vector, y: Labels) -> Score:
+    """Expected calibration error of the most probable class: Σ_b (n_b/n) |accuracy_b − confidence_b| over 15 bins of equal width.
+
+    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017. Bins are closed above. Standard error: bootstrap over images; the
+    error itself is biased upwards when a bin holds few images.
+    """
+    confidence = scores.max(axis=1)
+    excess = (scores.argmax(axis=1) == y) - confidence
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+
+    def error(weights: NDArray[np.int64]) -> float:
+        return float(np.abs(np.bincount(bins, weights=weights * excess)).sum() / len(y))
+
+    return Score(error(np.ones(len(y), dtype=np.int64)), _bootstrap_error(error, len(y)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by its name, with the tasks it is defined for. Calling it measures."""
+
+    name: str
+    function: Callable[[Vector, Labels], Score]
+    higher_is_better: bool
+    single_label: bool
+    multilabel: bool
+
+    def __call__(self, scores: Vector, y: Labels) -> Score:
+        return self.function(scores, y)
+
+
+METRICS = (
+    Metric("top1", top1, higher_is_better=True, single_label=True, multilabel=False),
+    Metric("mean_per_class", mean_per_class, higher_is_better=True, single_label=True, multilabel=False),
+    Metric("map_11point", map_11point, higher_is_better=True, single_label=False, multilabel=True),
+    Metric("balanced_accuracy", balanced_accuracy, higher_is_better=True, single_label=True, multilabel=True),
+    Metric("nll", nll, higher_is_better=False, single_label=True, multilabel=True),
+    Metric("ece", ece, higher_is_better=False, single_label=True, multilabel=False),
+)
+
+
+def names(multilabel: bool) -> list[str]:
+    """Names of the metrics that are defined for multi-label, or for single-label, tasks."""
+    return [metric.name for metric in METRICS if (metric.multilabel if multilabel else metric.single_label)]
+
+
+def by_name(name: str) -> Metric:
+    """Return a metric.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    known = {metric.name: metric for metric in METRICS}
+    if name not in known:
+        raise UnknownNameError("metric", name, known, f"There are: {', '.join(known)}.")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The images in descending order of a class's score."""
+
+    order: NDArray[np.intp]  # (n,)
+    positive: NDArray[np.bool_]  # (n,), in that order
+    last_of_tie: NDArray[np.intp]  # positions at which a group of equal scores ends
+
+    @classmethod
+    def of(cls, scores: Vector, positive: NDArray[np.bool_]) -> _Ranking:
+        order = np.argsort(-scores, kind="stable")
+        ends = np.append(np.diff(scores[order]) != 0, True)
+        return cls(order, positive[order], np.flatnonzero(ends))
+
+    def average_precision(self, weights: NDArray[np.int64]) -> float:
+        """11-point average precision with each image counted `weights` times; NaN if no positive is left."""
+        weights = weights[self.order]
+        found = np.cumsum(weights * self.positive)[self.last_of_tie]
+        if found[-1] == 0:
+            return float("nan")
+        precision = found / np.maximum(np.cumsum(weights)[self.last_of_tie], 1)
+        best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+        # In whole numbers, because 0.1 · 3 is more than 0.3.
+        first = np.searchsorted(10 * found, np.arange(11) * found[-1])
+        return float(best_from_here[first].mean())
+
+
+def _wilson_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | float:
+    """Half the width of Wilson's interval of one standard deviation; unlike the binomial error it is not 0 at shares of 0 and 1."""
+    error: Vector | float = np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
+    return error
+
+
+def _mean_error(values: Vector) -> float:
+    """Standard error of a sample mean; NaN for a single value."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def _mean_where(values: NDArray[np.bool_], where: NDArray[np.bool_]) -> Vector:
+    """Column means over the rows where `where` holds."""
+    means: Vector = values.mean(axis=0, where=where)
+    return means
+
+
+def _bootstrap_error(statistic: Callable[[NDArray[np.int64]], float], n: int) -> float:
+    """Standard deviation of `statistic`, a function of how often each of n images was drawn, over seeded resamples."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(N_BOOTSTRAP))
+    return float(np.nanstd([statistic(weights) for weights in draws], ddof=1))

@@ -1,0 +1,300 @@
+"""The objective of every logistic probe, its conventions, and the certificate of how far a fit is from its optimum.
+
+For n images with features x_i, weights W (one row per class) and biases b, with logits z_i = W x_i + b, a probe minimises
+
+    P(W, b) = (1/n) Σ_i loss(z_i, y_i) + (l2/2) ||W||²,      the biases are free.
+
+- Single-label, y_i a class index: the softmax cross-entropy, loss(z, y) = log Σ_k exp z_k − z_y.
+- Multi-label, y_i a row of booleans: one binary regression per class, all with the same l2,
+  loss(z, y) = Σ_k log(1 + exp z_k) − y_k z_k.
+
+The shape of y decides which. This l2 is the one of every table and argument of probestore. In other conventions:
+
+- scikit-learn: C = 1 / (n l2);
+- Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
+
+**Certificate.** Let p_i be the predicted probabilities and e_i the labels as indicators. Fenchel duality (Boyd and Vandenberghe,
+*Convex Optimization*, 5.1.6; for regularised losses Shalev-Shwartz and Zhang, JMLR 14, 2013) gives, for any probabilities q_i with
+Σ_i (q_i − e_i) = 0, which is what a free bias asks for, the lower bound
+
+    D(q) = (1/n) Σ_i H(q_i) − (1/(2 l2)) ||(1/n) Σ_i (q_i − e_i) x_iᵀ||²  ≤  min P,        H the entropy.
+
+The probabilities p_i themselves meet the constraint only at the optimal bias, so they are mixed with one distribution t:
+q_i = (1 − ε) p_i + ε t. With m the mean of p_i and f the frequencies of the classes, the constraint is t = m + (f − m)/ε; ε is the
+smallest for which t holds probabilities. The Fenchel-Young equality turns the difference into
+
+    P − D(q) = (1/n) Σ_i KL(q_i || p_i) + ||l2 W + G_q||² / (2 l2),        G_q = (1/n) Σ_i (q_i − e_i) x_iᵀ.
+
+That, divided by P, is the gap reported. It bounds (P − min P) / P at every (W, b), optimal or not; its terms are non-negative, so that no
+digits cancel; and the gradient has it nearly done.
+
+**Centring.** Because the q_i − e_i add up to nothing, D does not change when a constant vector is taken from every x_i, and P does not
+when b moves along. Everything is therefore computed on centred features.
+
+**Classes that separate from nothing.** A class absent from the training labels (multi-label: always absent, or always present) has its
+optimum at a bias of −∞ (+∞). That limit is what a fit returns: zero weights, an infinite intercept, hence a probability of exactly 0
+(1) and no loss. The other classes, `free_classes`, are fitted as if it did not exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, kl_div, softmax
+
+from featurestore.errors import ProbeError
+
+Features: TypeAlias = NDArray[np.floating[Any]]
+"""(n, n_features), of any floating type."""
+
+Labels: TypeAlias = NDArray[np.int64] | NDArray[np.bool_]
+"""Class indices (n,), or booleans (n, n_classes) when multi-label."""
+
+Vector: TypeAlias = NDArray[np.float64]
+
+L2_GRID: NDArray[np.float64] = 10.0 ** (np.arange(-40, 5) / 4)
+"""45 values, four to a decade, 1e-10 to 10. They are the paper's λ of 1e-6 to 1e5 at n = 20,000, ascending."""
+
+GAP_TOLERANCE = 1e-4
+"""Relative duality gap to which fits are certified: the objective is known to be within 0.01 % of its minimum.
+
+What it leaves open is below what a test set can resolve: by strong convexity (l2/2)||W − W*||² ≤ gap · P, and next to fits certified
+to 1e-9 the accuracy moves by a small part of its standard error (`test_solvers.py` holds us to a fifth).
+"""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Evidence of how good a fit is, valid at any parameters.
+
+    Attributes
+    ----------
+    objective : float
+        P, in nats.
+    gradient_norm : float
+        Euclidean norm of the gradient of P in (W, b).
+    duality_gap : float
+        Upper bound of (P − min P) / P.
+    """
+
+    objective: float
+    gradient_norm: float
+    duality_gap: float
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """A solution at one value of l2, with its evidence.
+
+    Attributes
+    ----------
+    l2 : float
+    coef : ndarray of shape (n_classes, n_features)
+    intercept : ndarray of shape (n_classes,)
+        Infinite for the classes that the module docstring calls not free.
+    n_iter : int
+        Iterations spent on this value alone; of the slowest class where a solver fits one class at a time.
+    converged : bool
+        Whether the gap asked for was reached within the iterations allowed.
+    seconds : float
+        Wall-clock time spent on this value alone.
+    certificate : Certificate
+    """
+
+    l2: float
+    coef: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    n_iter: int
+    converged: bool
+    seconds: float
+    certificate: Certificate
+
+
+def certificate(
+    X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: float, n_classes: int
+) -> Certificate:
+    """Certify parameters on the data they were fitted on, in float64, whatever made them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+    y : ndarray of shape (n,) or (n, n_classes)
+    coef : ndarray of shape (n_classes, n_features)
+    intercept : ndarray of shape (n_classes,)
+    l2 : float
+        Positive.
+    n_classes : int
+
+    Raises
+    ------
+    ProbeError
+        If X and y cannot be fitted (`check_data`).
+    """
+    check_data(X, y, n_classes)
+    centre = X.mean(axis=0, dtype=np.float64)
+    X_centred = X - centre
+    logits = X_centred @ coef.T + (intercept + coef @ centre)
+    losses, residuals = losses_and_residuals(logits, y)
+    frequency = class_frequencies(y, n_classes)
+    mean_residual = residuals.mean(axis=0)
+    epsilon, t = mixture(mean_residual, frequency, multilabel=y.ndim == 2)
+    slope = residuals.T @ X_centred / len(y)
+    class_sums = _indicators(y, n_classes).T @ X_centred / len(y)
+    dual_residual = l2 * coef + (1 - epsilon[:, None]) * slope - epsilon[:, None] * class_sums
+    gap = _divergence(logits, epsilon, t, multilabel=y.ndim == 2) + float(np.sum(dual_residual**2)) / (2 * l2)
+
+    objective = float(losses.mean(axis=0).sum() + l2 / 2 * np.sum(coef**2))
+    gradient = l2 * coef + slope + np.outer(mean_residual, centre)  # on X as it came, not centred
+    return Certificate(
+        objective=objective,
+        gradient_norm=float(np.hypot(np.linalg.norm(gradient), np.linalg.norm(mean_residual))),
+        duality_gap=relative(gap, objective),
+    )
+
+
+def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tuple[Vector, Vector]:
+    """What to mix into the probabilities to make them dual feasible: ε and t of the module docstring.
+
+    Parameters
+    ----------
+    mean_residual : ndarray of shape (n_classes,)
+        Mean of p − e, as summed: the difference m − f would cancel.
+    frequency : ndarray of shape (n_classes,)
+        f, the mean of e.
+    multilabel : bool
+
+    Returns
+    -------
+    epsilon : ndarray of shape (1,), or (n_classes,) when multi-label
+    t : ndarray of shape (n_classes,)
+        A distribution over classes; when multi-label, a probability for each: 0 where the class is predicted too often, 1 where too seldom.
+    """
+    mean = frequency + mean_residual
+    too_often = mean_residual > 0
+    if multilabel:
+        return np.abs(_ratio(mean_residual, np.where(too_often, mean, 1 - mean))), np.where(too_often, 0.0, 1.0)
+    epsilon = np.max(_ratio(mean_residual, mean), initial=0.0, keepdims=True)
+    if epsilon == 0:
+        return epsilon, frequency
+    return epsilon, np.maximum(mean - mean_residual / epsilon, 0)  # below zero by rounding only
+
+
+def relative(gap: float, objective: float) -> float:
+    """Return gap / objective; zero when there is nothing left to lose, as with a single class."""
+    return gap / objective if gap else 0.0
+
+
+def losses_and_residuals(logits: Vector, y: Labels) -> tuple[Vector, Vector]:
+    """Losses and their derivatives p − e in the logits, both to full relative precision however small they are.
+
+    At weak regularisation separable classes have losses near 1e-9. Subtracting p_y from 1, or z_y from a log-sum-exp, would leave
+    seven digits of them; working with the margins z_k − z_y leaves all.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n, n_classes)
+    y : ndarray of shape (n,) or (n, n_classes)
+
+    Returns
+    -------
+    losses : ndarray of shape (n, 1) or (n, n_classes)
+    residuals : ndarray of shape (n, n_classes)
+    """
+    if y.ndim == 2:
+        sign = np.where(y, -1.0, 1.0)  # a positive margin is a mistake
+        margins = sign * logits
+        return np.logaddexp(0, margins), sign * expit(margins)
+    rows = np.arange(len(y))
+    margins = logits - logits[rows, y, None]
+    shift = margins.max(axis=1, keepdims=True)  # never negative: the label's own margin is 0
+    others = np.exp(margins - shift)
+    others[rows, y] = 0
+    odds = others.sum(axis=1, keepdims=True)
+    normaliser = np.exp(-shift) + odds
+    residuals = others / normaliser
+    residuals[rows, y] = -(odds / normaliser)[:, 0]
+    return np.where(shift > 0, shift + np.log(normaliser), np.log1p(odds)), residuals
+
+
+def probabilities(X: Features, coef: Vector, intercept: Vector, multilabel: bool) -> Vector:
+    """Predicted probabilities, shape (n, n_classes); rows add up to 1 unless `multilabel`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+    coef : ndarray of shape (n_classes, n_features)
+    intercept : ndarray of shape (n_classes,)
+    multilabel : bool
+    """
+    logits = X.astype(np.float64, copy=False) @ coef.T + intercept
+    scores: Vector = expit(logits) if multilabel else softmax(logits, axis=1)
+    return scores
+
+
+def check_data(X: Features, y: Labels, n_classes: int) -> None:
+    """Raise ProbeError unless X (n, n_features) is finite and y is labels for its n > 0 rows."""
+    if X.ndim != 2 or len(X) != len(y) or not len(X):
+        raise ProbeError(f"A probe needs features (n, d) and n labels, n > 0. Got {X.shape} and {y.shape}.")
+    if y.ndim == 2 and (y.shape[1] != n_classes or y.dtype != np.bool_):
+        raise ProbeError(f"Multi-label y must be booleans (n, {n_classes}). Got {y.dtype} {y.shape}.")
+    if y.ndim == 1 and not (0 <= y.min() and y.max() < n_classes):
+        raise ProbeError(f"Labels must be from 0 to {n_classes - 1}. Got {y.min()} to {y.max()}.")
+    if not np.isfinite(X).all():
+        raise ProbeError("Features must be finite. Got NaN or infinity.")
+
+
+def class_frequencies(y: Labels, n_classes: int) -> Vector:
+    """Share of the images that has each class, shape (n_classes,)."""
+    frequency: Vector = y.mean(axis=0) if y.ndim == 2 else np.bincount(y, minlength=n_classes) / len(y)
+    return frequency
+
+
+def free_classes(y: Labels, n_classes: int) -> NDArray[np.intp]:
+    """Indices of the classes whose optimal bias is finite; see the module docstring."""
+    frequency = class_frequencies(y, n_classes)
+    return np.flatnonzero((frequency > 0) & ((frequency < 1) | (y.ndim == 1)))
+
+
+def among(y: Labels, classes: NDArray[np.intp]) -> Labels:
+    """The same labels, numbered by position in `classes` (ascending)."""
+    return y[:, classes] if y.ndim == 2 else np.searchsorted(classes, y)
+
+
+def with_limits(coef: Vector, intercept: Vector, y: Labels, n_classes: int) -> tuple[Vector, Vector]:
+    """Parameters of all classes from those of the free ones, the others at their limit.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_free, n_features)
+    intercept : ndarray of shape (n_free,)
+    y : ndarray of shape (n,) or (n, n_classes)
+    n_classes : int
+    """
+    free = free_classes(y, n_classes)
+    all_coef = np.zeros((n_classes, coef.shape[1]))
+    all_intercept = np.where(class_frequencies(y, n_classes) > 0, np.inf, -np.inf)
+    all_coef[free], all_intercept[free] = coef, intercept
+    return all_coef, all_intercept
+
+
+def _divergence(logits: Vector, epsilon: Vector, t: Vector, *, multilabel: bool) -> float:
+    """(1/n) Σ_i KL(q_i || p_i) for q = (1 − ε) p + ε t; infinite, which is still a bound, where a p has underflowed."""
+    if not multilabel:
+        p = softmax(logits, axis=1)
+        return float(kl_div(p + epsilon * (t - p), p).sum(axis=1).mean())
+    p, not_p = expit(logits), expit(-logits)
+    yes, no = kl_div(p + epsilon * (t - p), p), kl_div(not_p + epsilon * ((1 - t) - not_p), not_p)
+    return float((yes + no).mean(axis=0).sum())
+
+
+def _ratio(numerator: Vector, denominator: Vector) -> Vector:
+    """numerator / denominator, with 0 / 0 = 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=numerator != 0)
+
+
+def _indicators(y: Labels, n_classes: int) -> Vector:
+    """e, shape (n, n_classes)."""
+    return y.astype(np.float64) if y.ndim == 2 else np.eye(n_classes)[y]

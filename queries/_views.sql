@@ -1,0 +1,99 @@
+-- The tables of a store. Nothing else names Parquet files: database.py puts the committed files of each table into a
+-- variable, whose first file has the right schema and no rows, so every view is typed on an empty store too.
+--
+-- stored_*   everything that was ever committed
+-- the rest   what holds now. Two cells of one grain differ when the sample limit, the weights or the preprocessing
+--            changed; of those only the cell that was wanted or computed last is shown, so that no query can mix them.
+--            A cell that is wanted and not computed yet therefore hides its predecessor, and `coverage` says so.
+
+create view models as from read_parquet(getvariable('models_files'));
+create view datasets as from read_parquet(getvariable('datasets_files'));
+create view stored_cells as from read_parquet(getvariable('cells_files'));
+create view stored_results as from read_parquet(getvariable('results_files'));
+create view stored_tuning as from read_parquet(getvariable('tuning_files'));
+create view stored_predictions as from read_parquet(getvariable('predictions_files'));
+create view stored_failures as from read_parquet(getvariable('failures_files'));
+
+-- Types of partition columns are not guessed: a model may be called 001.
+create view stored_features as
+from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_types_autocast = false);
+
+-- One set per dataset split: the one completed last (database.py leaves the files of older ones out).
+create view samples as
+from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
+
+create view current_cells as
+with touched as (
+    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, wanted_at as touched_at
+    from stored_cells
+    union all
+    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, created_at
+    from stored_results
+)
+select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed) cell
+from touched
+order by touched_at desc, cell;
+
+-- The latest wish for each current cell, whichever study made it.
+create view cells as
+select distinct on (cell) *
+from stored_cells semi join current_cells using (cell)
+order by wanted_at desc;
+
+create view results as from stored_results semi join current_cells using (cell);
+create view tuning as from stored_tuning semi join current_cells using (cell);
+create view predictions as from stored_predictions semi join current_cells using (cell);
+
+create view failures as
+select distinct on (stage, model, dataset, cell) *
+from stored_failures
+order by failed_at desc;
+
+-- The feature sets that current cells read; of a (model, dataset, split) that no cell reads, every set.
+create view current_feature_sets as
+with complete as (
+    select distinct
+        regexp_extract(file, 'model=([^/]*)', 1) as model,
+        regexp_extract(file, 'dataset=([^/]*)', 1) as dataset,
+        regexp_extract(file, 'split=([^/]*)', 1) as split,
+        regexp_extract(file, 'key=([^/]*)', 1) as key
+    from (select unnest(getvariable('features_files')) as file)
+),
+wanted as (
+    select model, dataset, unnest(['train', 'val', 'test']) as split, unnest([train_key, val_key, test_key]) as key
+    from cells
+)
+from complete semi join wanted using (model, dataset, split, key)
+union all
+from complete anti join wanted using (model, dataset, split);
+
+create view features as
+from stored_features semi join current_feature_sets using (model, dataset, split, key);
+
+-- What became of each wanted cell. A result counts more than a failure, and a failure more than nothing: a failure that
+-- was overcome leaves its row behind.
+create view cell_status as
+with computed as (
+    select distinct cell from results
+),
+explained as (
+    select distinct on (cells.cell) cells.cell, stage, error, message, failed_at
+    from cells
+    join failures on
+        case when failures.cell is not null then failures.cell = cells.cell
+        else coalesce(failures.model, cells.model) = cells.model
+            and coalesce(failures.dataset, cells.dataset) = cells.dataset
+        end
+    order by failed_at desc
+)
+select
+    cells.*,
+    case when computed.cell is not null then 'done' when explained.cell is not null then 'failed' else 'missing' end
+        as status,
+    stage,
+    error,
+    message,
+    failed_at
+from cells
+left join computed using (cell)
+left join explained using (cell);

@@ -1,0 +1,83 @@
+"""The answer in words: two sentences, with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+_FEW = 10  # models; below, the text says how few they are
+
+
+def best_model(leaderboard: Sequence[Row]) -> str:
+    """Say which model transfers best and by how much.
+
+    Parameters
+    ----------
+    leaderboard : sequence of dict
+        Rows of the query `leaderboard`.
+    """
+    ranked = [row for row in leaderboard if row["rank"] is not None]
+    if not ranked:
+        return "No model has been scored yet."
+    best, *others = ranked
+    over = f"over {_count(best['n_datasets'], 'dataset')}"
+    mean = f"mean accuracy {best['mean_value']:.1%}"
+    if not others:
+        return f"Only {best['model']} has been scored ({mean} {over}), so there is nothing to compare it with."
+    of_models = f"of {_count(len(ranked), 'model')}"
+    if best["n_datasets"] == 1:
+        return (
+            f"{best['model']} scores highest {of_models} ({mean}), but on one dataset only: "
+            "whether that carries over to others cannot be said."
+        )
+    ties = [row["model"] for row in others if row["ties_with_best"]]
+    if ties:
+        return (
+            f"{best['model']} scores highest {of_models} {over} ({mean}), but the datasets do not "
+            f"tell it apart from {_listed(ties)} (paired 95% interval)."
+        )
+    gain, low, high = (math.exp(others[0][name]) for name in ("behind_best", "behind_low", "behind_high"))
+    return (
+        f"{best['model']} transfers best {of_models} {over} ({mean}): the odds that it is right are "
+        f"{gain:.2f} times those of the next, {others[0]['model']} (paired 95% interval {low:.2f} to {high:.2f})."
+    )
+
+
+def correlation(found: Row) -> str:
+    """Say whether a better source model transfers better.
+
+    Parameters
+    ----------
+    found : dict
+        The row of the query `transfer_correlation`.
+    """
+    n = found["n_models"]
+    if n < 3:
+        return (
+            "Whether a better ImageNet model transfers better takes at least three models whose ImageNet accuracy is "
+            f"known; here there {'is' if n == 1 else 'are'} {n or 'none'}."
+        )
+    if found["r"] is None:
+        return f"The {n} models do not differ enough to correlate ImageNet accuracy with transfer."
+    models = f"{'only ' if n < _FEW else ''}{n} models"
+    r = f"ImageNet accuracy and transfer correlate with r = {found['r']:.2f} over {models}"
+    if found["fisher_low"] is None:
+        return f"{r}, too few for an interval that can be trusted: this says next to nothing about other models."
+    interval = f"95% interval {found['fisher_low']:.2f} to {found['fisher_high']:.2f}"
+    if found["fisher_low"] <= 0 <= found["fisher_high"]:
+        return f"{r}, which cannot be told from no correlation ({interval})."
+    direction = "better" if found["r"] > 0 else "worse"
+    return f"{r} ({interval}): models that are better on ImageNet transfer {direction}."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; beyond four, how many more there are."""
+    shown = list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,313 @@
+"""Charts: answers of queries -> Vega-Altair. Nothing is computed here but places on the page.
+
+Text and lines are drawn in ``currentColor``, so an SVG set into a page follows its light or dark theme. Blue and
+vermilion (Okabe and Ito) differ for every kind of colour vision, and never carry a meaning alone.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from featurestore.errors import QueryError
+
+BLUE, VERMILION, INK = "#0072B2", "#D55E00", "currentColor"
+FORMATS = ("svg", "png")
+
+Row = dict[str, Any]
+
+_SHARE = "datum.high > datum.low ? (datum.value - datum.low) / (datum.high - datum.low) : 0.5"
+_AS_PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A linear axis of log-odds, `low`..`high` on `pixels`, labelled in percent."""
+
+    low: float
+    high: float
+    pixels: int
+    title: str
+
+    @classmethod
+    def around(cls, values: Iterable[float], pixels: int, title: str) -> _Axis:
+        """The axis that holds `values` with a margin."""
+        values = list(values)
+        low, high = min(values), max(values)
+        margin = 0.08 * (high - low) or 0.1
+        return cls(low - margin, high + margin, pixels, title)
+
+    def pixel(self, value: float) -> float:
+        return (value - self.low) / (self.high - self.low) * self.pixels
+
+    def value(self, pixel: float) -> float:
+        return self.low + pixel / self.pixels * (self.high - self.low)
+
+    def encoded(self, channel: type[alt.X | alt.Y], field: str) -> Any:
+        """`field` on this axis. Layers share it, so each must say the same of it."""
+        scale = alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
+        axis = alt.Axis(values=_percent_ticks(self.low, self.high), labelExpr=_AS_PERCENT)
+        return channel(f"{field}:Q", title=self.title or None, scale=scale, axis=axis)
+
+
+def transfer_scatter(
+    points: pa.Table, band: pa.Table, *, title: str, subtitle: str, small: bool = False
+) -> alt.LayerChart:
+    """Transfer against source accuracy, with names, regression line and bootstrap band.
+
+    Parameters
+    ----------
+    points : pyarrow.Table
+        One panel of the query `transfer_points`; at least one row.
+    band : pyarrow.Table
+        The same panel of `transfer_band`; no rows where there is no line.
+    title, subtitle : str
+    small : bool
+        For a grid of panels.
+
+    Returns
+    -------
+    altair.LayerChart
+    """
+    width, height = (200, 150) if small else (420, 300)
+    dots, line = points.to_pylist(), band.to_pylist()
+    x = _Axis.around((row["source_logit"] for row in dots), width, "" if small else "ImageNet top-1")
+    y = _Axis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
+    layers = _band(line, x, y) if line else []
+    layers += [_error_bars(dots, x, y)] if dots[0]["standard_error"] is not None else []
+    layers.append(_at(dots, x, y).mark_circle(size=30 if small else 55, color=BLUE, opacity=1))
+    if not small or len(dots) <= 8:
+        layers += _labels(dots, x, y, font_size=9 if small else 11)
+    return _finish(_layered(*layers, width=width, height=height), title, subtitle)
+
+
+def leaderboard(rows: pa.Table) -> alt.LayerChart:
+    """Adjusted log-odds of the compared models with their 95% intervals; filled dots tie with the best.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The query `leaderboard`.
+    """
+    ranked = [row for row in rows.to_pylist() if row["rank"] is not None]
+    names = alt.Y("model:N", sort=[row["model"] for row in ranked], title=None, axis=alt.Axis(grid=False, ticks=False))
+    base = _chart(ranked).encode(y=names)
+    x_title = "Log-odds above the mean of the models"
+    colour = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value("#8a8a8a"))
+    fill = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value("white"))
+    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
+    intervals = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("adjusted_low:Q", title=x_title), x2="adjusted_high:Q", color=colour
+    )
+    dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
+        x=alt.X("adjusted:Q", title=x_title), stroke=colour, fill=fill
+    )
+    return _finish(_layered(middle, intervals, dots, width=320, height=alt.Step(20)))
+
+
+def accuracy_grid(rows: pa.Table, *, models: Sequence[str]) -> alt.LayerChart:
+    """Every accuracy in percent, each dataset shaded from its lowest to its highest.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The query `accuracy_grid`.
+    models : sequence of str
+        From top to bottom.
+    """
+    names = alt.Y("model:N", title=None, sort=list(models), axis=alt.Axis(grid=False, ticks=False))
+    base = (
+        _chart(rows.to_pylist())
+        .transform_joinaggregate(low="min(value)", high="max(value)", groupby=["dataset"])
+        .transform_calculate(share=_SHARE)
+        .encode(
+            x=alt.X("dataset:N", title=None, axis=alt.Axis(orient="top", labelAngle=-35, grid=False, ticks=False)),
+            y=names,
+        )
+    )
+    tiles = base.mark_rect(stroke="white").encode(
+        color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=["#eaf3f9", BLUE]), legend=None)
+    )
+    ink = alt.condition("datum.share > 0.7", alt.value("white"), alt.value("black"))
+    numbers = base.transform_calculate(percent="100 * datum.value").mark_text(fontSize=11)
+    numbers = numbers.encode(text=alt.Text("percent:Q", format=".1f"), color=ink)
+    return _finish(_layered(tiles, numbers, width=alt.Step(52), height=alt.Step(22)))
+
+
+def tuning_curves(rows: pa.Table, *, title: str) -> alt.LayerChart:
+    """Validation metric against the hyper-parameter, a line per cell; the choice is a dot, at a grid edge a triangle.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        One dataset of the query `tuning_curves`; at least one row, positive values only.
+    title : str
+    """
+    tried = rows.to_pylist()
+    x = alt.X("value:Q", scale=alt.Scale(type="log"), title=tried[0]["hyperparameter"], axis=_power_axis(tried))
+    y = alt.Y("validation:Q", scale=alt.Scale(zero=False), title=None, axis=alt.Axis(format="~%", tickCount=4))
+    base = _chart(tried).encode(x=x, y=y)
+    lines = base.mark_line(color=INK, opacity=0.35, strokeWidth=1.2).encode(detail=["model:N", "solver:N", "seed:N"])
+    chosen = base.transform_filter("datum.chosen")
+    dots = chosen.transform_filter("!datum.at_grid_edge").mark_circle(size=40, color=BLUE, opacity=1)
+    edges = chosen.transform_filter("datum.at_grid_edge").mark_point(
+        size=55, shape="triangle-up", color=VERMILION, filled=True, opacity=1
+    )
+    return _finish(_layered(lines, dots, edges, width=200, height=130), title)
+
+
+def to_svg(chart: alt.LayerChart) -> str:
+    """Return a chart as SVG text for a page: transparent, in the colour of the text around it."""
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    return text.getvalue()
+
+
+def save(chart: alt.LayerChart, path: Path) -> None:
+    """Write a chart on white, as SVG or PNG by the suffix of `path`.
+
+    Raises
+    ------
+    QueryError
+        If the suffix is another, or the file cannot be written.
+    """
+    form = path.suffix.removeprefix(".")
+    if form not in FORMATS:
+        raise QueryError(f"The format of charts must be one of {', '.join(FORMATS)}. Got {form!r}.")
+    try:
+        chart.properties(background="white").save(path, scale_factor=2 if form == "png" else 1)
+    except OSError as error:
+        raise QueryError(f"Cannot write the chart {path}: {error.strerror}.") from error
+
+
+def _chart(rows: list[Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=rows))
+
+
+def _layered(*layers: alt.Chart, width: int | alt.Step, height: int | alt.Step) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(layers), width=width, height=height)
+
+
+def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.LayerChart:
+    """Title and look, the same for all."""
+    if title:
+        chart = chart.properties(title=alt.TitleParams(title, subtitle=subtitle or alt.Undefined))
+    look = alt.Config(
+        background="transparent",
+        font="Helvetica, Arial, sans-serif",
+        view=alt.ViewConfig(stroke=None),
+        title=alt.TitleConfig(anchor="start", color=INK, subtitleColor=INK, fontSize=13, subtitleFontSize=11, offset=8),
+        axis=alt.AxisConfig(
+            labelColor=INK,
+            labelFontSize=11,
+            labelLimit=180,
+            titleColor=INK,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            domainColor=INK,
+            domainOpacity=0.5,
+            tickColor=INK,
+            tickOpacity=0.5,
+            gridColor=INK,
+            gridOpacity=0.1,
+        ),
+    )
+    return chart.properties(config=look)
+
+
+def _heights(dots: list[Row], line: list[Row]) -> Iterator[float]:
+    """Everything that the y axis must have room for."""
+    for row in dots:
+        margin = row["standard_error"] or 0.0
+        yield from (row["logit"] - margin, row["logit"] + margin)
+    for row in line:
+        yield from (row["logit_low"], row["logit_high"])
+
+
+def _at(rows: list[Row], x: _Axis, y: _Axis, height: str = "logit") -> alt.Chart:
+    chart: alt.Chart = _chart(rows).encode(x=x.encoded(alt.X, "source_logit"), y=y.encoded(alt.Y, height))
+    return chart
+
+
+def _percent_ticks(low: float, high: float) -> list[float]:
+    """Log-odds of round percentages inside an axis, none closer to another than a sixth of it; round ones first."""
+    ticks: list[float] = []
+    for per_cent in (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01):
+        count = round(100 / per_cent)
+        for share in (step / count for step in range(1, count)):
+            tick = math.log(share / (1 - share))
+            inside = low <= tick <= high
+            if inside and all(abs(tick - other) > (high - low) / 6 for other in ticks):
+                ticks.append(tick)
+        if len(ticks) >= 4:
+            break
+    return sorted(ticks)
+
+
+def _power_axis(rows: Sequence[Row]) -> alt.Axis:
+    """Ticks at a few whole powers of ten."""
+    exponents = [math.log10(row["value"]) for row in rows]
+    low, high = math.floor(min(exponents)), math.ceil(max(exponents))
+    step = max(1, math.ceil((high - low) / 4))
+    return alt.Axis(values=[10.0**power for power in range(low, high + 1, step)], format=".0e")
+
+
+def _band(line: list[Row], x: _Axis, y: _Axis) -> list[alt.Chart]:
+    area = _at(line, x, y, "logit_low").encode(y2="logit_high:Q").mark_area(color=BLUE, opacity=0.15)
+    return [area, _at(line, x, y).mark_line(color=BLUE, strokeWidth=1.5)]
+
+
+def _error_bars(dots: list[Row], x: _Axis, y: _Axis) -> alt.Chart:
+    ends = [
+        row | {"low": row["logit"] - row["standard_error"], "high": row["logit"] + row["standard_error"]}
+        for row in dots
+    ]
+    bars: alt.Chart = _at(ends, x, y, "low").mark_rule(color=BLUE, strokeWidth=1.2).encode(y2="high:Q")
+    return bars
+
+
+def _labels(dots: list[Row], x: _Axis, y: _Axis, font_size: int) -> list[alt.Chart]:
+    """Model names beside their dots. A name that would cover a dot or another name is left out."""
+    placed = list(_place(dots, x, y, font_size))
+    return [
+        _at(rows, x, y).encode(text="model:N").mark_text(align=align, baseline="middle", fontSize=font_size, color=INK)
+        for align in ("left", "right", "center")
+        if (rows := [row for row in placed if row["align"] == align])
+    ]
+
+
+def _place(dots: list[Row], x: _Axis, y: _Axis, font_size: int) -> Iterator[Row]:
+    centres = [(x.pixel(row["source_logit"]), y.pixel(row["logit"])) for row in dots]
+    taken = [(cx - 4, cy - 4, cx + 4, cy + 4) for cx, cy in centres]
+    for row, (cx, cy) in zip(dots, centres, strict=True):
+        for align, ax, ay, box in _candidates(cx, cy, 0.56 * font_size * len(row["model"]), font_size):
+            inside = box[0] >= 0 and box[2] <= x.pixels and box[1] >= 0 and box[3] <= y.pixels
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                yield {"model": row["model"], "align": align, "source_logit": x.value(ax), "logit": y.value(ay)}
+                break
+
+
+_Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+
+def _candidates(cx: float, cy: float, width: float, height: float) -> Iterator[tuple[str, float, float, _Box]]:
+    """(alignment, anchor x, anchor y, box) of a label beside, above, below and at the corners of a dot."""
+    beside, above, near = 7, 7 + height / 2, 3
+    for align, dx, dy in (
+        ("left", beside, 0), ("right", -beside, 0), ("center", 0, above), ("center", 0, -above),
+        ("left", near, above), ("right", -near, above), ("left", near, -above), ("right", -near, -above),
+    ):  # fmt: skip
+        left = cx + dx - {"left": 0.0, "center": width / 2, "right": width}[align]
+        yield align, cx + dx, cy + dy, (left, cy + dy - height / 2, left + width, cy + dy + height / 2)
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,311 @@
+"""Database: the tables of a store as SQL, read-only and confined to it.
+
+DuckDB runs in memory over the committed Parquet files. Three fences keep a query harmless, each of which would do
+alone against most mistakes: the files that may be opened are listed one by one and the configuration is locked; only a
+single SELECT is run; and table functions are those on a list, because some of DuckDB's (``enable_logging``) write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+import pyarrow as pa
+
+from featurestore import FeatureStore, SampleSet, layout, schema
+from featurestore.errors import QueryError, did_you_mean
+from queries import questions
+from queries.questions import Parameter, Question
+
+_FOLDER = Path(__file__).parent
+
+_TABLE_FUNCTIONS = {
+    "duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "generate_series", "histogram",
+    "histogram_values", "json_each", "json_tree", "parquet_file_metadata", "parquet_kv_metadata", "parquet_metadata",
+    "parquet_schema", "range", "read_parquet", "repeat", "unnest",
+}  # fmt: skip
+
+
+class Database:
+    """SQL over a store. Close it, or use it in a ``with`` statement.
+
+    It shows the store as it was when this was made.
+
+    Parameters
+    ----------
+    store : FeatureStore
+
+    Raises
+    ------
+    QueryError
+        If the store's tables cannot be read.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.uri = store.uri
+        self._connection = duckdb.connect(":memory:", config=_config())
+        try:
+            _prepare(self._connection, store)
+        except duckdb.Error as error:
+            self.close()
+            raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
+        self._table_functions = _TABLE_FUNCTIONS | _own_table_macros(self._connection)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release DuckDB's memory."""
+        self._connection.close()
+
+    def query(self, name: str, /, **parameters: object) -> pa.Table:
+        """Answer a question that comes with probestore.
+
+        Parameters
+        ----------
+        name : str
+            One of `queries.names()`.
+        **parameters
+            Values for the parameters in its header; text is converted to their types.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such question.
+        QueryError
+            If a parameter is unknown or has the wrong type, or the SQL fails.
+        """
+        return self._ask(questions.describe(name), parameters)
+
+    def run_file(self, path: str | Path, /, **parameters: object) -> pa.Table:
+        """Run a user's .sql file, which may have the header of `queries.questions`.
+
+        Parameters
+        ----------
+        path : str or Path
+        **parameters
+            Values for the parameters in its header, and for those it uses (``$name``) without naming them there.
+
+        Raises
+        ------
+        QueryError
+            If it cannot be read, is not a single SELECT, reaches outside the store, or fails; a parameter is missing,
+            unknown or has the wrong type.
+        """
+        return self._ask(questions.read(Path(path)), parameters)
+
+    def sql(self, text: str) -> pa.Table:
+        """Run one SELECT.
+
+        Raises
+        ------
+        QueryError
+            If it is anything else, reaches outside the store, or fails.
+        """
+        return self._run(text, {}, place="SQL")
+
+    def _ask(self, question: Question, given: dict[str, object]) -> pa.Table:
+        statement = self._checked(question.sql, str(question.path))
+        declared = {parameter.name: parameter for parameter in question.parameters}
+        undeclared = statement.named_parameters - set(declared)
+        _check_names(question, given, known=set(declared) | undeclared, required=undeclared)
+        values = {
+            name: self._value(question, declared[name], given) if name in declared else given[name]
+            for name in statement.named_parameters
+        }
+        return self._run(question.sql, values, place=str(question.path))
+
+    def _value(self, question: Question, parameter: Parameter, given: dict[str, object]) -> object:
+        """The given value as the type of the parameter's default, or that default."""
+        place = f"{question.path}, parameter {parameter.name}"
+        default = f"select ({parameter.default}) as value"
+        kind = self._run(f"select typeof(value) from ({default})", {}, place).column(0)[0].as_py()
+        if parameter.name not in given:
+            return self._run(default, {}, place).column(0)[0].as_py()
+        value = given[parameter.name]
+        if kind != "VARCHAR" and isinstance(value, str) and value.lower() in ("", "null", "none"):
+            return None
+        try:
+            return self._connection.execute(f"select cast($value as {kind})", {"value": value}).fetchall()[0][0]
+        except duckdb.Error as error:
+            raise QueryError(
+                f"Parameter {parameter.name!r} of {question.name} must be {kind} ({parameter.meaning}). Got {value!r}."
+            ) from error
+
+    def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
+        self._checked(text, place)
+        try:
+            return self._connection.execute(text, values).to_arrow_table()
+        except duckdb.Error as error:
+            raise QueryError(_located(error, place)) from error
+
+    def _checked(self, text: str, place: str) -> duckdb.Statement:
+        """Return the only statement of `text` if it is a SELECT that calls nothing but allowed table functions."""
+        try:
+            statements = duckdb.extract_statements(text)
+        except duckdb.Error as error:
+            raise QueryError(_located(error, place)) from error
+        kinds = [statement.type.name for statement in statements]
+        if kinds != ["SELECT"]:
+            raise QueryError(
+                f"{place}: must be one SELECT, because a store is read-only. Got {' and '.join(kinds) or 'nothing'}."
+            )
+        tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
+        self._check_functions(json.loads(tree), place)
+        return statements[0]
+
+    def _check_functions(self, tree: dict[str, Any], place: str) -> None:
+        if tree["error"]:  # PRAGMA counts as SELECT to extract_statements, but has no tree
+            raise QueryError(f"{place}: must be one SELECT, because a store is read-only. {tree['error_message']}")
+        for name in _called_table_functions(tree):
+            if name.lower() not in self._table_functions:
+                raise QueryError(
+                    f"{place}: the table function {name} is not available here. "
+                    f"Query the tables themselves ({', '.join(sorted(_tables()))}), or use one of: "
+                    f"{', '.join(sorted(_TABLE_FUNCTIONS))}."
+                )
+
+
+def connect(uri: str) -> Database:
+    """Open the store at `uri` for SQL.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    QueryError
+        If its tables cannot be read.
+    """
+    return Database(FeatureStore.open(uri))
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,  # a table name must never find a Python variable
+        # Made by DuckDB when a query does not fit in memory, and removed by it; the default is ./.tmp
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"probestore-{uuid.uuid4().hex}"),
+    }
+
+
+def _tables() -> set[str]:
+    return {"features", "samples", *schema.TABLES}
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore) -> None:
+    """Make macros and views, then lock the doors."""
+    connection.execute("set TimeZone = 'UTC'")
+    if store.uri.startswith("s3://"):
+        _connect_s3(connection)
+    files = {table: store.files(table) for table in _tables()}
+    files["samples"] = list(_latest_samples(store, files["samples"]))
+    for table, names in files.items():
+        connection.execute(f"set variable {table}_files = $names", {"names": names})
+    every_file = [name for names in files.values() for name in names]
+    connection.execute(f"set allowed_paths = [{', '.join(map(_literal, every_file))}]")
+    connection.execute("set enable_external_access = false")
+    for script in ("_views.sql", "_macros.sql"):
+        connection.execute((_FOLDER / script).read_text(encoding="utf-8"))
+    connection.execute("set lock_configuration = true")
+
+
+def _latest_samples(store: FeatureStore, files: Iterable[str]) -> list[str]:
+    """Leave out the image tables that a later one of the same dataset split replaced."""
+    files_of: dict[SampleSet, list[str]] = defaultdict(list)
+    for file in files:
+        files_of[_sample_set(file)].append(file)
+    sets_of: dict[tuple[str, str], list[SampleSet]] = defaultdict(list)
+    for item in files_of:
+        sets_of[item.dataset, item.split].append(item)
+    latest = (items[0] if len(items) == 1 else _completed_last(store, items) for items in sets_of.values())
+    return [file for item in latest for file in files_of[item]]
+
+
+def _completed_last(store: FeatureStore, items: list[SampleSet]) -> SampleSet:
+    return max(items, key=lambda item: (store.manifest(item)["created_at"], item))
+
+
+def _sample_set(file: str) -> SampleSet:
+    """The set that a file belongs to; the file of no rows has one to itself, named none."""
+    item = layout.parse_folder("samples/" + file.rpartition("/samples/")[2].rpartition("/")[0])
+    assert isinstance(item, SampleSet)
+    return item
+
+
+def _connect_s3(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load httpfs, from its Python package where there is no network, and hand it the usual AWS variables."""
+    try:
+        from duckdb_extensions import import_extension
+
+        import_extension("httpfs", con=connection)
+    except ImportError:
+        connection.install_extension("httpfs")
+    connection.load_extension("httpfs")
+    settings = ", ".join(f"{name} {_literal(value)}" for name, value in _s3_settings().items())
+    connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
+
+
+def _s3_settings() -> dict[str, str]:
+    env = os.environ.get
+    settings = {
+        "key_id": env("AWS_ACCESS_KEY_ID"),
+        "secret": env("AWS_SECRET_ACCESS_KEY"),
+        "session_token": env("AWS_SESSION_TOKEN"),
+        "region": env("AWS_REGION") or env("AWS_DEFAULT_REGION"),
+    }
+    if endpoint := env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL"):
+        url = urlsplit(endpoint)
+        settings |= {"endpoint": url.netloc + url.path, "use_ssl": str(url.scheme == "https"), "url_style": "path"}
+    return {name: value for name, value in settings.items() if value}
+
+
+def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    found = connection.execute(
+        "select function_name from duckdb_functions() where function_type = 'table_macro' and not internal"
+    )
+    return {name for (name,) in found.fetchall()}
+
+
+def _called_table_functions(tree: object) -> Iterator[str]:
+    """Names of the table functions anywhere in a serialised SELECT."""
+    if isinstance(tree, dict):
+        if tree.get("type") == "TABLE_FUNCTION":
+            yield tree["function"]["function_name"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _called_table_functions(branch)
+
+
+def _check_names(question: Question, given: Iterable[str], known: set[str], required: set[str]) -> None:
+    listed = f"Its parameters: {', '.join(sorted(known)) or 'none'}."
+    for name in given:
+        if name not in known:
+            raise QueryError(f"{question.name} has no parameter {name!r}.{did_you_mean(name, known)} {listed}")
+    missing = required - set(given)
+    if missing:
+        raise QueryError(f"{question.name} needs a value for: {', '.join(sorted(missing))}. {listed}")
+
+
+def _located(error: duckdb.Error, place: str) -> str:
+    """DuckDB's message with the file and line in front."""
+    message = str(error)
+    line = re.search(r"^LINE (\d+):", message, flags=re.MULTILINE)
+    return f"{place}:{line[1]}: {message}" if line else f"{place}: {message}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
