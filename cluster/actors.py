@@ -8,65 +8,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import ray
-from probes.run import CellReport, run_cells
 
+from cluster.tasks import ExtractTask, ProbeTask, WorkerSettings
 from featurestore import FeatureStore
 from featurestore.datasets import Dataset, DatasetSpec
 from featurestore.errors import Failure
-from featurestore.extract import Extractors, Job, ShardReport, extract_shard
-from probes.results import Cell
-
-
-@dataclass(frozen=True)
-class ExtractTask:
-    """One shard for an extractor: everything it needs, by value."""
-
-    dataset: DatasetSpec
-    split: str
-    shard: int
-    jobs: tuple[Job, ...]
-
-
-@dataclass(frozen=True)
-class ProbeTask:
-    """All missing cells of one model and dataset, so that their features are read once."""
-
-    cells: tuple[Cell, ...]
-    n_classes: int
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What every worker of a run is told.
-
-    Attributes
-    ----------
-    python_path : tuple of str
-        Folders in which modules of ``python:`` models are looked for.
-    threads : int
-        Of torch, of decoding and of the linear algebra; also the CPUs that Ray sets aside for the worker.
-    """
-
-    store: str
-    device: str
-    threads: int
-    python_path: tuple[str, ...]
-    batch_size: int
-    strict: bool
+from featurestore.extract import Extractors, ShardReport, extract_shard
+from probes.run import CellReport, run_cells
 
 
 class _Worker:
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, device: str, threads: int) -> None:
         import torch
         from threadpoolctl import threadpool_limits
 
         sys.path[:0] = [folder for folder in settings.python_path if folder not in sys.path]
-        torch.set_num_threads(settings.threads)
-        threadpool_limits(settings.threads)
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
         self._settings = settings
+        self._device = device
+        self._threads = threads
         self._store = FeatureStore.open(settings.store)
 
 
@@ -74,9 +37,9 @@ class _Worker:
 class ExtractWorker(_Worker):
     """Holds the models of one device and the datasets it has met."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        super().__init__(settings)
-        self._extractors = Extractors(settings.device)
+    def __init__(self, settings: WorkerSettings, device: str, threads: int) -> None:
+        super().__init__(settings, device, threads)
+        self._extractors = Extractors(device)
         self._datasets: dict[DatasetSpec, Dataset] = {}
 
     def run(self, task: ExtractTask) -> ShardReport | Failure:
@@ -90,7 +53,7 @@ class ExtractWorker(_Worker):
                 task.jobs,
                 self._extractors,
                 batch_size=self._settings.batch_size,
-                decode_threads=self._settings.threads,
+                decode_threads=self._threads,
                 strict=self._settings.strict,
             )
         except Exception as error:
@@ -109,6 +72,10 @@ class ProbeWorker(_Worker):
     def run(self, task: ProbeTask) -> Sequence[CellReport] | Failure:
         """Fit, score and commit the cells of one model and dataset."""
         try:
-            return run_cells(self._store, task.cells, n_classes=task.n_classes, device=self._settings.device)
+            return run_cells(self._store, task.cells, n_classes=task.n_classes, device=self._device)
         except Exception as error:
             return Failure.of(error)
+
+
+WORKERS = {ExtractTask: ExtractWorker, ProbeTask: ProbeWorker}
+"""Which worker runs which kind of task."""

@@ -127,7 +127,7 @@ def demo(store: str, address: str | None) -> None:
     summary, opened = _execute(study, store, address)
     _say_summary(summary, opened)
     report_path = Path(store if "://" not in store else ".") / "report.html"
-    write_report(opened, report_path)
+    write_report(opened.uri, report_path)
     _show_query(opened, "leaderboard")
     _say(
         f"The report: {report_path}\n\n"
@@ -211,10 +211,9 @@ def report(store: str | None, out: Path, charts: Path | None, charts_format: str
     \b
     Example:  probestore report --store demo-store --out report.html --charts figures
     """
-    from featurestore import FeatureStore
     from queries.report import write_report
 
-    write_report(FeatureStore.open(store or _DEFAULT_STORE), out, charts_dir=charts, charts_format=charts_format)
+    write_report(store or _DEFAULT_STORE, out, charts_dir=charts, charts_format=charts_format)
     _say(f"The report: {out}")
 
 
@@ -280,9 +279,12 @@ def _show_query(store: FeatureStore, name: str) -> None:
 
 
 def _write(answer: Any, format_: str, out: Path | None) -> None:
-    from queries.formats import write
+    from queries.formats import save, write
 
-    write(answer, format_, out)
+    if out is None:
+        write(answer, format_, sys.stdout)
+    else:
+        save(answer, format_, out)
 
 
 def _key_value(text: str) -> tuple[str, str]:

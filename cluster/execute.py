@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-import probes.methods
-import probes.metrics
-import probes.solvers
-from cluster.actors import ExtractTask, ExtractWorker, ProbeTask, ProbeWorker, WorkerSettings
-from cluster.plan import Placement, ShardUnit, Wanted, missing_shards
+from cluster.plan import ShardUnit, Wanted, missing_shards
 from cluster.progress import Reporter
-from cluster.runtime import Runtime, device_of
-from cluster.scheduler import dispatch
+from cluster.runtime import Runtime
 from cluster.study import Study
+from cluster.tasks import ExtractTask, ProbeTask, WorkerSettings
 from featurestore import FeatureSet, FeatureStore
 from featurestore.datasets import Dataset
-from featurestore.errors import Failure, ProbestoreError
+from featurestore.errors import Failure, ProbestoreError, UnknownNameError
 from featurestore.extract import (
     Job,
     Model,
@@ -33,6 +28,7 @@ from featurestore.extract import (
 from featurestore.layout import content_key
 from featurestore.schema import SPLITS
 from featurestore.store import rows_table
+from probes import methods, metrics
 from probes.results import Cell
 
 
@@ -98,7 +94,7 @@ class _Execution:
         self._identify_models()
         self._open_datasets()
         self._record_catalogue()
-        with Runtime(address) as runtime:
+        with Runtime(address, self._worker_settings()) as runtime:
             while self._extract(runtime):
                 self._reporter.note("Extracting again as float32 what float16 cannot hold.")
             self._probe(runtime)
@@ -108,14 +104,22 @@ class _Execution:
 
     def _check_names(self) -> None:
         for name in self._study.probe.probes:
-            probes.methods.load(name)
-        probes.solvers.load(self._solver)
+            self._solver(name)
         for dataset in self._study.datasets:
-            probes.metrics.load(dataset.metric)
+            metrics.by_name(dataset.metric)
 
-    @property
-    def _solver(self) -> str:
-        return probes.solvers.DEFAULT if self._study.probe.solver == "auto" else self._study.probe.solver
+    def _solver(self, probe: str) -> str:
+        """The solver a probe is to use: the one that is asked for, its own preferred one, or none."""
+        wanted, offered = self._study.probe.solver, methods.load(probe).SOLVERS
+        if not offered:
+            return ""
+        if wanted == "auto":
+            return offered[0]
+        if wanted not in offered:
+            raise UnknownNameError(
+                f"solver of the probe {probe!r}:", wanted, offered, f"It takes: {', '.join(offered)}."
+            )
+        return wanted
 
     def _identify_models(self) -> None:
         settings = self._study.extract
@@ -154,16 +158,18 @@ class _Execution:
 
     def _cells(self) -> Iterator[Cell]:
         for model, dataset, storage in self._pairs():
-            keys = {f"{split}_key": feature_set(model, dataset, split, storage).key for split in SPLITS}
+            keys = {split: feature_set(model, dataset, split, storage).key for split in SPLITS}
             for name in self._study.probe.probes:
                 yield Cell(
                     model=model.name,
                     dataset=dataset.spec.name,
                     probe=name,
-                    solver=self._solver if probes.methods.load(name).SOLVERS else "",
+                    solver=self._solver(name),
                     seed=self._study.probe.seed,
                     metric=dataset.spec.metric,
-                    **keys,
+                    train_key=keys["train"],
+                    val_key=keys["val"],
+                    test_key=keys["test"],
                 )
 
     # ---- extraction --------------------------------------------------------------------------------------------
@@ -174,14 +180,11 @@ class _Execution:
         units = missing_shards(book.wanted)
         if not units:
             return False
-        placement = runtime.placement(len(units))
         tasks = {self._extract_task(unit, book): unit for unit in units}
         self._reporter.begin("features", sum(unit.passes for unit in units), "images x models")
         overflowed: list[FeatureSet] = []
-        dispatch(
-            tasks,
-            self._worker_factory(ExtractWorker, placement),
-            placement.n_actors,
+        runtime.run(
+            list(tasks),
             on_result=lambda task, result: self._extracted(tasks[task], result, book, overflowed),
             on_retry=lambda task, reason: self._reporter.note(
                 f"Worker lost on {task.dataset.name} {task.split} shard {task.shard}; trying again. {reason}"
@@ -224,12 +227,9 @@ class _Execution:
         tasks = list(self._probe_tasks([cell for cell in cells if cell.key not in done]))
         if not tasks:
             return
-        placement = runtime.placement(len(tasks))
         self._reporter.begin("probes", sum(len(task.cells) for task in tasks), "cells")
-        dispatch(
+        runtime.run(
             tasks,
-            self._worker_factory(ProbeWorker, placement),
-            placement.n_actors,
             on_result=self._probed,
             on_retry=lambda task, reason: self._reporter.note(
                 f"Worker lost on the probes of {task.cells[0].model} on {task.cells[0].dataset}; trying again. {reason}"
@@ -258,16 +258,13 @@ class _Execution:
 
     # ---- workers and failures ----------------------------------------------------------------------------------
 
-    def _worker_factory(self, worker: Any, placement: Placement) -> Callable[[], Any]:
-        settings = WorkerSettings(
+    def _worker_settings(self) -> WorkerSettings:
+        return WorkerSettings(
             store=self._store.uri,
-            device=device_of(placement),
-            threads=placement.cpus,
             python_path=(str(self._study.folder),),
             batch_size=self._study.extract.batch_size,
             strict=self._study.extract.strict,
         )
-        return partial(worker.options(num_cpus=placement.cpus, num_gpus=placement.gpus).remote, settings)
 
     def _fail_dataset(self, dataset: str, failure: Failure) -> None:
         self._failed_pairs.update((model, dataset) for model in self._models)

@@ -78,7 +78,7 @@ def _described(kind: str, package: ModuleType) -> Table:
 
     table = Table(kind, "what it is")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        source = module.module_finder.find_spec(module.name, None).loader.get_source(module.name)  # type: ignore[union-attr,call-arg]
+        source = module.module_finder.find_spec(module.name, None).loader.get_source(module.name)  # type: ignore[union-attr]
         text = ast.get_docstring(ast.parse(source)) or ""
         table.add_row(module.name, " ".join(text.split("\n\n")[0].split()))
     return table

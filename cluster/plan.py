@@ -59,29 +59,29 @@ def missing_shards(wanted: Iterable[Wanted]) -> list[ShardUnit]:
 
 @dataclass(frozen=True)
 class Placement:
-    """How extraction actors are laid out on a cluster.
+    """How workers are laid out on a cluster.
 
     Attributes
     ----------
-    n_actors : int
+    n_workers : int
     cpus : int
-        CPUs, and threads, per actor.
+        CPUs, and threads, per worker.
     gpus : float
-        GPUs per actor; 0 on a cluster without any.
+        GPUs per worker; 0 on a cluster without any.
     """
 
-    n_actors: int
+    n_workers: int
     cpus: int
     gpus: float
 
 
 def place(cpus: float, gpus: float, n_units: int) -> Placement:
-    """Lay out actors: one per GPU, else as many as the CPUs carry.
+    """Lay out workers: one per GPU, else as many as the CPUs carry.
 
-    Several actors of few threads beat one of many: small networks on small batches do not fill more than a few cores.
+    Several workers of few threads beat one of many: small networks on small batches do not fill more than a few cores.
     """
     if gpus >= 1:
-        n_actors = int(gpus)
-        return Placement(max(1, min(n_actors, n_units)), max(1, int(cpus // n_actors)), 1)
+        n_workers = int(gpus)
+        return Placement(max(1, min(n_workers, n_units)), max(1, int(cpus // n_workers)), 1)
     threads = max(1, min(4, int(cpus) // 4))
     return Placement(max(1, min(int(cpus) // threads, n_units)), threads, 0)

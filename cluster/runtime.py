@@ -1,30 +1,39 @@
-"""Ray, started when the first work comes and stopped at the end: on this machine, or by joining a cluster."""
+"""Ray, started when the first work comes and stopped at the end: on this machine, or by joining a cluster.
+
+Ray is imported here at call time: a run that finds nothing missing never pays for it.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-import ray
-
-from cluster.plan import Placement, place
+from cluster.plan import place
+from cluster.tasks import WorkerSettings
 from featurestore.errors import ConfigurationError
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
 
+Task = TypeVar("Task")
+
 
 class Runtime:
-    """A Ray session that costs nothing until `workers` is called.
+    """A Ray session that costs nothing until it is given tasks.
 
     Parameters
     ----------
     address : str, optional
         ``"auto"`` or ``"ray://host:port"`` joins a cluster; None starts Ray on this machine.
+    settings : WorkerSettings
     """
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, settings: WorkerSettings) -> None:
         self._address = address
+        self._settings = settings
         self._started = False
 
     def __enter__(self) -> Runtime:
@@ -34,37 +43,50 @@ class Runtime:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._started:
+            import ray
+
             ray.shutdown()
 
-    def placement(self, n_tasks: int) -> Placement:
-        """How many workers, and of what size, the cluster carries."""
+    def run(
+        self, tasks: Sequence[Task], *, on_result: Callable[[Task, Any], None], on_retry: Callable[[Task, str], None]
+    ) -> None:
+        """Run tasks of one kind on as many workers as the cluster carries; see `cluster.scheduler.dispatch`.
+
+        Raises
+        ------
+        ConfigurationError
+            If Ray cannot be started or joined.
+        """
         self._start()
-        resources = ray.cluster_resources()
-        return place(resources.get("CPU", 1), resources.get("GPU", 0), n_tasks)
+        import ray
+
+        from cluster.actors import WORKERS
+        from cluster.scheduler import dispatch
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        placement = place(resources.get("CPU", 1), resources.get("GPU", 0), len(tasks))
+        worker: Any = WORKERS[type(tasks[0])]
+        make_worker = partial(
+            worker.options(num_cpus=placement.cpus, num_gpus=placement.gpus).remote,
+            self._settings,
+            "cuda" if placement.gpus else "cpu",
+            placement.cpus,
+        )
+        dispatch(tasks, make_worker, placement.n_workers, on_result=on_result, on_retry=on_retry)
 
     def _start(self) -> None:
-        if self._started or ray.is_initialized():
+        import ray
+
+        if ray.is_initialized():
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's coming default; asked for now, it changes nothing here and avoids a warning at every start.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        options: dict[str, Any] = (
-            {"address": self._address}
-            if self._address
-            else {
-                "address": "local",
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-            }
-        )
+        local = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options: dict[str, Any] = {"address": self._address} if self._address else local
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             where = f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
             raise ConfigurationError(f"Cannot start {where}: {error}") from error
         self._started = True
-
-
-def device_of(placement: Placement) -> str:
-    """Device that a worker of this placement computes on."""
-    return "cuda" if placement.gpus else "cpu"

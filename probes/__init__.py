@@ -1,4 +1,4 @@
-"""Probes on stored features: objective, solvers, methods, tuning and metrics. Importing it loads neither torch nor scikit-learn."""
+"""Probes on stored features. Importing this loads neither torch nor scikit-learn."""
 
 from probes.fitted import Evidence, FittedProbe, Trial
 from probes.objective import GAP_TOLERANCE, L2_GRID, Certificate, LogisticFit, certificate, probabilities

@@ -37,7 +37,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Trial:
-    """A value of a hyper-parameter, how the probe fitted with it does on validation images, and the evidence of that fit."""
+    """A value of a hyper-parameter, what it gives on the validation images, and the evidence of that fit."""
 
     value: float
     validation: float

@@ -1,8 +1,9 @@
 """One function per metric: class probabilities and labels to a value with its standard error.
 
-Every metric takes `scores`, ndarray of shape (n, n_classes), probabilities, and `y`, ndarray of shape (n,) of class indices or, for
-multi-label tasks, (n, n_classes) of booleans; it returns a `Score`. The standard error is that of drawing other test images, the probe
-being what it is. Means over classes leave out classes that the test images do not show. Accuracies and errors are fractions.
+Every metric takes `scores`, ndarray of shape (n, n_classes), probabilities, and `y`, ndarray of shape (n,) of class
+indices or, for multi-label tasks, (n, n_classes) of booleans; it returns a `Score`. The standard error is that of
+drawing other test images, the probe being what it is. Means over classes leave out classes that the test images do not
+show. Accuracies and errors are fractions.
 """
 
 from __future__ import annotations
@@ -37,35 +38,39 @@ def top1(scores: Vector, y: Labels) -> Score:
 
 
 def mean_per_class(scores: Vector, y: Labels) -> Score:
-    """Mean over classes of the share of the class that is recognised. Standard error: Wilson's per class, classes as strata."""
+    """Mean over classes of the recall. Standard error: Wilson's per class, with the classes as strata."""
     shown, of_class, n = np.unique(y, return_inverse=True, return_counts=True)
     recall = np.bincount(of_class, weights=scores.argmax(axis=1) == y) / n
     return Score(float(recall.mean()), float(np.linalg.norm(_wilson_error(recall, n)) / len(shown)))
 
 
 def balanced_accuracy(scores: Vector, y: Labels) -> Score:
-    """Mean recall over classes; multi-label, the mean over classes of (sensitivity + specificity) / 2 at probability 1/2.
+    """Mean recall; multi-label, mean over classes of (sensitivity + specificity) / 2 at probability 1/2.
 
-    Single-label this is `mean_per_class`. Multi-label, classes that all or none of the images have are left out, and the standard
-    error is linearised: an image weighs in every class, so it is that of the sum of its contributions, by the delta method.
+    Single-label this is `mean_per_class`. Multi-label, classes that all or none of the images have are left out, and
+    the standard error is linearised: an image weighs in every class, so it is that of the sum of its contributions, by
+    the delta method.
     """
     if y.ndim == 1:
         return mean_per_class(scores, y)
     varied = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
-    right = (scores[:, varied] >= 0.5) == y[:, varied]
-    share = np.where(y[:, varied], y[:, varied].mean(axis=0), 1 - y[:, varied].mean(axis=0))
-    rate = _mean_where(right, y[:, varied]), _mean_where(right, ~y[:, varied])
-    contribution = ((right - np.where(y[:, varied], *rate)) / share / 2).mean(axis=1)
-    return Score(float(np.mean(rate)), _mean_error(contribution))
+    shown = y[:, varied].astype(np.bool_)
+    right = (scores[:, varied] >= 0.5) == shown
+    sensitivity, specificity = right.mean(axis=0, where=shown), right.mean(axis=0, where=~shown)
+    frequency = shown.mean(axis=0)
+    share, rate = np.where(shown, frequency, 1 - frequency), np.where(shown, sensitivity, specificity)
+    contribution = ((right - rate) / share / 2).mean(axis=1)
+    return Score(float((sensitivity + specificity).mean() / 2), _mean_error(contribution))
 
 
 def map_11point(scores: Vector, y: Labels) -> Score:
     """Mean over classes of the 11-point interpolated average precision of PASCAL VOC 2007. Multi-label.
 
-    AP = (1/11) Σ_{r = 0, 0.1, ..., 1} max {precision at recall ≥ r} (Everingham et al., IJCV 88, 2010, section 4.2). Images with equal
-    scores enter together, so that their order in the file does not matter. Standard error: bootstrap over images.
+    AP = (1/11) Σ_{r = 0, 0.1, ..., 1} max {precision at recall ≥ r} (Everingham et al., IJCV 88, 2010, section 4.2).
+    Images with equal scores enter together, so that their order in the file does not matter. Standard error: bootstrap
+    over images.
     """
-    rankings = [_Ranking.of(scores[:, k], y[:, k]) for k in np.flatnonzero(y.any(axis=0))]
+    rankings = [_Ranking.of(scores[:, k], y[:, k].astype(np.bool_)) for k in np.flatnonzero(y.any(axis=0))]
     every_image_once = np.ones(len(y), dtype=np.int64)
 
     def mean_ap(weights: NDArray[np.int64]) -> float:
@@ -77,8 +82,8 @@ def map_11point(scores: Vector, y: Labels) -> Score:
 def nll(scores: Vector, y: Labels) -> Score:
     """Mean negative log-likelihood of the labels, in nats; multi-label, summed over classes as in `probes.objective`.
 
-    Probabilities are clipped to `PROBABILITY_FLOOR` first, so that a class the probe thought impossible costs 36 nats, not infinity.
-    Standard error: of the sample mean.
+    Probabilities are clipped to `PROBABILITY_FLOOR` first, so that a class the probe thought impossible costs 36 nats,
+    not infinity. Standard error: of the sample mean.
     """
     of_label = np.where(y, scores, 1 - scores) if y.ndim == 2 else scores[np.arange(len(y)), y, None]
     losses = -np.log(np.maximum(of_label, PROBABILITY_FLOOR)).sum(axis=1)
@@ -86,10 +91,12 @@ def nll(scores: Vector, y: Labels) -> Score:
 
 
 def ece(scores: Vector, y: Labels) -> Score:
-    """Expected calibration error of the most probable class: Σ_b (n_b/n) |accuracy_b − confidence_b| over 15 bins of equal width.
+    """Expected calibration error of the most probable class, over 15 bins of equal width.
 
-    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017. Bins are closed above. Standard error: bootstrap over images; the
-    error itself is biased upwards when a bin holds few images.
+    ECE = Σ_b (n_b/n) |accuracy_b − confidence_b|.
+
+    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017. Bins are closed above. Standard error: bootstrap
+    over images; the error itself is biased upwards when a bin holds few images.
     """
     confidence = scores.max(axis=1)
     excess = (scores.argmax(axis=1) == y) - confidence
@@ -172,7 +179,7 @@ class _Ranking:
 
 
 def _wilson_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | float:
-    """Half the width of Wilson's interval of one standard deviation; unlike the binomial error it is not 0 at shares of 0 and 1."""
+    """Half the width of Wilson's interval at one standard deviation; not 0 at shares of 0 and 1, as the binomial is."""
     error: Vector | float = np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
     return error
 
@@ -180,12 +187,6 @@ def _wilson_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | 
 def _mean_error(values: Vector) -> float:
     """Standard error of a sample mean; NaN for a single value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
-def _mean_where(values: NDArray[np.bool_], where: NDArray[np.bool_]) -> Vector:
-    """Column means over the rows where `where` holds."""
-    means: Vector = values.mean(axis=0, where=where)
-    return means
 
 
 def _bootstrap_error(statistic: Callable[[NDArray[np.int64]], float], n: int) -> float:

@@ -1,6 +1,7 @@
 """The objective of every logistic probe, its conventions, and the certificate of how far a fit is from its optimum.
 
-For n images with features x_i, weights W (one row per class) and biases b, with logits z_i = W x_i + b, a probe minimises
+For n images with features x_i, weights W (one row per class) and biases b, with logits z_i = W x_i + b, a probe
+minimises
 
     P(W, b) = (1/n) Σ_i loss(z_i, y_i) + (l2/2) ||W||²,      the biases are free.
 
@@ -13,27 +14,27 @@ The shape of y decides which. This l2 is the one of every table and argument of 
 - scikit-learn: C = 1 / (n l2);
 - Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
 
-**Certificate.** Let p_i be the predicted probabilities and e_i the labels as indicators. Fenchel duality (Boyd and Vandenberghe,
-*Convex Optimization*, 5.1.6; for regularised losses Shalev-Shwartz and Zhang, JMLR 14, 2013) gives, for any probabilities q_i with
-Σ_i (q_i − e_i) = 0, which is what a free bias asks for, the lower bound
+**Certificate.** Let p_i be the predicted probabilities and e_i the labels as indicators. Fenchel duality (Boyd and
+Vandenberghe, *Convex Optimization*, 5.1.6; for regularised losses Shalev-Shwartz and Zhang, JMLR 14, 2013) gives, for
+any probabilities q_i with Σ_i (q_i − e_i) = 0, which is what a free bias asks for, the lower bound
 
     D(q) = (1/n) Σ_i H(q_i) − (1/(2 l2)) ||(1/n) Σ_i (q_i − e_i) x_iᵀ||²  ≤  min P,        H the entropy.
 
-The probabilities p_i themselves meet the constraint only at the optimal bias, so they are mixed with one distribution t:
-q_i = (1 − ε) p_i + ε t. With m the mean of p_i and f the frequencies of the classes, the constraint is t = m + (f − m)/ε; ε is the
-smallest for which t holds probabilities. The Fenchel-Young equality turns the difference into
+The probabilities p_i themselves meet the constraint only at the optimal bias, so they are mixed with one distribution
+t: q_i = (1 − ε) p_i + ε t. With m the mean of p_i and f the frequencies of the classes, the constraint is t = m + (f −
+m)/ε; ε is the smallest for which t holds probabilities. The Fenchel-Young equality turns the difference into
 
     P − D(q) = (1/n) Σ_i KL(q_i || p_i) + ||l2 W + G_q||² / (2 l2),        G_q = (1/n) Σ_i (q_i − e_i) x_iᵀ.
 
-That, divided by P, is the gap reported. It bounds (P − min P) / P at every (W, b), optimal or not; its terms are non-negative, so that no
-digits cancel; and the gradient has it nearly done.
+That, divided by P, is the gap reported. It bounds (P − min P) / P at every (W, b), optimal or not; its terms are
+non-negative, so that no digits cancel; and the gradient has it nearly done.
 
-**Centring.** Because the q_i − e_i add up to nothing, D does not change when a constant vector is taken from every x_i, and P does not
-when b moves along. Everything is therefore computed on centred features.
+**Centring.** Because the q_i − e_i add up to nothing, D does not change when a constant vector is taken from every x_i,
+and P does not when b moves along. Everything is therefore computed on centred features.
 
-**Classes that separate from nothing.** A class absent from the training labels (multi-label: always absent, or always present) has its
-optimum at a bias of −∞ (+∞). That limit is what a fit returns: zero weights, an infinite intercept, hence a probability of exactly 0
-(1) and no loss. The other classes, `free_classes`, are fitted as if it did not exist.
+**Classes without a contrast.** A class absent from the training labels (multi-label: always absent, or always
+present) has its optimum at a bias of −∞ (+∞). That limit is what a fit returns: zero weights, an infinite intercept,
+hence a probability of exactly 0 (1) and no loss. The other classes, `free_classes`, are fitted as if it did not exist.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ L2_GRID: NDArray[np.float64] = 10.0 ** (np.arange(-40, 5) / 4)
 GAP_TOLERANCE = 1e-4
 """Relative duality gap to which fits are certified: the objective is known to be within 0.01 % of its minimum.
 
-What it leaves open is below what a test set can resolve: by strong convexity (l2/2)||W − W*||² ≤ gap · P, and next to fits certified
-to 1e-9 the accuracy moves by a small part of its standard error (`test_solvers.py` holds us to a fifth).
+What it leaves open is below what a test set can resolve: by strong convexity (l2/2)||W − W*||² ≤ gap · P, and next to
+fits certified to 1e-9 the accuracy moves by a small part of its standard error (`test_solvers.py` holds us to a fifth).
 """
 
 
@@ -113,9 +114,7 @@ class LogisticFit:
     certificate: Certificate
 
 
-def certificate(
-    X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: float, n_classes: int
-) -> Certificate:
+def certificate(X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: float, n_classes: int) -> Certificate:
     """Certify parameters on the data they were fitted on, in float64, whatever made them.
 
     Parameters
@@ -170,7 +169,8 @@ def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tu
     -------
     epsilon : ndarray of shape (1,), or (n_classes,) when multi-label
     t : ndarray of shape (n_classes,)
-        A distribution over classes; when multi-label, a probability for each: 0 where the class is predicted too often, 1 where too seldom.
+        A distribution over classes; when multi-label, a probability for each: 0 where the class is predicted too often,
+        1 where too seldom.
     """
     mean = frequency + mean_residual
     too_often = mean_residual > 0
@@ -190,8 +190,8 @@ def relative(gap: float, objective: float) -> float:
 def losses_and_residuals(logits: Vector, y: Labels) -> tuple[Vector, Vector]:
     """Losses and their derivatives p − e in the logits, both to full relative precision however small they are.
 
-    At weak regularisation separable classes have losses near 1e-9. Subtracting p_y from 1, or z_y from a log-sum-exp, would leave
-    seven digits of them; working with the margins z_k − z_y leaves all.
+    At weak regularisation separable classes have losses near 1e-9. Subtracting p_y from 1, or z_y from a log-sum-exp,
+    would leave seven digits of them; working with the margins z_k − z_y leaves all.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def check_data(X: Features, y: Labels, n_classes: int) -> None:
         raise ProbeError(f"A probe needs features (n, d) and n labels, n > 0. Got {X.shape} and {y.shape}.")
     if y.ndim == 2 and (y.shape[1] != n_classes or y.dtype != np.bool_):
         raise ProbeError(f"Multi-label y must be booleans (n, {n_classes}). Got {y.dtype} {y.shape}.")
-    if y.ndim == 1 and not (0 <= y.min() and y.max() < n_classes):
+    if y.ndim == 1 and not (y.min() >= 0 and y.max() < n_classes):
         raise ProbeError(f"Labels must be from 0 to {n_classes - 1}. Got {y.min()} to {y.max()}.")
     if not np.isfinite(X).all():
         raise ProbeError("Features must be finite. Got NaN or infinity.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,8 +16,8 @@ import numpy.typing as npt
 from featurestore import Features, FeatureStore
 from featurestore.layout import content_key
 from featurestore.store import rows_table
+from probes.fitted import Evidence, FittedProbe
 from probes.metrics import Score
-from probes.methods import FittedProbe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def _result_rows(
         "hyperparameter": probe.hyperparameter,
         "chosen": probe.chosen,
         "at_grid_edge": probe.at_grid_edge,
-        **_evidence(probe),
+        **_evidence(probe.evidence),
         "seconds": seconds,
         "versions": json.dumps(_versions(), sort_keys=True),
         "created_at": datetime.now(UTC),
@@ -106,7 +107,7 @@ def _result_rows(
             "metric": name,
             "headline": name == cell.metric,
             "value": score.value,
-            "standard_error": score.standard_error,
+            "standard_error": score.standard_error if math.isfinite(score.standard_error) else None,
         }
         for name, score in scores.items()
     ]
@@ -120,8 +121,7 @@ def _tuning_rows(grain: dict[str, Any], probe: FittedProbe, metric: str) -> list
             "value": trial.value,
             "metric": metric,
             "validation": trial.validation,
-            "seconds": trial.seconds,
-            **_evidence(trial),
+            **asdict(trial.evidence),
         }
         for trial in probe.trials
     ]
@@ -144,6 +144,11 @@ def _prediction_rows(grain: dict[str, Any], test: Features, scores: npt.NDArray[
         }
         for image in range(len(scores))
     ]
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """The evidence columns of `results`; its seconds are those of the whole cell."""
+    return {name: value for name, value in asdict(evidence).items() if name != "seconds"}
 
 
 def _versions() -> dict[str, str]:

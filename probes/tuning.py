@@ -1,4 +1,4 @@
-"""Choice of a hyper-parameter on train and validation arrays. Nothing here can see a test set: no argument could bring one in."""
+"""Choice of a hyper-parameter on train and validation arrays; no argument could bring a test set in."""
 
 from __future__ import annotations
 

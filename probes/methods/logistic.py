@@ -1,9 +1,9 @@
 """L2-regularised multinomial logistic regression, its strength chosen on validation images.
 
-The objective is that of `probes.objective`: for features (n, n_features) and labels (n,), the mean cross-entropy + l2/2 ||W||², W
-(n_classes, n_features), biases free; for labels (n, n_classes), one binary regression per class, one l2 for all. Each of the 45
-values of `L2_GRID` is fitted on the training images; the best on the validation images, the stronger one at a tie, is fitted again on
-both.
+The objective is that of `probes.objective`: for features (n, n_features) and labels (n,), the mean cross-entropy + l2/2
+||W||², W (n_classes, n_features), biases free; for labels (n, n_classes), one binary regression per class, one l2 for
+all. Each of the 45 values of `L2_GRID` is fitted on the training images; the best on the validation images, the
+stronger one at a tie, is fitted again on both.
 
 Source: Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*, CVPR 2019.
 """
@@ -32,14 +32,23 @@ def fit(
     n_classes: int,
     metric: str,
     solver: str,
-    seed: int,  # noqa: ARG001 - the optimum is unique
+    seed: int,  # of no effect: the optimum is unique
     device: str,
 ) -> FittedProbe:
     """Choose l2 and fit; see `probes.methods.Fit`."""
     fit_path = solvers.load(solver).fit_path
     choice = choose_l2(
-        fit_path, X_train, y_train, X_val, y_val, l2s=L2_GRID, n_classes=n_classes, metric=metric, device=device
+        fit_path,
+        X_train,
+        y_train,
+        X_val,
+        y_val,
+        l2s=L2_GRID.tolist(),
+        n_classes=n_classes,
+        metric=metric,
+        device=device,
     )
+    # From nothing, not down the path: for one value the path solver takes half the time so.
     (final,) = fit_path(
         np.concatenate([X_train, X_val]),
         np.concatenate([y_train, y_val]),

@@ -4,8 +4,8 @@ Adding a solver is adding a file here with one function,
 
     fit_path(X, y, *, l2s, n_classes, gap_tolerance=GAP_TOLERANCE, max_iter=1000, device="auto") -> list[LogisticFit]
 
-whose arguments and promises are those of `FitPath`. `tests/test_solvers.py` then tests it with the others. A file is imported only when
-its solver is asked for, so a solver may need a library that is not always there.
+whose arguments and promises are those of `FitPath`. `tests/test_solvers.py` then tests it with the others. A file is
+imported only when its solver is asked for, so a solver may need a library that is not always there.
 """
 
 from __future__ import annotations

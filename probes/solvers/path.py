@@ -1,20 +1,23 @@
-"""The whole regularisation path by L-BFGS in the eigenbasis of the features, preconditioned and extrapolated (torch, CPU or CUDA).
+"""The whole regularisation path by preconditioned L-BFGS in the eigenbasis of the features (torch, CPU or CUDA).
 
 What makes it fast, beside warm starts from strong to weak l2:
 
-- **Rotation.** Features are centred and rotated once to the eigenbasis of Σ = XᵀX/n, within the row space when n < n_features. The
-  penalty does not notice. The bias becomes one more feature, constant and unpenalised, orthogonal to the rest.
-- **Preconditioning.** There the Hessian is close to A ⊗ diag(σ) + l2 I with A = mean(diag p − p pᵀ), and its inverse costs two small
-  products with the eigenvectors of A (multi-label: A is diagonal). It starts the L-BFGS recursion in place of a multiple of the identity.
-- **Extrapolation.** Optimal weights change smoothly with log l2, so each value starts from the line through the last two solutions.
-- **One product forth, one back per iteration.** The logits of a direction are computed once, and the line search, the loss and the next
-  residuals are elementwise from there.
+- **Rotation.** Features are centred and rotated once to the eigenbasis of Σ = XᵀX/n, within the row space when n <
+  n_features. The penalty does not notice. The bias becomes one more feature, constant and unpenalised, orthogonal to
+  the rest.
+- **Preconditioning.** There the Hessian is close to A ⊗ diag(σ) + l2 I with A = mean(diag p − p pᵀ), and its inverse
+  costs two small products with the eigenvectors of A (multi-label: A is diagonal). It starts the L-BFGS recursion in
+  place of a multiple of the identity.
+- **Extrapolation.** Optimal weights change smoothly with log l2, so each value starts from the line through the last
+  two solutions.
+- **One product forth, one back per iteration.** The logits of a direction are computed once, and the line search, the
+  loss and the next residuals are elementwise from there.
 
-An iteration ends by the duality gap of `probes.objective`, from means that it has anyway. Float64 throughout: at the weak end the gap asks
-for gradients of 1e-12. Memory is about 2 n (n_features + 4 n_classes) doubles.
+The duality gap of `probes.objective` says when to stop, for one more elementwise pass. Float64 throughout: at the
+weak end the gap asks for gradients of 1e-12. Memory is about 2 n (n_features + 4 n_classes) doubles.
 
-Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4 (L-BFGS); the Kronecker factor is Böhning's (1992) bound
-with the mean of the curvature in place of its bound.
+Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4 (L-BFGS); the Kronecker factor is
+Böhning's (1992) bound with the curvature averaged instead of bounded.
 """
 
 from __future__ import annotations
@@ -87,7 +90,7 @@ def fit_path(
 
 
 class _Loss(Protocol):
-    """A loss over (n, n_classes) logits. Its B separate problems share the features; every result of `dot` has shape (B,)."""
+    """A loss over (n, n_classes) logits: B separate problems that share the features, 1 or n_classes."""
 
     multilabel: bool
     labels: Tensor  # (n, n_classes) float64 indicators
@@ -181,7 +184,8 @@ def _divergence(log_p: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
     p = log_p.exp()
     change = epsilon * (t - p)
     q = p + change
-    return torch.special.xlogy(q, q) - q * log_p - change
+    shares: Tensor = torch.special.xlogy(q, q) - q * log_p - change
+    return shares
 
 
 @dataclass(frozen=True)
@@ -266,12 +270,14 @@ class _Data:
         objective = float(self.objective(point.weights, point.loss, l2).sum())
         gradient = self.gradient(point, l2)
         # Back to features that are not centred, where a residual that is left moves the weights' gradient too.
-        norm = torch.hypot((self.basis @ gradient[:-1] + self.centre[:, None] * gradient[-1]).norm(), gradient[-1].norm())
+        norm = torch.hypot(
+            (self.basis @ gradient[:-1] + self.centre[:, None] * gradient[-1]).norm(), gradient[-1].norm()
+        )
         return Certificate(objective, float(norm), relative(float(self.gap(point, l2).sum()), objective))
 
 
 def _eigenbasis(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Orthonormal basis (n_features, r) of XᵀX/n, its eigenvalues (r,), and X in it; X is exactly representable in the basis."""
+    """Eigenvectors (n_features, r) of XᵀX/n that span the rows of X, its eigenvalues (r,), and X in that basis."""
     n, n_features = X.shape
     if n < n_features:
         row_space, triangle = torch.linalg.qr(X.T)
@@ -285,13 +291,14 @@ def _solutions(
     data: _Data, l2s: Sequence[float], gap_tolerance: float, max_iter: int
 ) -> Iterator[tuple[float, _Point, int]]:
     """Solve for each of the descending `l2s`: the value, its solution and the iterations it took."""
-    solved: deque[tuple[float, _Point]] = deque(maxlen=2)
-    point = data.start()
+    before: tuple[float, _Point] | None = None
+    last: tuple[float, _Point] | None = None
     for l2 in l2s:
-        if len(solved) == 2:
-            point = _extrapolated(data, *solved, l2)
-        point, n_iter = _minimise(data, point, l2, gap_tolerance, max_iter)
-        solved.append((l2, point))
+        start = last[1] if last else data.start()
+        if before and last:
+            start = _extrapolated(data, before, last, l2)
+        point, n_iter = _minimise(data, start, l2, gap_tolerance, max_iter)
+        before, last = last, (l2, point)
         yield l2, point, n_iter
 
 
@@ -336,7 +343,7 @@ def _minimise(data: _Data, point: _Point, l2: float, gap_tolerance: float, max_i
 def _preconditioner(data: _Data, point: _Point, l2: float) -> Callable[[Tensor], Tensor]:
     """Inverse of A ⊗ Σ + l2 I at `point`, as a function of (r + 1, n_classes)."""
     eigenvalues, eigenvectors = data.loss.curvature(point.residuals)
-    # Adding one number to all biases changes nothing, so A has an eigenvalue of 0, which nothing else makes invertible there.
+    # Adding one number to all biases changes nothing: A has an eigenvalue of 0, and no penalty lifts it there.
     eigenvalues = eigenvalues.clamp(min=1e-7 * eigenvalues.max())
     scale = 1 / (data.eigenvalues * eigenvalues + l2 * data.penalised)
     return lambda gradient: ((gradient @ eigenvectors) * scale) @ eigenvectors.T
@@ -366,7 +373,7 @@ def _pair(step: Tensor, change: Tensor, dot: Callable[[Tensor, Tensor], Tensor])
 
 
 def _line_search(data: _Data, point: _Point, direction: Tensor, l2: float) -> _Point:
-    """Go along `direction`, in each problem to where its slope has fallen to half, which costs no product with X but two."""
+    """Go along `direction`, in each problem to where the slope has halved; all steps tried share one product."""
     forward = data.X @ direction
     dot, penalty = data.loss.dot, l2 * data.penalised * direction
     at_start = dot(data.gradient(point, l2), direction)
@@ -375,7 +382,7 @@ def _line_search(data: _Data, point: _Point, direction: Tensor, l2: float) -> _P
     bracket = _Bracket.above(at_start)
     for _ in range(LINE_SEARCH_STEPS):
         logits = point.logits + step * forward
-        loss, residuals = data.loss(logits)
+        _, residuals = data.loss(logits)
         slope = dot(residuals, forward) / len(forward) + linear + step * quadratic
         settled = slope.abs() <= 0.5 * at_start.abs()
         if settled.all():
@@ -411,7 +418,7 @@ class _Bracket:
         )
 
     def guess(self) -> Tensor:
-        """Where the chord is zero, at least a tenth away from either end; four times as far while there is no upper end."""
+        """Zero of the chord, at least a tenth away from either end; four times as far while there is no upper end."""
         width = self.high - self.low
         chord = self.low - self.slope_low * width / (self.slope_high - self.slope_low)
         inside = chord.clamp(self.low + 0.1 * width, self.high - 0.1 * width)

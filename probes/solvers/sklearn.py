@@ -1,8 +1,9 @@
-"""scikit-learn's L-BFGS, warm-started from strong to weak regularisation and judged by our certificate instead of its own tolerance.
+"""scikit-learn's L-BFGS, warm-started from strong to weak regularisation and judged by our certificate.
 
-scikit-learn stops at a largest gradient entry below `tol`, which means something else at every l2. Here `tol` is set to what our gap
-asks for, and lowered until the gap is reached. Its L-BFGS also stops on steps that gain less than 1.4e-14, absolutely: where the
-objective itself is tiny (separable classes, weak l2) it may end there, short of the gap, and says so by ``converged=False``.
+scikit-learn stops at a largest gradient entry below `tol`, which means something else at every l2. Here `tol` is set to
+what our gap asks for, and lowered until the gap is reached. Its L-BFGS also stops on steps that gain less than 1.4e-14,
+absolutely: where the objective itself is tiny (separable classes, weak l2) it may end there, short of the gap, and says
+so by ``converged=False``.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ def fit_path(
     n_classes: int,
     gap_tolerance: float = GAP_TOLERANCE,
     max_iter: int = 1000,
-    device: str = "auto",  # noqa: ARG001 - scikit-learn's L-BFGS runs on the CPU
+    device: str = "auto",  # of no effect: scikit-learn's L-BFGS runs on the CPU
 ) -> list[LogisticFit]:
     """Fit every l2 with `sklearn.linear_model.LogisticRegression`; see `probes.solvers.FitPath`."""
     check_data(X, y, n_classes)
-    X = X.astype(np.float64, copy=False)
+    X_double: Vector = X.astype(np.float64, copy=False)
     free = free_classes(y, n_classes)
     y_free = among(y, free)
     columns = [y_free[:, k] for k in range(free.size)] if y.ndim == 2 else [y_free] if free.size > 1 else []
-    regressions = [_Regression(X, column) for column in columns]
+    regressions = [_Regression(X_double, column) for column in columns]
     fits = {}
     for l2 in sorted({float(l2) for l2 in l2s}, reverse=True):
         start = time.perf_counter()
@@ -54,7 +55,7 @@ def fit_path(
         coef = np.vstack([regression.coef for regression in regressions] or [np.zeros((free.size, X.shape[1]))])
         intercept = np.concatenate([regression.intercept for regression in regressions] or [np.zeros(free.size)])
         coef, intercept = with_limits(coef, intercept, y, n_classes)
-        evidence = certificate(X, y, coef, intercept, l2=l2, n_classes=n_classes)
+        evidence = certificate(X_double, y, coef, intercept, l2=l2, n_classes=n_classes)
         fits[l2] = LogisticFit(
             l2=l2,
             coef=coef,
@@ -95,7 +96,7 @@ class _Regression:
             taken = self._go_on(tol, max_iter - n_iter)
             n_iter += taken
             evidence = self._certificate(l2)
-            # The gap is ||gradient||²/(2 l2) at the optimal bias. A tenth of what that asks, since `tol` bounds single entries.
+            # The gap is ||gradient||²/(2 l2) at the optimal bias; a tenth of that, since `tol` bounds single entries.
             needed = 0.1 * np.sqrt(2 * l2 * gap_tolerance * evidence.objective)
             if evidence.duality_gap <= gap_tolerance or (taken == 0 and tol <= 1e-3 * needed):
                 break

@@ -1,0 +1,165 @@
+"""One body of tests for all solvers: a new file in `probes/solvers/` is tested without another line here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from featurestore.errors import ProbeError, UnknownNameError
+from probes import GAP_TOLERANCE, certificate, probabilities, solvers
+
+L2S = [1e-2, 1.0, 1e-4]  # on purpose in no order
+every_solver = pytest.mark.parametrize("name", solvers.names())
+both_tasks = pytest.mark.parametrize("multilabel", [False, True])
+
+
+def images(n=200, d=12, k=4, multilabel=False, seed=0):
+    """Overlapping classes in non-negative features, as after a ReLU."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % k
+    latent = rng.standard_normal((k, d))[y] + 1.5 * rng.standard_normal((n, d))
+    X = np.maximum(latent @ rng.standard_normal((d, d)), 0)
+    return X, (latent[:, :k] > [-1, 0, 1, 2] if multilabel else y)
+
+
+def fit_path(name, *args, **options):
+    return solvers.load(name).fit_path(*args, device="cpu", **options)
+
+
+def certified(X, y, fit, n_classes):
+    return certificate(X, y, fit.coef, fit.intercept, l2=fit.l2, n_classes=n_classes)
+
+
+@every_solver
+@both_tasks
+def test_every_solver_reaches_the_same_certified_optimum(name, multilabel):
+    X, y = images(multilabel=multilabel)
+    fits = fit_path(name, X, y, l2s=L2S, n_classes=4, gap_tolerance=1e-8)
+    reference = fit_path("path", X, y, l2s=L2S, n_classes=4, gap_tolerance=1e-10)
+    assert [fit.l2 for fit in fits] == L2S
+    for fit, best in zip(fits, reference, strict=True):
+        assert fit.converged
+        assert fit.certificate.objective == pytest.approx(best.certificate.objective, rel=1e-7)
+        assert fit.certificate.gradient_norm < 1e-3
+        np.testing.assert_allclose(fit.coef, best.coef, atol=1e-3 * np.abs(best.coef).max())
+        np.testing.assert_allclose(fit.intercept, best.intercept, atol=1e-3 * np.abs(best.intercept).max())
+
+
+@every_solver
+@both_tasks
+@pytest.mark.parametrize("shape", [(200, 12), (30, 80)])
+def test_certificates_are_those_of_the_objective(name, multilabel, shape):
+    X, y = images(*shape, multilabel=multilabel)
+    for fit in fit_path(name, X, y, l2s=L2S, n_classes=4):
+        found = certified(X, y, fit, 4)
+        assert fit.converged
+        assert found.duality_gap <= GAP_TOLERANCE
+        assert fit.certificate.objective == pytest.approx(found.objective, rel=1e-10)
+        assert fit.certificate.gradient_norm == pytest.approx(found.gradient_norm, rel=1e-3, abs=1e-12)
+        assert fit.certificate.duality_gap == pytest.approx(found.duality_gap, rel=1e-3, abs=1e-12)
+
+
+@every_solver
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_low_precision_features_are_fitted_as_they_are(name, kind):
+    X, y = images()
+    X = X.astype(kind)
+    (low,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
+    (high,) = fit_path(name, X.astype(np.float64), y, l2s=[0.1], n_classes=4)
+    np.testing.assert_allclose(low.coef, high.coef, rtol=1e-12)
+
+
+@every_solver
+def test_an_absent_class_has_probability_zero_and_the_rest_do_not_notice(name):
+    X, y = images()
+    (fit,) = fit_path(name, X, np.where(y < 2, y, y + 1), l2s=[0.1], n_classes=6)
+    (without,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
+    assert fit.intercept[[2, 5]].tolist() == [-np.inf, -np.inf]
+    np.testing.assert_allclose(fit.coef[[0, 1, 3, 4]], without.coef, rtol=1e-9)
+    assert fit.certificate.duality_gap == pytest.approx(without.certificate.duality_gap)
+    assert certified(X, np.where(y < 2, y, y + 1), fit, 6).duality_gap <= GAP_TOLERANCE
+    scores = probabilities(X, fit.coef, fit.intercept, multilabel=False)
+    assert not scores[:, [2, 5]].any()
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+
+
+@every_solver
+def test_labels_that_all_images_share_cost_nothing(name):
+    X, y = images(multilabel=True)
+    y[:, 1], y[:, 3] = False, True
+    (fit,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
+    assert fit.converged
+    assert certified(X, y, fit, 4).duality_gap <= GAP_TOLERANCE
+    assert probabilities(X, fit.coef, fit.intercept, multilabel=True)[0, [1, 3]].tolist() == [0, 1]
+
+
+@every_solver
+@pytest.mark.parametrize("y", [np.ones(200, dtype=np.int64), np.ones((200, 3), dtype=np.bool_)])
+def test_nothing_to_tell_apart_is_fitted_at_once(name, y):
+    (fit,) = fit_path(name, images()[0], y, l2s=[0.1], n_classes=3)
+    assert fit.converged
+    assert fit.certificate.objective == 0
+    assert not fit.coef.any()
+
+
+@every_solver
+def test_two_classes_are_a_softmax_too(name):
+    X, y = images(k=2)
+    (fit,) = fit_path(name, X, y, l2s=[1e-2], n_classes=2, gap_tolerance=1e-8)
+    assert fit.certificate.duality_gap <= 1e-8
+    np.testing.assert_allclose(fit.coef[0], -fit.coef[1], rtol=1e-6)
+
+
+@every_solver
+@both_tasks
+def test_running_out_of_iterations_is_reported(name, multilabel):
+    X, y = images(multilabel=multilabel)
+    (fit,) = fit_path(name, X, y, l2s=[1e-4], n_classes=4, max_iter=2)
+    assert not fit.converged
+    assert fit.n_iter == 2
+    assert fit.certificate.duality_gap > GAP_TOLERANCE
+
+
+@every_solver
+def test_features_that_are_not_finite_are_refused(name):
+    X, y = images()
+    X[3, 2] = np.inf
+    with pytest.raises(ProbeError, match="finite"):
+        fit_path(name, X, y, l2s=[1.0], n_classes=4)
+
+
+@both_tasks
+@pytest.mark.parametrize("shape", [(300, 20), (40, 100)])
+def test_path_certifies_the_weakest_regularisation(multilabel, shape):
+    X, y = images(*shape, multilabel=multilabel)
+    fits = fit_path("path", X, y, l2s=[1e-9, 1e-8, 1e-10], n_classes=4)
+    assert all(fit.converged for fit in fits)
+    assert max(certified(X, y, fit, 4).duality_gap for fit in fits) <= GAP_TOLERANCE * 1.001
+
+
+def test_accuracy_does_not_move_within_the_gap_tolerance():
+    X, y = images(n=2200, d=40, seed=1)
+    for l2 in (1e-2, 1e-4, 1e-6):
+        share = []
+        for gap in (GAP_TOLERANCE, 1e-9):
+            (fit,) = fit_path("path", X[:200], y[:200], l2s=[l2], n_classes=4, gap_tolerance=gap)
+            share.append((probabilities(X[200:], fit.coef, fit.intercept, False).argmax(axis=1) == y[200:]).mean())
+        assert abs(share[0] - share[1]) <= 0.2 * np.sqrt(share[1] * (1 - share[1]) / 2000)
+
+
+@pytest.mark.gpu
+def test_path_gives_the_same_on_cuda():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    X, y = images()
+    pair = [
+        solvers.load("path").fit_path(X, y, l2s=[1e-2], n_classes=4, gap_tolerance=1e-9, device=device)[0]
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(pair[0].coef, pair[1].coef, atol=1e-4)
+
+
+def test_unknown_solver_is_an_error_that_suggests():
+    with pytest.raises(UnknownNameError, match="Did you mean 'path'"):
+        solvers.load("paht")

@@ -1,0 +1,144 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featurestore import FeatureSet, FeatureStore, schema
+from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.store import rows_table
+
+SET = FeatureSet("net", "pets", "train", "key")
+
+
+def feature_rows(start: int, X: np.ndarray, labels: list[list[int]] | None = None) -> pa.Table:
+    n, dim = X.shape
+    table_schema = schema.features(pa.from_numpy_dtype(X.dtype), dim)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), type=table_schema.field("feature").type)
+    label = pa.array([None if labels else i % 2 for i in range(n)], pa.int64())
+    columns = [
+        pa.array([f"id{start + i}" for i in range(n)]),
+        pa.array(range(start, start + n), pa.int64()),
+        label,
+        pa.array(labels or [None] * n, pa.list_(pa.int64())),
+        pa.nulls(n, pa.string()),
+        vectors,
+    ]
+    return pa.Table.from_arrays(columns, schema=table_schema)
+
+
+def test_a_set_exists_once_its_manifest_is_written(store):
+    X = np.arange(20, dtype=np.float16).reshape(5, 4)
+    store.write_shard(SET, 0, 2, feature_rows(0, X[:3]))
+    assert store.shards(SET) == {0}
+    assert not store.has(SET)
+    assert store.files("features") == [name for name in store.files("features") if "_schema" in name]
+    store.write_shard(SET, 1, 2, feature_rows(3, X[3:]))
+    store.finish(SET, 2, {"weights_digest": "sha256:0"})
+    assert store.has(SET)
+    assert store.sets() == [SET]
+    assert len(store.files("features")) == 3
+
+
+def test_reading_gives_the_rows_in_order_and_in_their_precision(store):
+    X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float16)
+    store.write_shard(SET, 1, 2, feature_rows(3, X[3:]))
+    store.write_shard(SET, 0, 2, feature_rows(0, X[:3]))
+    store.finish(SET, 2, {})
+    read = store.read(SET)
+    np.testing.assert_array_equal(read.X, X)
+    assert read.X.dtype == np.float16
+    assert read.index.tolist() == [0, 1, 2, 3, 4]
+    assert read.sample_id.tolist() == ["id0", "id1", "id2", "id3", "id4"]
+
+
+def test_multilabel_rows_become_an_indicator_matrix(store):
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32), labels=[[0, 2], [], [1]]))
+    store.finish(SET, 1, {})
+    assert store.read(SET, n_classes=4).y.astype(int).tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_a_manifest_holds_rows_and_checksums_and_what_it_was_given(store):
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    store.finish(SET, 1, {"weights_digest": "sha256:0"})
+    manifest = store.manifest(SET)
+    assert manifest["rows"] == 3
+    assert manifest["weights_digest"] == "sha256:0"
+    assert [part["name"] for part in manifest["parts"]] == ["part-00000-of-00001.parquet"]
+    assert len(manifest["parts"][0]["sha256"]) == 64
+
+
+def test_a_set_with_a_missing_shard_cannot_be_finished(store):
+    store.write_shard(SET, 0, 2, feature_rows(0, np.ones((3, 2), np.float32)))
+    with pytest.raises(StoreError, match="1 of 2 shards are missing"):
+        store.finish(SET, 2, {})
+    with pytest.raises(MissingFeaturesError, match="probestore run"):
+        store.read(SET)
+
+
+def test_any_parquet_reader_can_read_the_features(store):
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float16)))
+    (path,) = Path(store.uri).rglob("part-*.parquet")
+    assert pq.read_table(path, partitioning=None).column("feature").to_pylist() == [[1.0, 1.0]] * 3
+
+
+def test_publishing_a_record_replaces_it_whole(store):
+    row = {"study": "s", "stage": "probe", "error": "E", "message": "first", "failed_at": datetime.now(UTC)}
+    store.publish("failures", "one", rows_table("failures", [row]))
+    store.publish("failures", "one", rows_table("failures", [{**row, "message": "second"}]))
+    assert store.names("failures") == {"one"}
+    (_, path) = store.files("failures")
+    assert pq.read_table(path).column("message").to_pylist() == ["second"]
+
+
+def test_a_failed_write_leaves_nothing_behind(store, monkeypatch):
+    def full_disk(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(StoreError, match="No space left on device.*run the same command again"):
+        store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    assert store.shards(SET) == set()
+    assert list((Path(store.uri) / "_staging").iterdir()) == []
+
+
+def test_creating_opens_what_is_there(store):
+    store.publish("failures", "one", rows_table("failures", []))
+    assert FeatureStore.create(store.uri).names("failures") == {"one"}
+
+
+def test_opening_nothing_says_how_to_make_a_store(tmp_path):
+    with pytest.raises(StoreError, match="There is no store .*PROBESTORE_STORE"):
+        FeatureStore.open(str(tmp_path / "nowhere"))
+
+
+def test_a_store_is_not_made_where_other_things_lie(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(StoreError, match=r"holds thesis\.tex"):
+        FeatureStore.create(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_path_that_is_a_file_is_no_store(tmp_path):
+    (tmp_path / "file").write_text("")
+    for make in (FeatureStore.create, FeatureStore.open):
+        with pytest.raises(StoreError, match="is a file"):
+            make(str(tmp_path / "file"))
+
+
+def test_a_store_of_a_newer_version_is_not_touched(store):
+    path = Path(store.uri) / "store.json"
+    path.write_text(json.dumps({"format": "probestore", "schema_version": schema.SCHEMA_VERSION + 1}))
+    for make in (FeatureStore.create, FeatureStore.open):
+        with pytest.raises(StoreVersionError, match="Upgrade probestore"):
+            make(store.uri)
+
+
+def test_paths_with_spaces_and_percent_signs_work(tmp_path):
+    store = FeatureStore.create(str(tmp_path / "a store, 100% ünïcode"))
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    store.finish(SET, 1, {})
+    assert FeatureStore.open(store.uri).read(SET).X.shape == (3, 2)
