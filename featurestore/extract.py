@@ -337,7 +337,7 @@ def _out_of_range(matrix: npt.NDArray[np.float32], storage: Storage, target: Fea
             "check its weights, or compute in fp32."
         )
     largest = float(np.abs(matrix).max(initial=0.0))
-    if storage == "float16" and largest > np.finfo(np.float16).max:
+    if storage == "float16" and largest > float(np.finfo(np.float16).max):
         return f"the largest feature is {largest:.6g}, beyond float16's 65504"
     return None
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.datasets import DatasetSpec
@@ -42,7 +43,7 @@ class ParquetImages:
 
     def labels(self, split: str) -> npt.NDArray[Any]:
         column = self._column(split, self._label_column)
-        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        if pa.types.is_list(column.type):
             return self._indicators(split, column)
         if column.null_count:
             raise DatasetError(f"Dataset {self._spec.name!r}: {column.null_count} rows of {split} have no label.")
@@ -101,11 +102,9 @@ class ParquetImages:
         names = _names_in_metadata(schema, self._label_column)
         if names:
             return names
-        values: set[Any] = set()
-        for split in self._files:
-            for value in self._column(split, self._label_column).unique().to_pylist():
-                values.update(value if isinstance(value, list) else [value])
-        values.discard(None)
+        columns = [self._column(split, self._label_column) for split in self._files]
+        flat = [pc.list_flatten(column) if pa.types.is_list(column.type) else column for column in columns]
+        values: set[Any] = {value for column in flat for value in column.unique().to_pylist()} - {None}
         if values and all(isinstance(value, int) for value in values):
             return tuple(str(label) for label in range(max(values) + 1))
         return tuple(sorted(str(value) for value in values))
