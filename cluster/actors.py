@@ -13,9 +13,10 @@ import ray
 
 from cluster.tasks import ExtractTask, ProbeTask, WorkerSettings
 from featurestore import FeatureStore
-from featurestore.datasets import Dataset, DatasetSpec
+from featurestore.datasets import DatasetSpec
 from featurestore.errors import Failure
 from featurestore.extract import Extractors, ShardReport, extract_shard
+from featurestore.splits import Dataset
 from probes.run import CellReport, run_cells
 
 

@@ -14,7 +14,6 @@ from cluster.runtime import Runtime
 from cluster.study import Study
 from cluster.tasks import ExtractTask, ProbeTask, WorkerSettings
 from featurestore import FeatureSet, FeatureStore
-from featurestore.datasets import Dataset
 from featurestore.errors import Failure, ProbestoreError, UnknownNameError
 from featurestore.extract import (
     Job,
@@ -27,6 +26,7 @@ from featurestore.extract import (
 )
 from featurestore.layout import content_key
 from featurestore.schema import SPLITS
+from featurestore.splits import Dataset
 from featurestore.store import rows_table
 from probes import methods, metrics
 from probes.results import Cell

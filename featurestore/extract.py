@@ -20,12 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from featurestore import backbones, preprocessing, schema
-from featurestore.datasets import Dataset
 from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError
 from featurestore.layout import FeatureSet, content_key
 from featurestore.models import ModelSpec
 from featurestore.preprocessing import Geometry, Preprocessing, UnreadableImageError
 from featurestore.sources import RawImage
+from featurestore.splits import Dataset
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 Every metric takes `scores`, ndarray of shape (n, n_classes), probabilities, and `y`, ndarray of shape (n,) of class
 indices or, for multi-label tasks, (n, n_classes) of booleans; it returns a `Score`. The standard error is that of
 drawing other test images, the probe being what it is. Means over classes leave out classes that the test images do not
-show. Accuracies and errors are fractions.
+show, and are NaN when none is shown. Accuracies and errors are fractions.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def balanced_accuracy(scores: Vector, y: Labels) -> Score:
     if y.ndim == 1:
         return mean_per_class(scores, y)
     varied = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+    if not varied.size:
+        return Score(float("nan"), float("nan"))
     shown = y[:, varied].astype(np.bool_)
     right = (scores[:, varied] >= 0.5) == shown
     sensitivity, specificity = right.mean(axis=0, where=shown), right.mean(axis=0, where=~shown)
@@ -74,7 +76,7 @@ def map_11point(scores: Vector, y: Labels) -> Score:
     every_image_once = np.ones(len(y), dtype=np.int64)
 
     def mean_ap(weights: NDArray[np.int64]) -> float:
-        return float(np.nanmean([ranking.average_precision(weights) for ranking in rankings]))
+        return _mean_of_numbers([ranking.average_precision(weights) for ranking in rankings])
 
     return Score(mean_ap(every_image_once), _bootstrap_error(mean_ap, len(y)))
 
@@ -193,4 +195,12 @@ def _bootstrap_error(statistic: Callable[[NDArray[np.int64]], float], n: int) ->
     """Standard deviation of `statistic`, a function of how often each of n images was drawn, over seeded resamples."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     draws = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(N_BOOTSTRAP))
-    return float(np.nanstd([statistic(weights) for weights in draws], ddof=1))
+    values = np.array([statistic(weights) for weights in draws])
+    defined = values[np.isfinite(values)]  # a resample may show none of the classes
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+
+
+def _mean_of_numbers(values: list[float]) -> float:
+    """Mean of the values that are not NaN; NaN if none is."""
+    numbers = [value for value in values if not np.isnan(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")

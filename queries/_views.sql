@@ -6,13 +6,15 @@
 --            changed; of those only the cell that was wanted or computed last is shown, so that no query can mix them.
 --            A cell that is wanted and not computed yet therefore hides its predecessor, and `coverage` says so.
 
-create view models as from read_parquet(getvariable('models_files'));
-create view datasets as from read_parquet(getvariable('datasets_files'));
-create view stored_cells as from read_parquet(getvariable('cells_files'));
-create view stored_results as from read_parquet(getvariable('results_files'));
+-- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
+-- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
+create table models as from read_parquet(getvariable('models_files'));
+create table datasets as from read_parquet(getvariable('datasets_files'));
+create table stored_cells as from read_parquet(getvariable('cells_files'));
+create table stored_results as from read_parquet(getvariable('results_files'));
+create table stored_failures as from read_parquet(getvariable('failures_files'));
 create view stored_tuning as from read_parquet(getvariable('tuning_files'));
 create view stored_predictions as from read_parquet(getvariable('predictions_files'));
-create view stored_failures as from read_parquet(getvariable('failures_files'));
 
 -- Types of partition columns are not guessed: a model may be called 001.
 create view stored_features as
@@ -22,7 +24,7 @@ from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_
 create view samples as
 from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
 
-create view current_cells as
+create table current_cells as
 with touched as (
     select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, wanted_at as touched_at
     from stored_cells

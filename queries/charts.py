@@ -6,7 +6,6 @@ vermilion (Okabe and Ito) differ for every kind of colour vision, and never carr
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import altair as alt
 import pyarrow as pa
+import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from featurestore.errors import QueryError
 
@@ -22,6 +23,8 @@ BLUE, VERMILION, INK = "#0072B2", "#D55E00", "currentColor"
 FORMATS = ("svg", "png")
 
 Row = dict[str, Any]
+
+_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.split(".")[:2])  # the version that Altair writes, as vl-convert names it
 
 _SHARE = "datum.high > datum.low ? (datum.value - datum.low) / (datum.high - datum.low) : 0.5"
 _AS_PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
@@ -165,9 +168,8 @@ def tuning_curves(rows: pa.Table, *, title: str) -> alt.LayerChart:
 
 def to_svg(chart: alt.LayerChart) -> str:
     """Return a chart as SVG text for a page: transparent, in the colour of the text around it."""
-    text = io.StringIO()
-    chart.save(text, format="svg")
-    return text.getvalue()
+    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=_VEGA_LITE)
+    return svg
 
 
 def save(chart: alt.LayerChart, path: Path) -> None:
@@ -181,14 +183,24 @@ def save(chart: alt.LayerChart, path: Path) -> None:
     form = path.suffix.removeprefix(".")
     if form not in FORMATS:
         raise QueryError(f"The format of charts must be one of {', '.join(FORMATS)}. Got {form!r}.")
+    on_white = chart.properties(background="white")
     try:
-        chart.properties(background="white").save(path, scale_factor=2 if form == "png" else 1)
+        if form == "svg":
+            path.write_text(to_svg(on_white), encoding="utf-8")
+        else:
+            path.write_bytes(vl_convert.vegalite_to_png(_specification(on_white), vl_version=_VEGA_LITE, scale=2))
     except OSError as error:
         raise QueryError(f"Cannot write the chart {path}: {error.strerror}.") from error
 
 
+def _specification(chart: alt.LayerChart) -> dict[str, Any]:
+    """Vega-Lite of a chart, not validated: Altair would check every row of data, most of the time of a report."""
+    return chart.to_dict(validate=False)
+
+
 def _chart(rows: list[Row]) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=rows))
+    with debug_mode(False):  # see _specification
+        return alt.Chart(alt.InlineData(values=rows))
 
 
 def _layered(*layers: alt.Chart, width: int | alt.Step, height: int | alt.Step) -> alt.LayerChart:

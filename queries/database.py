@@ -252,10 +252,19 @@ def _connect_s3(connection: duckdb.DuckDBPyConnection) -> None:
 
         import_extension("httpfs", con=connection)
     except ImportError:
-        connection.install_extension("httpfs")
+        _download_httpfs(connection)
     connection.load_extension("httpfs")
     settings = ", ".join(f"{name} {_literal(value)}" for name, value in _s3_settings().items())
     connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
+
+
+def _download_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.install_extension("httpfs")
+    except duckdb.Error as error:
+        raise QueryError(
+            f"SQL over s3:// needs DuckDB's httpfs: pip install 'probestore[s3]'. Its download failed: {error}"
+        ) from error
 
 
 def _s3_settings() -> dict[str, str]:

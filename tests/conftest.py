@@ -11,6 +11,7 @@ from tiny import TINY_NETWORK, save_images
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
 
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Forty images in two classes, not split."""
@@ -51,6 +52,12 @@ def ray_session() -> Iterator[None]:
     """One Ray for all tests that need it; runs join it instead of starting their own."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=128 * 1024**2)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=128 * 1024**2,
+    )
     yield
     ray.shutdown()

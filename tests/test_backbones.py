@@ -45,9 +45,9 @@ def test_a_packaged_network_recognises_photographs_of_imagenet(name):
     folder = packaged_files.find("foolbox/data/imagenet_00_243.jpg", "foolbox==3.3.4").parent
     paths = sorted(folder.glob("imagenet_*.jpg"))
     pixels = np.stack([preprocessing.to_array(preprocessing.decode(path.read_bytes()), geometry) for path in paths])
-    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(
-        spec.std
-    ).view(3, 1, 1)
+    images = (
+        torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(spec.mean).view(3, 1, 1)
+    ) / torch.tensor(spec.std).view(3, 1, 1)
     with torch.inference_mode():
         found = packaged.classifier(spec).eval()(images).argmax(dim=1)
     truth = torch.tensor([int(path.stem.split("_")[2]) for path in paths])
@@ -110,7 +110,9 @@ def test_packaged_weights_are_checked_shape_by_shape(tmp_path):
     spec = find_model("mobilenet_v2")
     state = packaged.classifier(spec).state_dict()
     torch.save({**state, "classifier.weight": torch.zeros(5, 1280)}, tmp_path / "w.pth")
-    with pytest.raises(BackboneError, match=r"classifier.weight is \(5, 1280\) where classifier.weight is \(1000, 1280\)"):
+    with pytest.raises(
+        BackboneError, match=r"classifier.weight is \(5, 1280\) where classifier.weight is \(1000, 1280\)"
+    ):
         backbones.build(replace(spec, weights=str(tmp_path / "w.pth")))
 
 

@@ -1,68 +1,18 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from tiny import save_images
 
-from featurestore.datasets import Dataset, DatasetSpec, find_dataset, stratified_sample
-from featurestore.errors import ConfigurationError, DatasetError, UnknownNameError
-
-
-def test_missing_splits_are_held_out_stratified_and_disjoint(image_spec):
-    dataset = Dataset(image_spec)
-    rows = [set(dataset.splits[split].rows) for split in ("train", "val", "test")]
-    assert [len(part) for part in rows] == [26, 6, 8]
-    assert len(set.union(*rows)) == 40
-    assert np.bincount(dataset.labels("test")).tolist() == [4, 4]
-    assert "held out of (the source's train split, all 40 images), stratified, seed 0" in dataset.splits["test"].made
+from featurestore.datasets import CATALOGUE, find_dataset, known_datasets
+from featurestore.errors import ConfigurationError, UnknownNameError
 
 
-def test_the_seed_decides_the_hold_out(image_spec):
-    first, again, other = (Dataset(replace(image_spec, seed=seed)) for seed in (0, 0, 1))
-    assert first.splits["test"].rows.tolist() == again.splits["test"].rows.tolist()
-    assert first.splits["test"].rows.tolist() != other.splits["test"].rows.tolist()
-    assert first.samples("test") == again.samples("test") != other.samples("test")
+def test_names_of_the_catalogue_are_unique():
+    assert len(known_datasets()) == len(CATALOGUE)
 
 
-def test_splits_of_the_source_are_kept(tmp_path):
-    save_images(tmp_path / "train", {"cats": 8, "dogs": 8})
-    save_images(tmp_path / "test", {"cats": 3, "dogs": 2})
-    dataset = Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
-    assert dataset.splits["test"].made == "the source's test split, all 5 images"
-    assert dataset.splits["val"].origin == "train"
-
-
-def test_a_limit_keeps_the_shares_of_the_classes(image_spec):
-    dataset = Dataset(replace(image_spec, limit=20))
-    assert sum(len(split.rows) for split in dataset.splits.values()) == 20
-    assert "20 of 40 images, stratified" in dataset.splits["train"].made
-
-
-@pytest.mark.parametrize("size", [0, 1, 7, 50, 100])
-def test_a_stratified_sample_is_as_even_as_whole_numbers_allow(size):
-    labels = np.repeat([0, 1, 2], [60, 30, 10])
-    chosen = stratified_sample(labels, size, seed=0)
-    assert len(set(chosen)) == size
-    shares = np.bincount(labels[chosen], minlength=3) - size * np.array([0.6, 0.3, 0.1])
-    assert np.abs(shares).max() <= 1
-
-
-def test_shards_depend_on_the_dataset_alone_and_cover_it(image_spec):
-    dataset = Dataset(image_spec)
-    ranges = [dataset.shard_range("train", shard) for shard in range(dataset.n_shards("train"))]
-    assert ranges == [(0, 8), (8, 16), (16, 24), (24, 26)]
-
-
-def test_two_images_are_too_few(tmp_path):
-    save_images(tmp_path, {"cats": 1, "dogs": 1})
-    with pytest.raises(DatasetError, match="no image left for its (test|val) split"):
-        Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
-
-
-def test_one_class_is_too_few(tmp_path):
-    save_images(tmp_path, {"cats": 20})
-    with pytest.raises(DatasetError, match=r"at least two classes. It has 1 \('cats'\)"):
-        Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
+def test_a_users_record_replaces_the_catalogues(image_spec):
+    mine = replace(image_spec, name="digits")
+    assert find_dataset("digits", [mine]) is mine
 
 
 def test_an_unknown_dataset_comes_with_suggestions():

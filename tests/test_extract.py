@@ -9,7 +9,6 @@ import torch
 from tiny import TINY_NETWORK
 
 from featurestore import FeatureStore, preprocessing
-from featurestore.datasets import Dataset
 from featurestore.errors import BackboneError, DatasetError
 from featurestore.extract import (
     Extractor,
@@ -23,6 +22,7 @@ from featurestore.extract import (
     identify,
 )
 from featurestore.models import ModelSpec
+from featurestore.splits import Dataset
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def tiny(tmp_path, monkeypatch):
     sys.modules.pop("tiny_network", None)
 
 
-def extract(store: FeatureStore, dataset: Dataset, *specs: ModelSpec, storage="float16", strict=False) -> list[ShardReport]:
+def extract(
+    store: FeatureStore, dataset: Dataset, *specs: ModelSpec, storage="float16", strict=False
+) -> list[ShardReport]:
     models = [identify(spec, resize="squash", compute="fp32") for spec in specs]
     extractors = Extractors("cpu")
     reports = []
@@ -88,9 +90,7 @@ def test_every_image_is_read_once_for_all_models(store, image_spec, tiny, monkey
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or original(path))
     extract(store, Dataset(image_spec), tiny(), tiny(name="other", seed=1), tiny(name="large", input_size=20))
-    assert sorted(path for path in reads if path.suffix == ".png") == sorted(
-        Path(image_spec.location).rglob("*.png")
-    )
+    assert sorted(path for path in reads if path.suffix == ".png") == sorted(Path(image_spec.location).rglob("*.png"))
 
 
 def test_samples_say_where_an_image_came_from_and_features_join_to_them(store, image_spec, tiny):
@@ -115,7 +115,9 @@ def test_an_unreadable_image_is_a_row_and_not_a_feature(store, image_spec, tiny)
     assert row["source"] == "cats/000.png"
     assert row["reason"] == "not an image of a known format"
     model = identify(tiny(), resize="squash", compute="fp32")
-    n_features = sum(len(store.read(feature_set(model, dataset, split, "float16")).X) for split in ("train", "val", "test"))
+    n_features = sum(
+        len(store.read(feature_set(model, dataset, split, "float16")).X) for split in ("train", "val", "test")
+    )
     assert n_features == 39
 
 
@@ -188,7 +190,8 @@ def test_weights_that_changed_since_planning_are_refused(tiny):
 def test_bf16_is_close_to_fp32(tiny):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     single, brief = (
-        Extractor(identify(tiny(), resize="squash", compute=compute), "cpu").features(pixels) for compute in ("fp32", "bf16")
+        Extractor(identify(tiny(), resize="squash", compute=compute), "cpu").features(pixels)
+        for compute in ("fp32", "bf16")
     )
     assert 0 < np.abs(brief - single).max() < 0.05
 

@@ -93,6 +93,12 @@ def test_map_leaves_out_classes_without_test_images():
     assert metrics.map_11point(scores, y).value == metrics.map_11point(without[1], without[0]).value
 
 
+def test_metrics_over_classes_are_undefined_when_none_is_shown():
+    scores, nothing = np.full((3, 2), 0.5), np.zeros((3, 2), dtype=np.bool_)
+    assert np.isnan(metrics.map_11point(scores, nothing)).all()
+    assert np.isnan(metrics.balanced_accuracy(scores, nothing)).all()
+
+
 def test_nll_is_sklearns_log_loss():
     scores, y = task()
     assert metrics.nll(scores, y).value == pytest.approx(log_loss(y, scores))

@@ -54,7 +54,11 @@ def test_every_kind_of_image_becomes_the_same_rgb(content):
 
 
 def test_one_pixel_is_an_image():
-    assert to_array(decode(encoded(Image.new("L", (1, 1), 7), "PNG")), Geometry(8, "squash", "bicubic", 1.0)).shape == (8, 8, 3)
+    assert to_array(decode(encoded(Image.new("L", (1, 1), 7), "PNG")), Geometry(8, "squash", "bicubic", 1.0)).shape == (
+        8,
+        8,
+        3,
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,13 +83,13 @@ THREE = {"a": [0.9, 0.8, 0.7], "b": [0.8, 0.7, 0.65], "c": [0.6, 0.75, 0.5]}
 
 
 def test_log_odds_of_certainty_are_half_an_image_away_from_it(given: Given) -> None:
-    text = "select logit(0.75, 100) x, logit(1.0, 50) one, logit(0.0, 50) zero, logit(null::double, 50) nothing"
+    text = "select logit(0.75, 100) x, logit(1.0, 50) one, logit(0.0, 50) zero, logit(null::double, 50) absent"
     (row,) = given().sql(text).to_pylist()
     assert row == {
         "x": pytest.approx(math.log(3)),
         "one": pytest.approx(math.log(99)),
         "zero": pytest.approx(-row["one"]),
-        "nothing": None,
+        "absent": None,
     }
 
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from tiny import save_images, shared
 
-from featurestore.datasets import Dataset, DatasetSpec
+from featurestore.datasets import DatasetSpec
 from featurestore.errors import DatasetError, UnknownNameError
 from featurestore.sources import open_source, packaged
+from featurestore.splits import Dataset
 
 
 def png(value: int) -> bytes:
@@ -75,7 +76,7 @@ def test_an_empty_class_is_named(tmp_path):
 def test_a_link_out_of_the_dataset_is_refused(tmp_path):
     save_images(tmp_path / "data", {"cats": 3, "dogs": 2})
     (tmp_path / "secret.png").write_bytes(png(1))
-    os.symlink(tmp_path / "secret.png", tmp_path / "data" / "cats" / "link.png")
+    (tmp_path / "data" / "cats" / "link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(DatasetError, match="outside the dataset's folder"):
         Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}/data"))
 
@@ -110,7 +111,10 @@ def test_lists_of_labels_make_a_multilabel_dataset(tmp_path):
 
 def test_groups_come_from_their_column(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1], site=["a", "b"])
-    assert open_source(DatasetSpec(name="p", source=f"parquet:{tmp_path}", group_column="site")).groups("train") == ["a", "b"]
+    assert open_source(DatasetSpec(name="p", source=f"parquet:{tmp_path}", group_column="site")).groups("train") == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,9 @@ def test_labels_out_of_range_are_counted_and_placed(tmp_path, labels, message):
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1])
-    with pytest.raises(DatasetError, match="no column 'lable' for labels; there are image, label. Did you mean 'label'"):
+    with pytest.raises(
+        DatasetError, match="no column 'lable' for labels; there are image, label. Did you mean 'label'"
+    ):
         open_source(DatasetSpec(name="pets", source=f"parquet:{tmp_path}", label_column="lable"))
 
 
@@ -148,7 +154,9 @@ def test_cifar10_as_hugging_face_stores_it_opens():
 # ---- packaged
 
 
-@pytest.mark.parametrize(("name", "count", "side"), [("digits", 1797, 8), ("mnist_5k", 5000, 28), ("animals", 10_000, 28)])
+@pytest.mark.parametrize(
+    ("name", "count", "side"), [("digits", 1797, 8), ("mnist_5k", 5000, 28), ("animals", 10_000, 28)]
+)
 def test_packaged_images_are_all_there(name, count, side):
     source = open_source(DatasetSpec(name=name, source=f"packaged:{name}"))
     assert source.splits() == {"train": count}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore import registry
-
-if TYPE_CHECKING:
-    from featurestore.datasets import DatasetSpec
+from featurestore.datasets import DatasetSpec
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ class ParquetImages:
         return np.array([index[value] for value in column.to_pylist()], dtype=np.int64)
 
     def _indicators(self, split: str, column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-        lists = [values or [] for values in column.to_pylist()]
+        index = {name: label for label, name in enumerate(self.classes)}  # lists of names; numbers stand for themselves
+        lists = [[index.get(value, value) for value in values or []] for values in column.to_pylist()]
         _check_range(
             np.array([v for values in lists for v in values], np.int64), len(self.classes), self._spec.name, split
         )

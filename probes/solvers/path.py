@@ -14,7 +14,8 @@ What makes it fast, beside warm starts from strong to weak l2:
   loss and the next residuals are elementwise from there.
 
 The duality gap of `probes.objective` says when to stop, for one more elementwise pass. Float64 throughout: at the
-weak end the gap asks for gradients of 1e-12. Memory is about 2 n (n_features + 4 n_classes) doubles.
+weak end the gap asks for gradients of 1e-12. Memory is one copy of X in float64, four while it is being rotated, and
+about ten matrices of (n, n_classes).
 
 Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4 (L-BFGS); the Kronecker factor is
 Böhning's (1992) bound with the curvature averaged instead of bounded.

@@ -91,16 +91,16 @@ class _Regression:
         """Go on from the last solution until the gap is reached; return the iterations that this took."""
         # ||(−w/2, w/2)||² = ||w||²/2, so that half the penalty on w is the same objective.
         self.model.set_params(C=1 / (len(self.y) * (l2 / 2 if self.halved else l2)))
-        tol, n_iter = 1e-4, 0
+        tol, n_iter, last_gap = 1e-4, 0, np.inf
         while n_iter < max_iter:
-            taken = self._go_on(tol, max_iter - n_iter)
-            n_iter += taken
+            n_iter += self._go_on(tol, max_iter - n_iter)
             evidence = self._certificate(l2)
             # The gap is ||gradient||²/(2 l2) at the optimal bias; a tenth of that, since `tol` bounds single entries.
             needed = 0.1 * np.sqrt(2 * l2 * gap_tolerance * evidence.objective)
-            if evidence.duality_gap <= gap_tolerance or (taken == 0 and tol <= 1e-3 * needed):
+            stuck = tol <= needed / 100 and evidence.duality_gap > 0.9 * last_gap
+            if evidence.duality_gap <= gap_tolerance or stuck:
                 break
-            tol = min(tol / 10, needed)
+            tol, last_gap = min(tol / 10, needed), evidence.duality_gap
         return n_iter
 
     def _go_on(self, tol: float, max_iter: int) -> int:

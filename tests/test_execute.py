@@ -1,0 +1,241 @@
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from cluster.execute import Summary, run_study
+from cluster.study import read_study
+from featurestore import FeatureSet, FeatureStore
+from featurestore.errors import UnknownNameError
+from queries.database import Database
+
+pytestmark = pytest.mark.ray
+
+
+class Recorder:
+    """A reporter that remembers."""
+
+    def __init__(self):
+        self.stages, self.notes, self.failures, self.done = [], [], [], Counter()
+
+    def begin(self, stage, total, unit):
+        self.stages.append((stage, total))
+
+    def advance(self, amount):
+        self.done[self.stages[-1][0]] += amount
+
+    def end(self):
+        pass
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def failed(self, text):
+        self.failures.append(text)
+
+
+def run(path: Path, store: FeatureStore) -> tuple[Summary, Recorder]:
+    recorder = Recorder()
+    try:
+        return run_study(read_study(path), store, address=None, reporter=recorder), recorder
+    finally:
+        sys.modules.pop("tiny_network", None)
+        sys.path[:] = [folder for folder in sys.path if folder != str(path.parent)]
+
+
+def rows(store: FeatureStore, table: str, *, without: tuple[str, ...] = ()) -> list[dict]:
+    """Every committed row, in an order of its own, without the columns that time decides."""
+    found = [row for path in store.files(table)[1:] for row in pq.read_table(path, partitioning=None).to_pylist()]
+    return sorted(({k: v for k, v in row.items() if k not in without} for row in found), key=repr)
+
+
+def feature_bytes(store: FeatureStore) -> dict[FeatureSet, bytes]:
+    return {item: store.read(item).X.tobytes() for item in store.sets() if isinstance(item, FeatureSet)}
+
+
+TIMES = ("seconds", "created_at", "wanted_at", "recorded_at")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_fills_every_table(study_file, store):
+    summary, recorder = run(study_file(2), store)
+    assert (summary.passes, summary.cells, summary.failures) == (80, 2, [])
+    assert recorder.stages == [("features", 80), ("probes", 2)]
+    assert recorder.done == {"features": 80, "probes": 2}
+    assert len(rows(store, "samples")) == 40
+    assert len(rows(store, "features")) == 80
+    assert len(rows(store, "predictions")) == 2 * 8
+    assert len(rows(store, "tuning")) == 2 * 45
+    results = rows(store, "results")
+    assert {row["metric"] for row in results if row["headline"]} == {"top1"}
+    assert {row["metric"] for row in results} == {"top1", "mean_per_class", "balanced_accuracy", "nll", "ece"}
+    assert all(row["duality_gap"] is not None and row["converged"] for row in results)
+    assert {row["model"] for row in rows(store, "models")} == {"tiny_0", "tiny_1"}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_every_number_can_be_traced_to_the_predictions(study_file, store):
+    run(study_file(1), store)
+    with Database(store) as database:
+        answer = database.sql(
+            "select r.value, avg((p.predicted = p.label)::int) as recomputed, any_value(m.weights_digest) as digest "
+            "from results r join predictions p using (cell) join models m on m.model = r.model "
+            "where r.metric = 'top1' group by r.value"
+        ).to_pylist()
+    assert answer[0]["value"] == pytest.approx(answer[0]["recomputed"])
+    assert answer[0]["digest"].startswith("random:")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_second_run_computes_nothing(study_file, store):
+    run(study_file(1), store)
+    before = {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")}
+    summary, recorder = run(study_file(1), store)
+    assert (summary.passes, summary.cells, summary.cells_wanted, recorder.stages) == (0, 0, 1, [])
+    assert {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")} == before
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_another_model_computes_only_its_own_cells(study_file, store):
+    run(study_file(1), store)
+    summary, _ = run(study_file(2), store)
+    assert (summary.passes, summary.cells, summary.cells_wanted) == (40, 1, 2)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_another_seed_of_the_probe_reuses_all_features(study_file, store):
+    run(study_file(1), store)
+    summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store)
+    assert (summary.passes, summary.cells) == (0, 1)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_lost_shard_is_the_only_one_that_is_made_again(study_file, store):
+    run(study_file(1), store)
+    whole = feature_bytes(store)
+    folder = Path(store.uri) / next(item.folder for item in whole if item.split == "train")
+    (folder / "manifest.json").unlink()
+    (folder / "part-00001-of-00004.parquet").unlink()
+    summary, _ = run(study_file(1), store)
+    assert summary.passes == 8
+    assert feature_bytes(store) == whole
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_lost_manifest_is_written_again_without_computing(study_file, store):
+    run(study_file(1), store)
+    for manifest in Path(store.uri).rglob("manifest.json"):
+        manifest.unlink()
+    summary, _ = run(study_file(1), store)
+    assert (summary.passes, summary.cells) == (0, 0)
+    assert len(store.sets()) == 6
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_what_fails_is_recorded_and_the_rest_goes_on(study_file, store):
+    more = (
+        '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
+        '[[model]]\nname = "absent"\nbackbone = "python:tiny_network:no_such"\nweights = "none"\ninput_size = 16\n'
+        '[[dataset]]\nname = "nowhere"\nsource = "image_folder:nowhere"\n'
+    )
+    summary, recorder = run(study_file(1, more), store)
+    assert summary.cells == 1
+    assert [(work.stage, work.model, work.dataset) for work in summary.failures] == [
+        ("model", "absent", None),
+        ("dataset", None, "nowhere"),
+        ("extract", "broken", "pets"),
+    ]
+    assert len(recorder.failures) == 3
+    assert {row["stage"] for row in rows(store, "failures")} == {"model", "dataset", "extract"}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_weights_of_another_architecture_fail_their_model_only(study_file, store, tmp_path):
+    torch.save({"0.weight": torch.zeros(4, 3, 5, 5), "0.bias": torch.zeros(4)}, tmp_path / "other.pth")
+    more = (
+        '[[model]]\nname = "misfit"\nbackbone = "python:tiny_network:build"\nweights = "other.pth"\ninput_size = 16\n'
+    )
+    summary, _ = run(study_file(1, more), store)
+    assert summary.cells == 1
+    (work,) = summary.failures
+    assert "another architecture" in work.failure.message
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_what_float16_cannot_hold_is_stored_as_float32(study_file, store):
+    more = '[[model]]\nname = "loud"\nbackbone = "python:tiny_network:loud"\nweights = "none"\ninput_size = 16\n'
+    summary, recorder = run(study_file(1, more), store)
+    assert (summary.cells, summary.failures) == (2, [])
+    assert any("loud on pets: the largest feature is" in note for note in recorder.notes)
+    dtypes = {item.model: store.read(item).X.dtype for item in store.sets() if isinstance(item, FeatureSet)}
+    assert dtypes == {"tiny_0": np.float16, "loud": np.float32}
+    assert run(study_file(1, more), store)[0].passes == 0
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_unreadable_images_are_counted_and_left_out(study_file, store, images):
+    (images / "cats" / "003.png").write_bytes(b"")
+    Image.new("L", (1, 1)).save(images / "dogs" / "004.png")
+    summary, _ = run(study_file(1), store)
+    assert (summary.unreadable, summary.failures) == (1, [])
+    with Database(store) as database:
+        (skipped,) = database.query("skipped_images").to_pylist()
+    assert skipped["reason"] == "the file is empty"
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('[probe]\nprobes = ["logistics"]\n', "Unknown probe 'logistics'. Did you mean 'logistic'"),
+        ('[probe]\nsolver = "pth"\n', "Unknown solver of 'logistic': 'pth'. Did you mean 'path'"),
+        ('metric = "top_1"\n', "Unknown metric 'top_1'. Did you mean 'top1'"),
+    ],
+)
+def test_unknown_names_stop_a_study_before_anything_is_computed(study_file, store, more, message):
+    with pytest.raises(UnknownNameError, match=message):
+        run(study_file(1, more), store)
+    assert rows(store, "models") == []
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_both_solvers_give_the_same_answer(study_file, store):
+    run(study_file(1, more='[probe]\nsolver = "sklearn"\n'), store)
+    run(study_file(1, more='[probe]\nsolver = "path"\n'), store)
+    tuned = {row["solver"]: [] for row in rows(store, "results")}
+    for row in sorted(rows(store, "tuning"), key=lambda row: row["value"]):
+        tuned[row["solver"]].append(row["objective"])
+    np.testing.assert_allclose(tuned["path"], tuned["sklearn"], rtol=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [2, 5])
+def test_a_run_that_was_killed_ends_with_the_rows_of_an_undisturbed_one(study_file, tmp_path, after):
+    """SIGKILL to the whole run once `after` shards of features are published, then the same command again."""
+    study = study_file(2)
+    command = [sys.executable, "-m", "cluster.cli", "run", str(study), "--store"]
+    undisturbed, killed = (str(tmp_path / name) for name in ("undisturbed", "killed"))
+    subprocess.run([*command, undisturbed], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*command, killed], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(Path(killed).glob("features/**/part-*.parquet"))) < after and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    half = FeatureStore.open(killed)
+    assert not half.names("results"), "the run was over before it was killed"
+    subprocess.run([*command, killed], check=True, capture_output=True)
+    one, two = FeatureStore.open(undisturbed), FeatureStore.open(killed)
+    assert feature_bytes(one) == feature_bytes(two)
+    for table in ("samples", "results", "tuning", "predictions", "cells", "models", "datasets"):
+        assert rows(one, table, without=TIMES) == rows(two, table, without=TIMES), table
