@@ -246,8 +246,10 @@ def _execute(study: Study, uri: str, address: str | None) -> tuple[Summary, Feat
     _say(f"Study {study.name}: {len(study.models)} models x {len(study.datasets)} datasets, store {store.uri}")
     from cluster.execute import run_study
     from cluster.progress import reporter_for
+    from cluster.runtime import Runtime
 
-    return run_study(study, store, address=address, reporter=reporter_for(Console(stderr=True))), store
+    with Runtime(address) as runtime:
+        return run_study(study, store, runtime=runtime, reporter=reporter_for(Console(stderr=True))), store
 
 
 def _say_summary(summary: Summary, store: FeatureStore) -> None:

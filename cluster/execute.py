@@ -12,7 +12,7 @@ from cluster.plan import ShardUnit, Wanted, missing_shards
 from cluster.progress import Reporter
 from cluster.runtime import Runtime
 from cluster.study import Study
-from cluster.tasks import ExtractTask, ProbeTask, WorkerSettings
+from cluster.tasks import ExtractTask, Place, ProbeTask
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import Failure, ProbestoreError, UnknownNameError
 from featurestore.extract import (
@@ -64,7 +64,7 @@ class Summary:
     failures: list[FailedWork] = field(default_factory=list)
 
 
-def run_study(study: Study, store: FeatureStore, *, address: str | None, reporter: Reporter) -> Summary:
+def run_study(study: Study, store: FeatureStore, *, runtime: Runtime, reporter: Reporter) -> Summary:
     """Compute whatever `study` wants and `store` does not have.
 
     Raises
@@ -76,28 +76,28 @@ def run_study(study: Study, store: FeatureStore, *, address: str | None, reporte
     """
     if str(study.folder) not in sys.path:
         sys.path.insert(0, str(study.folder))
-    return _Execution(study, store, reporter).run(address)
+    return _Execution(study, store, reporter).run(runtime)
 
 
 class _Execution:
     def __init__(self, study: Study, store: FeatureStore, reporter: Reporter) -> None:
         self._study = study
         self._store = store
+        self._place = Place(store.uri, str(study.folder))
         self._reporter = reporter
         self._summary = Summary()
         self._models: dict[str, Model] = {}
         self._datasets: dict[str, Dataset] = {}
         self._failed_pairs: set[tuple[str, str]] = set()
 
-    def run(self, address: str | None) -> Summary:
+    def run(self, runtime: Runtime) -> Summary:
         self._check_names()
         self._identify_models()
         self._open_datasets()
         self._record_catalogue()
-        with Runtime(address, self._worker_settings()) as runtime:
-            while self._extract(runtime):
-                self._reporter.note("Extracting again as float32 what float16 cannot hold.")
-            self._probe(runtime)
+        while self._extract(runtime):
+            self._reporter.note("Extracting again as float32 what float16 cannot hold.")
+        self._probe(runtime)
         return self._summary
 
     # ---- what is wanted ----------------------------------------------------------------------------------------
@@ -195,7 +195,15 @@ class _Execution:
 
     def _extract_task(self, unit: ShardUnit, book: _ShardBook) -> ExtractTask:
         jobs = tuple(book.job(model, unit.dataset, unit.split) for model in unit.models)
-        return ExtractTask(self._datasets[unit.dataset].spec, unit.split, unit.shard, jobs)
+        return ExtractTask(
+            self._place,
+            self._datasets[unit.dataset].spec,
+            unit.split,
+            unit.shard,
+            jobs,
+            self._study.extract.batch_size,
+            self._study.extract.strict,
+        )
 
     def _extracted(self, unit: ShardUnit, result: Any, book: _ShardBook, overflowed: list[FeatureSet]) -> None:
         self._reporter.advance(unit.passes)
@@ -242,7 +250,7 @@ class _Execution:
         for cell in cells:
             pairs.setdefault((cell.model, cell.dataset), []).append(cell)
         for (_, dataset), group in pairs.items():
-            yield ProbeTask(tuple(group), len(self._datasets[dataset].classes))
+            yield ProbeTask(self._place, tuple(group), len(self._datasets[dataset].classes))
 
     def _probed(self, task: ProbeTask, result: Any) -> None:
         self._reporter.advance(len(task.cells))
@@ -256,15 +264,7 @@ class _Execution:
             if failure := failures.get(cell.key):
                 self._fail("probe", failure, model=cell.model, dataset=cell.dataset, cell=cell.key)
 
-    # ---- workers and failures ----------------------------------------------------------------------------------
-
-    def _worker_settings(self) -> WorkerSettings:
-        return WorkerSettings(
-            store=self._store.uri,
-            python_path=(str(self._study.folder),),
-            batch_size=self._study.extract.batch_size,
-            strict=self._study.extract.strict,
-        )
+    # ---- failures ----------------------------------------------------------------------------------
 
     def _fail_dataset(self, dataset: str, failure: Failure) -> None:
         self._failed_pairs.update((model, dataset) for model in self._models)

@@ -75,13 +75,12 @@ class Placement:
     gpus: float
 
 
-def place(cpus: float, gpus: float, n_units: int) -> Placement:
+def place(cpus: float, gpus: float) -> Placement:
     """Lay out workers: one per GPU, else as many as the CPUs carry.
 
     Several workers of few threads beat one of many: small networks on small batches do not fill more than a few cores.
     """
     if gpus >= 1:
-        n_workers = int(gpus)
-        return Placement(max(1, min(n_workers, n_units)), max(1, int(cpus // n_workers)), 1)
+        return Placement(int(gpus), max(1, int(cpus // int(gpus))), 1)
     threads = max(1, min(4, int(cpus) // 4))
-    return Placement(max(1, min(int(cpus) // threads, n_units)), threads, 0)
+    return Placement(max(1, int(cpus) // threads), threads, 0)

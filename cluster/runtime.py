@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.plan import place
-from cluster.tasks import WorkerSettings
 from featurestore.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cluster.scheduler import WorkerPool
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
 
@@ -22,19 +24,17 @@ Task = TypeVar("Task")
 
 
 class Runtime:
-    """A Ray session that costs nothing until it is given tasks.
+    """A Ray session and its workers; costs nothing until it is given tasks, and serves any number of studies.
 
     Parameters
     ----------
     address : str, optional
         ``"auto"`` or ``"ray://host:port"`` joins a cluster; None starts Ray on this machine.
-    settings : WorkerSettings
     """
 
-    def __init__(self, address: str | None, settings: WorkerSettings) -> None:
+    def __init__(self, address: str | None = None) -> None:
         self._address = address
-        self._settings = settings
-        self._started = False
+        self._pool: WorkerPool | None = None
 
     def __enter__(self) -> Runtime:
         return self
@@ -42,43 +42,33 @@ class Runtime:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._started:
+        if self._pool:
             import ray
 
+            self._pool.close()
+            self._pool = None
             ray.shutdown()
 
     def run(
         self, tasks: Sequence[Task], *, on_result: Callable[[Task, Any], None], on_retry: Callable[[Task, str], None]
     ) -> None:
-        """Run tasks of one kind on as many workers as the cluster carries; see `cluster.scheduler.dispatch`.
+        """Run tasks on as many workers as the cluster carries; see `cluster.scheduler.WorkerPool.run`.
 
         Raises
         ------
         ConfigurationError
             If Ray cannot be started or joined.
         """
-        self._start()
+        self.start().run(tasks, on_result=on_result, on_retry=on_retry)
+
+    def start(self) -> WorkerPool:
+        """Start or join Ray, unless that is done; `run` does it by itself."""
+        self._pool = self._pool or self._start()
+        return self._pool
+
+    def _start(self) -> WorkerPool:
         import ray
 
-        from cluster.actors import WORKERS
-        from cluster.scheduler import dispatch
-
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        placement = place(resources.get("CPU", 1), resources.get("GPU", 0), len(tasks))
-        worker: Any = WORKERS[type(tasks[0])]
-        make_worker = partial(
-            worker.options(num_cpus=placement.cpus, num_gpus=placement.gpus).remote,
-            self._settings,
-            "cuda" if placement.gpus else "cpu",
-            placement.cpus,
-        )
-        dispatch(tasks, make_worker, placement.n_workers, on_result=on_result, on_retry=on_retry)
-
-    def _start(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's coming default; asked for now, it changes nothing here and avoids a warning at every start.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -89,4 +79,12 @@ class Runtime:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             where = f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
             raise ConfigurationError(f"Cannot start {where}: {error}") from error
-        self._started = True
+        from cluster.actors import Worker
+        from cluster.scheduler import WorkerPool
+
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        placement = place(resources.get("CPU", 1), resources.get("GPU", 0))
+        worker: Any = Worker
+        options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus}
+        make_worker = partial(worker.options(**options).remote, "cuda" if placement.gpus else "cpu", placement.cpus)
+        return WorkerPool(make_worker, placement.n_workers)

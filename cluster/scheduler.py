@@ -26,59 +26,82 @@ Task = TypeVar("Task")
 @dataclass
 class _Attempt(Generic[Task]):
     task: Task
-    number: int
+    number: int = 1
     not_before: float = 0.0
 
 
-def dispatch(
-    tasks: Iterable[Task],
-    make_worker: Callable[[], Any],
-    n_workers: int,
-    *,
-    on_result: Callable[[Task, Any], None],
-    on_retry: Callable[[Task, str], None],
-) -> None:
-    """Run every task on one of `n_workers` workers.
+class WorkerPool:
+    """Workers that are started when there is work for them, and kept.
 
     Parameters
     ----------
-    tasks : iterable
-        Arguments of the workers' ``run``.
     make_worker : callable
         Starts a worker: a Ray actor handle with a method ``run``.
-    on_result : callable
-        Called with a task and what ``run`` returned, or with a `Failure` when every attempt killed its worker.
-    on_retry : callable
-        Called with a task and the reason, before it is tried again.
+    size : int
+        At most so many.
     """
-    queue = deque(_Attempt(task, 1) for task in tasks)
-    workers = [make_worker() for _ in range(min(n_workers, len(queue)))]
-    idle = list(workers)
-    busy: dict[Any, tuple[Any, _Attempt[Task]]] = {}
-    try:
-        while queue or busy:
-            while idle and queue and queue[0].not_before <= time.monotonic():
-                worker, attempt = idle.pop(), queue.popleft()
-                busy[worker.run.remote(attempt.task)] = (worker, attempt)
-            done, _ = ray.wait(list(busy), num_returns=1, timeout=0.5) if busy else ([], [])
-            if not busy:
-                time.sleep(0.1)  # only tasks that wait out their back-off are left
-            for reference in done:
-                worker, attempt = busy.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except RayError as error:
-                    workers.remove(worker)
-                    ray.kill(worker)
-                    if queue or busy or attempt.number < MAX_ATTEMPTS:
-                        workers.append(worker := make_worker())
-                    _again_or_never(attempt, error, queue, on_result, on_retry)
-                else:
-                    on_result(attempt.task, result)
-                idle.append(worker)
-    finally:
-        for worker in workers:
+
+    def __init__(self, make_worker: Callable[[], Any], size: int) -> None:
+        self._make_worker = make_worker
+        self._size = size
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, _Attempt[Any]]] = {}
+
+    def run(
+        self,
+        tasks: Iterable[Task],
+        *,
+        on_result: Callable[[Task, Any], None],
+        on_retry: Callable[[Task, str], None],
+    ) -> None:
+        """Run every task.
+
+        Parameters
+        ----------
+        tasks : iterable
+            Arguments of the workers' ``run``.
+        on_result : callable
+            Called with a task and what ``run`` returned, or with a `Failure` when every attempt lost its worker.
+        on_retry : callable
+            Called with a task and the reason, before it is tried again.
+        """
+        queue = deque(_Attempt(task) for task in tasks)
+        try:
+            while queue or self._busy:
+                self._hand_out(queue)
+                for reference in self._finished():
+                    worker, attempt = self._busy.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except RayError as error:
+                        ray.kill(worker)
+                        _again_or_never(attempt, error, queue, on_result, on_retry)
+                    else:
+                        self._idle.append(worker)
+                        on_result(attempt.task, result)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop all workers, whatever they are doing."""
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             ray.kill(worker)
+        self._idle.clear()
+        self._busy.clear()
+
+    def _hand_out(self, queue: deque[_Attempt[Any]]) -> None:
+        while queue and queue[0].not_before <= time.monotonic() and len(self._busy) < self._size:
+            worker = self._idle.pop() if self._idle else self._make_worker()
+            attempt = queue.popleft()
+            self._busy[worker.run.remote(attempt.task)] = (worker, attempt)
+
+    def _finished(self) -> list[Any]:
+        if not self._busy:
+            time.sleep(0.05)  # only tasks that wait out their back-off are left
+            return []
+        done, _ = ray.wait(list(self._busy), num_returns=1, timeout=0.5)
+        return list(done)
 
 
 def _again_or_never(

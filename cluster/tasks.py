@@ -1,4 +1,4 @@
-"""What workers are told: tasks and settings, by value, small enough to send anywhere."""
+"""What workers are told: tasks that carry all they need, by value, small enough to send anywhere."""
 
 from __future__ import annotations
 
@@ -10,40 +10,46 @@ from probes.results import Cell
 
 
 @dataclass(frozen=True)
-class ExtractTask:
-    """One shard, for the models that miss it."""
-
-    dataset: DatasetSpec
-    split: str
-    shard: int
-    jobs: tuple[Job, ...]
-
-
-@dataclass(frozen=True)
-class ProbeTask:
-    """All missing cells of one model and dataset, so that their features are read once."""
-
-    cells: tuple[Cell, ...]
-    n_classes: int
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What every worker of a run is told.
+class Place:
+    """Where a task finds things and leaves its results.
 
     Attributes
     ----------
     store : str
         Its URI.
-    python_path : tuple of str
-        Folders in which modules of ``python:`` models are looked for.
+    python_path : str
+        Folder in which modules of ``python:`` models are looked for, beside those of the installation.
+    """
+
+    store: str
+    python_path: str
+
+
+@dataclass(frozen=True)
+class ExtractTask:
+    """One shard, for the models that miss it.
+
+    Attributes
+    ----------
     batch_size : int
         Images.
     strict : bool
         Whether an unreadable image is an error.
     """
 
-    store: str
-    python_path: tuple[str, ...]
+    place: Place
+    dataset: DatasetSpec
+    split: str
+    shard: int
+    jobs: tuple[Job, ...]
     batch_size: int
     strict: bool
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """All missing cells of one model and dataset, so that their features are read once."""
+
+    place: Place
+    cells: tuple[Cell, ...]
+    n_classes: int

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY_NETWORK, save_images
 
+from cluster.runtime import Runtime
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
 
@@ -48,16 +49,8 @@ def study_file(tmp_path: Path, images: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """One Ray for all tests that need it; runs join it instead of starting their own."""
-    import ray
-
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=128 * 1024**2,
-    )
-    yield
-    ray.shutdown()
+def runtime() -> Iterator[Runtime]:
+    """One Ray, and the same workers, for all tests that need it."""
+    with Runtime() as runtime:
+        runtime.start()
+        yield runtime

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from cluster.execute import Summary, run_study
+from cluster.runtime import Runtime
 from cluster.study import read_study
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import UnknownNameError
@@ -42,10 +43,10 @@ class Recorder:
         self.failures.append(text)
 
 
-def run(path: Path, store: FeatureStore) -> tuple[Summary, Recorder]:
+def run(path: Path, store: FeatureStore, runtime: Runtime) -> tuple[Summary, Recorder]:
     recorder = Recorder()
     try:
-        return run_study(read_study(path), store, address=None, reporter=recorder), recorder
+        return run_study(read_study(path), store, runtime=runtime, reporter=recorder), recorder
     finally:
         sys.modules.pop("tiny_network", None)
         sys.path[:] = [folder for folder in sys.path if folder != str(path.parent)]
@@ -64,9 +65,8 @@ def feature_bytes(store: FeatureStore) -> dict[FeatureSet, bytes]:
 TIMES = ("seconds", "created_at", "wanted_at", "recorded_at")
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_study_fills_every_table(study_file, store):
-    summary, recorder = run(study_file(2), store)
+def test_a_study_fills_every_table(runtime, study_file, store):
+    summary, recorder = run(study_file(2), store, runtime)
     assert (summary.passes, summary.cells, summary.failures) == (80, 2, [])
     assert recorder.stages == [("features", 80), ("probes", 2)]
     assert recorder.done == {"features": 80, "probes": 2}
@@ -81,9 +81,8 @@ def test_a_study_fills_every_table(study_file, store):
     assert {row["model"] for row in rows(store, "models")} == {"tiny_0", "tiny_1"}
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_every_number_can_be_traced_to_the_predictions(study_file, store):
-    run(study_file(1), store)
+def test_every_number_can_be_traced_to_the_predictions(runtime, study_file, store):
+    run(study_file(1), store, runtime)
     with Database(store) as database:
         answer = database.sql(
             "select r.value, avg((p.predicted = p.label)::int) as recomputed, any_value(m.weights_digest) as digest "
@@ -94,59 +93,53 @@ def test_every_number_can_be_traced_to_the_predictions(study_file, store):
     assert answer[0]["digest"].startswith("random:")
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_second_run_computes_nothing(study_file, store):
-    run(study_file(1), store)
+def test_a_second_run_computes_nothing(runtime, study_file, store):
+    run(study_file(1), store, runtime)
     before = {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")}
-    summary, recorder = run(study_file(1), store)
+    summary, recorder = run(study_file(1), store, runtime)
     assert (summary.passes, summary.cells, summary.cells_wanted, recorder.stages) == (0, 0, 1, [])
     assert {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")} == before
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_another_model_computes_only_its_own_cells(study_file, store):
-    run(study_file(1), store)
-    summary, _ = run(study_file(2), store)
+def test_another_model_computes_only_its_own_cells(runtime, study_file, store):
+    run(study_file(1), store, runtime)
+    summary, _ = run(study_file(2), store, runtime)
     assert (summary.passes, summary.cells, summary.cells_wanted) == (40, 1, 2)
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_another_seed_of_the_probe_reuses_all_features(study_file, store):
-    run(study_file(1), store)
-    summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store)
+def test_another_seed_of_the_probe_reuses_all_features(runtime, study_file, store):
+    run(study_file(1), store, runtime)
+    summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store, runtime)
     assert (summary.passes, summary.cells) == (0, 1)
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_lost_shard_is_the_only_one_that_is_made_again(study_file, store):
-    run(study_file(1), store)
+def test_a_lost_shard_is_the_only_one_that_is_made_again(runtime, study_file, store):
+    run(study_file(1), store, runtime)
     whole = feature_bytes(store)
     folder = Path(store.uri) / next(item.folder for item in whole if item.split == "train")
     (folder / "manifest.json").unlink()
     (folder / "part-00001-of-00004.parquet").unlink()
-    summary, _ = run(study_file(1), store)
+    summary, _ = run(study_file(1), store, runtime)
     assert summary.passes == 8
     assert feature_bytes(store) == whole
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_a_lost_manifest_is_written_again_without_computing(study_file, store):
-    run(study_file(1), store)
+def test_a_lost_manifest_is_written_again_without_computing(runtime, study_file, store):
+    run(study_file(1), store, runtime)
     for manifest in Path(store.uri).rglob("manifest.json"):
         manifest.unlink()
-    summary, _ = run(study_file(1), store)
+    summary, _ = run(study_file(1), store, runtime)
     assert (summary.passes, summary.cells) == (0, 0)
     assert len(store.sets()) == 6
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_what_fails_is_recorded_and_the_rest_goes_on(study_file, store):
+def test_what_fails_is_recorded_and_the_rest_goes_on(runtime, study_file, store):
     more = (
         '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
         '[[model]]\nname = "absent"\nbackbone = "python:tiny_network:no_such"\nweights = "none"\ninput_size = 16\n'
         '[[dataset]]\nname = "nowhere"\nsource = "image_folder:nowhere"\n'
     )
-    summary, recorder = run(study_file(1, more), store)
+    summary, recorder = run(study_file(1, more), store, runtime)
     assert summary.cells == 1
     assert [(work.stage, work.model, work.dataset) for work in summary.failures] == [
         ("model", "absent", None),
@@ -157,59 +150,54 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(study_file, store):
     assert {row["stage"] for row in rows(store, "failures")} == {"model", "dataset", "extract"}
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_weights_of_another_architecture_fail_their_model_only(study_file, store, tmp_path):
+def test_weights_of_another_architecture_fail_their_model_only(runtime, study_file, store, tmp_path):
     torch.save({"0.weight": torch.zeros(4, 3, 5, 5), "0.bias": torch.zeros(4)}, tmp_path / "other.pth")
     more = (
         '[[model]]\nname = "misfit"\nbackbone = "python:tiny_network:build"\nweights = "other.pth"\ninput_size = 16\n'
     )
-    summary, _ = run(study_file(1, more), store)
+    summary, _ = run(study_file(1, more), store, runtime)
     assert summary.cells == 1
     (work,) = summary.failures
     assert "another architecture" in work.failure.message
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_what_float16_cannot_hold_is_stored_as_float32(study_file, store):
+def test_what_float16_cannot_hold_is_stored_as_float32(runtime, study_file, store):
     more = '[[model]]\nname = "loud"\nbackbone = "python:tiny_network:loud"\nweights = "none"\ninput_size = 16\n'
-    summary, recorder = run(study_file(1, more), store)
+    summary, recorder = run(study_file(1, more), store, runtime)
     assert (summary.cells, summary.failures) == (2, [])
     assert any("loud on pets: the largest feature is" in note for note in recorder.notes)
     dtypes = {item.model: store.read(item).X.dtype for item in store.sets() if isinstance(item, FeatureSet)}
     assert dtypes == {"tiny_0": np.float16, "loud": np.float32}
-    assert run(study_file(1, more), store)[0].passes == 0
+    assert run(study_file(1, more), store, runtime)[0].passes == 0
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_unreadable_images_are_counted_and_left_out(study_file, store, images):
+def test_unreadable_images_are_counted_and_left_out(runtime, study_file, store, images):
     (images / "cats" / "003.png").write_bytes(b"")
     Image.new("L", (1, 1)).save(images / "dogs" / "004.png")
-    summary, _ = run(study_file(1), store)
+    summary, _ = run(study_file(1), store, runtime)
     assert (summary.unreadable, summary.failures) == (1, [])
     with Database(store) as database:
         (skipped,) = database.query("skipped_images").to_pylist()
     assert skipped["reason"] == "the file is empty"
 
 
-@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         ('[probe]\nprobes = ["logistics"]\n', "Unknown probe 'logistics'. Did you mean 'logistic'"),
-        ('[probe]\nsolver = "pth"\n', "Unknown solver of 'logistic': 'pth'. Did you mean 'path'"),
+        ('[probe]\nsolver = "pth"\n', "Unknown solver of the probe 'logistic': 'pth'. Did you mean 'path'"),
         ('metric = "top_1"\n', "Unknown metric 'top_1'. Did you mean 'top1'"),
     ],
 )
-def test_unknown_names_stop_a_study_before_anything_is_computed(study_file, store, more, message):
+def test_unknown_names_stop_a_study_before_anything_is_computed(runtime, study_file, store, more, message):
     with pytest.raises(UnknownNameError, match=message):
-        run(study_file(1, more), store)
+        run(study_file(1, more), store, runtime)
     assert rows(store, "models") == []
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_both_solvers_give_the_same_answer(study_file, store):
-    run(study_file(1, more='[probe]\nsolver = "sklearn"\n'), store)
-    run(study_file(1, more='[probe]\nsolver = "path"\n'), store)
+def test_both_solvers_give_the_same_answer(runtime, study_file, store):
+    run(study_file(1, more='[probe]\nsolver = "sklearn"\n'), store, runtime)
+    run(study_file(1, more='[probe]\nsolver = "path"\n'), store, runtime)
     tuned = {row["solver"]: [] for row in rows(store, "results")}
     for row in sorted(rows(store, "tuning"), key=lambda row: row["value"]):
         tuned[row["solver"]].append(row["objective"])

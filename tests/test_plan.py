@@ -24,10 +24,6 @@ def test_a_missing_image_table_is_planned_without_models():
 
 
 def test_workers_fill_the_machine_without_fighting():
-    assert place(cpus=2, gpus=0, n_units=50) == Placement(2, 1, 0)
-    assert place(cpus=64, gpus=0, n_units=50) == Placement(16, 4, 0)
-    assert place(cpus=64, gpus=8, n_units=50) == Placement(8, 8, 1)
-
-
-def test_there_are_no_more_workers_than_tasks():
-    assert place(cpus=64, gpus=8, n_units=3).n_workers == 3
+    assert place(cpus=2, gpus=0) == Placement(2, 1, 0)
+    assert place(cpus=64, gpus=0) == Placement(16, 4, 0)
+    assert place(cpus=64, gpus=8) == Placement(8, 8, 1)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster import scheduler
+from cluster.scheduler import WorkerPool
 from featurestore.errors import Failure
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runtime")]
 
 
 @ray.remote
@@ -28,13 +28,13 @@ class Worker:
 
 def run(tasks, n_workers=2):
     results, retries = {}, []
-    scheduler.dispatch(
+    pool = WorkerPool(lambda: Worker.options(num_cpus=0).remote(), n_workers)
+    pool.run(
         tasks,
-        lambda: Worker.options(num_cpus=0.5).remote(),
-        n_workers,
         on_result=lambda task, result: results.__setitem__(task[0], result),
         on_retry=lambda task, reason: retries.append(task[0]),
     )
+    pool.close()
     return results, retries
 
 
