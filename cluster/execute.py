@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -167,6 +168,7 @@ class _Execution:
                     solver=self._solver(name),
                     seed=self._study.probe.seed,
                     metric=dataset.spec.metric,
+                    options=json.dumps(methods.load(name).OPTIONS, sort_keys=True),
                     train_key=keys["train"],
                     val_key=keys["val"],
                     test_key=keys["test"],

@@ -9,7 +9,7 @@
     resize = "squash"                                    # or "crop": each model's own
     compute = "fp32"                                     # or "bf16", "fp16"
     storage = "float16"                                  # or "float32"
-    batch_size = 32                                      # images
+    batch_size = 32                                      # images; default: what suits the device
     strict = false                                       # true: an unreadable image stops its dataset
 
     [probe]
@@ -54,11 +54,11 @@ class ExtractSettings:
     resize: Resize = "squash"
     compute: Compute = "fp32"
     storage: Storage = "float16"
-    batch_size: int = 32
+    batch_size: int | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1. Got {self.batch_size}.")
 
 

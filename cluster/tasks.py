@@ -31,8 +31,8 @@ class ExtractTask:
 
     Attributes
     ----------
-    batch_size : int
-        Images.
+    batch_size : int, optional
+        Images; the worker knows what suits its device.
     strict : bool
         Whether an unreadable image is an error.
     """
@@ -42,7 +42,7 @@ class ExtractTask:
     split: str
     shard: int
     jobs: tuple[Job, ...]
-    batch_size: int
+    batch_size: int | None
     strict: bool
 
 

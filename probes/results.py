@@ -30,6 +30,8 @@ class Cell:
         The headline metric, which the hyper-parameter is chosen by.
     train_key, val_key, test_key : str
         Keys of the feature sets.
+    options : str
+        The method's `OPTIONS`, as JSON.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Cell:
     train_key: str
     val_key: str
     test_key: str
+    options: str
     setting: str = "fixed"
     tap: str = "penultimate"
     n_per_class: int | None = None

@@ -8,6 +8,7 @@ Adding a probe is adding a file here that has what `Method` asks for. The first 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -67,6 +68,9 @@ class Method(Protocol):
 
     SOLVERS: tuple[str, ...]
     """Names in `probes.solvers` that it can use, the preferred one first; empty if it needs none."""
+
+    OPTIONS: Mapping[str, object]
+    """Whatever else decides its numbers, such as a grid, as JSON-serialisable values; part of the key of its results."""
 
     fit: Fit
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from probes import solvers
 from probes.fitted import Evidence, FittedProbe
-from probes.objective import L2_GRID, Features, Labels, probabilities
+from probes.objective import GAP_TOLERANCE, L2_GRID, Features, Labels, probabilities
 from probes.tuning import choose_l2
 
 HYPERPARAMETER = "l2"
 SOLVERS = ("path", "sklearn")
+OPTIONS = {"l2s": L2_GRID.tolist(), "gap_tolerance": GAP_TOLERANCE}
 
 
 def fit(
