@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from featurestore import FeatureStore
 
 _DEFAULT_STORE = "store"
-_KINDS = ("models", "datasets", "probes", "solvers", "backbones", "sources", "metrics", "queries")
+_KINDS = ("models", "datasets", "probes", "solvers", "metrics", "backbones", "sources", "queries")
+_SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "standard_error", "ties_with_best"]
 
 
 class _Suggesting(click.Group):
@@ -105,6 +106,7 @@ def run(study: Path, store: str | None, address: str | None, strict: bool) -> No
     summary, opened = _execute(parsed, uri, address)
     _say_summary(summary, opened)
     if summary.cells_wanted:
+        _show_leaderboard(opened)
         _say(f"Next:  probestore query leaderboard --store {uri}")
         _say(f"       probestore report --store {uri} --out report.html")
     sys.exit(1 if summary.failures else 0)
@@ -128,7 +130,7 @@ def demo(store: str, address: str | None) -> None:
     _say_summary(summary, opened)
     report_path = Path(store if "://" not in store else ".") / "report.html"
     write_report(opened.uri, report_path)
-    _show_query(opened, "leaderboard")
+    _show_leaderboard(opened)
     _say(
         f"The report: {report_path}\n\n"
         "Three commands to try next:\n"
@@ -140,16 +142,21 @@ def demo(store: str, address: str | None) -> None:
 
 
 @cli.command("list")
-@click.argument("kind", type=click.Choice(_KINDS))
-def list_(kind: str) -> None:
+@click.argument("kind", type=click.Choice(list(_KINDS)))
+@_format_option
+@_out_option
+def list_(kind: str, format_: str, out: Path | None) -> None:
     """Show what there is of a KIND: models, datasets, probes, queries, ...
+
+    Beside the models listed, a study can name timm:NAME, torchvision:NAME/WEIGHTS and python:MODULE:FUNCTION; beside
+    the datasets, image_folder:FOLDER and parquet:FOLDER.
 
     \b
     Example:  probestore list models
     """
-    from cluster import listings
+    from cluster.listings import KINDS
 
-    Console().print(getattr(listings, kind)())
+    _write(KINDS[kind](), format_, out)
 
 
 @cli.command()
@@ -237,6 +244,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception:
+        _fail(f"Something that should not happen did; please report it with {_keep_traceback()}")
 
 
 def _execute(study: Study, uri: str, address: str | None) -> tuple[Summary, FeatureStore]:
@@ -273,11 +282,11 @@ def _failure_table(summary: Summary) -> Table:
     return table
 
 
-def _show_query(store: FeatureStore, name: str) -> None:
+def _show_leaderboard(store: FeatureStore) -> None:
     from queries.database import Database
 
     with Database(store) as database:
-        _write(database.query(name), "table", None)
+        _write(database.query("leaderboard").select(_SHORT_LEADERBOARD), "table", None)
 
 
 def _write(answer: Any, format_: str, out: Path | None) -> None:
@@ -303,6 +312,16 @@ def _say(text: str) -> None:
 def _fail(message: str) -> None:
     _say(f"Error: {message}")
     sys.exit(2)
+
+
+def _keep_traceback() -> Path:
+    """Write the traceback of the current exception to a file, for the report of a bug."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="probestore-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    return Path(file.name)
 
 
 def _stopped() -> None:

@@ -341,7 +341,7 @@ class _ShardBook:
             committed[model] = set(self._shards[target])
         n_images = len(dataset.splits[split].rows)
         done = set(self._sample_shards[name, split])
-        return Wanted(name, split, n_images, n_shards, dataset.spec.shard_images, committed, done)
+        return Wanted(name, split, n_images, n_shards, dataset.shard_images(split), committed, done)
 
     def _complete_features(self, target: FeatureSet) -> None:
         """Also completes what a run that was killed in between left without its manifest."""

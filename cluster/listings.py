@@ -1,88 +1,98 @@
-"""What `probestore list` shows: one readable table per kind."""
+"""What `probestore list` shows: one table per kind, from the catalogues and the folders that are registries."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import pkgutil
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
-from rich.table import Table
+import pyarrow as pa
 
 from featurestore.datasets import known_datasets
 from featurestore.models import known_models
 
 
-def models() -> Table:
-    """The model records that have a name; any ``family:identifier`` works beside them."""
-    table = Table("model", "backbone", "width", "input", "params (M)", "ImageNet top-1", caption=_ANY_BACKBONE)
-    for spec in known_models().values():
-        params = f"{spec.params / 1e6:.1f}" if spec.params else "-"
-        top1 = f"{spec.imagenet_top1:.1%}" if spec.imagenet_top1 else "-"
-        table.add_row(spec.name, spec.backbone, _or_dash(spec.feature_dim), _or_dash(spec.input_size), params, top1)
-    return table
+def models() -> pa.Table:
+    """The model records that have a name; ``family:identifier`` works beside them."""
+    columns = ("backbone", "feature_dim", "input_size", "params", "imagenet_top1")
+    rows = [{"model": s.name} | {column: getattr(s, column) for column in columns} for s in known_models().values()]
+    return pa.Table.from_pylist(rows)
 
 
-_ANY_BACKBONE = "Also timm:NAME, torchvision:NAME/WEIGHTS and python:MODULE:FUNCTION, in a study file."
-
-
-def datasets() -> Table:
+def datasets() -> pa.Table:
     """The dataset records that have a name."""
-    table = Table(
-        "dataset", "source", "metric", caption="Also image_folder:FOLDER and parquet:FOLDER, in a study file."
+    return pa.Table.from_pylist(
+        [{"dataset": spec.name, "source": spec.source, "metric": spec.metric} for spec in known_datasets().values()]
     )
-    for spec in known_datasets().values():
-        table.add_row(spec.name, spec.source, spec.metric)
-    return table
 
 
-def probes() -> Table:
+def probes() -> pa.Table:
     """The files of probes/methods."""
     import probes.methods as package
 
     return _described("probe", package)
 
 
-def solvers() -> Table:
+def solvers() -> pa.Table:
     """The files of probes/solvers."""
     import probes.solvers as package
 
     return _described("solver", package)
 
 
-def backbones() -> Table:
+def backbones() -> pa.Table:
     """The files of featurestore/backbones."""
     import featurestore.backbones as package
 
     return _described("backbone", package)
 
 
-def sources() -> Table:
+def sources() -> pa.Table:
     """The files of featurestore/sources."""
     import featurestore.sources as package
 
     return _described("source", package)
 
 
-def queries() -> Table:
+def metrics() -> pa.Table:
+    """The functions of probes/metrics.py."""
+    from probes.metrics import METRICS
+
+    return pa.Table.from_pylist(
+        [{"metric": metric.name, "what it is": _first_paragraph(inspect.getdoc(metric.function))} for metric in METRICS]
+    )
+
+
+def queries() -> pa.Table:
     """The files of queries/*.sql, by their first lines."""
     from queries import questions
 
-    table = Table("query", "question")
-    for name in questions.names():
-        table.add_row(name, questions.describe(name).text)
-    return table
+    return pa.Table.from_pylist(
+        [{"query": name, "question": questions.describe(name).text} for name in questions.names()]
+    )
 
 
-def _described(kind: str, package: ModuleType) -> Table:
+KINDS: dict[str, Callable[[], pa.Table]] = {
+    function.__name__: function
+    for function in (models, datasets, probes, solvers, metrics, backbones, sources, queries)
+}
+"""What can be listed."""
+
+
+def _described(kind: str, package: ModuleType) -> pa.Table:
     """Name and first sentence of every module; read from the source, so that none has to be importable here."""
-    import ast
-    import pkgutil
-
-    table = Table(kind, "what it is")
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        source = module.module_finder.find_spec(module.name, None).loader.get_source(module.name)  # type: ignore[union-attr]
-        text = ast.get_docstring(ast.parse(source)) or ""
-        table.add_row(module.name, " ".join(text.split("\n\n")[0].split()))
-    return table
+    modules = sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name)
+    return pa.Table.from_pylist([{kind: module.name, "what it is": _docstring(module)} for module in modules])
 
 
-def _or_dash(value: int | None) -> str:
-    return "-" if value is None else str(value)
+def _docstring(module: pkgutil.ModuleInfo) -> str:
+    finder: Any = module.module_finder
+    source = finder.find_spec(module.name).loader.get_source(module.name)
+    return _first_paragraph(ast.get_docstring(ast.parse(source)))
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())

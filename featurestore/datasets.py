@@ -30,8 +30,8 @@ class DatasetSpec:
         Share of train held out for validation when the source has no val split.
     test_fraction : float
         Share of train held out for testing when the source has no test split.
-    shard_images : int
-        Images per shard: the unit of work and of resuming.
+    shard_images : int, optional
+        Images per shard, the unit of work and of resuming; by default 128 to 4096, growing with the split.
     label_column, group_column : str, optional
         Columns of a Parquet source.
     """
@@ -43,7 +43,7 @@ class DatasetSpec:
     seed: int = 0
     val_fraction: float = 0.2
     test_fraction: float = 0.2
-    shard_images: int = 1024
+    shard_images: int | None = None
     label_column: str | None = None
     group_column: str | None = None
 

@@ -6,6 +6,7 @@ made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -80,19 +81,28 @@ class Dataset:
         part = self.splits[split]
         return self._source.read(part.origin, part.rows[start:stop])
 
+    def shard_images(self, split: str) -> int:
+        """Images per shard of a split; depends on the dataset alone, never on who works.
+
+        About 64 shards, so that many workers share even a small split and progress is seen, but no file is tiny and a
+        shard of a large one is a few megabytes of features.
+        """
+        wanted = len(self.splits[split].rows) / 64
+        return self.spec.shard_images or min(4096, max(128, 2 ** round(math.log2(wanted))))
+
     def n_shards(self, split: str) -> int:
-        """Number of shards of a split; depends on the dataset alone."""
-        return -(-len(self.splits[split].rows) // self.spec.shard_images)
+        """Number of shards of a split."""
+        return -(-len(self.splits[split].rows) // self.shard_images(split))
 
     def shard_range(self, split: str, shard: int) -> tuple[int, int]:
         """Positions [start, stop) of a shard."""
-        start = shard * self.spec.shard_images
-        return start, min(start + self.spec.shard_images, len(self.splits[split].rows))
+        size = self.shard_images(split)
+        return shard * size, min((shard + 1) * size, len(self.splits[split].rows))
 
     def key_parts(self, split: str) -> dict[str, Any]:
         """Everything of the dataset that can change which images a split holds, in which order, in which shards."""
         choices = {name: value for name, value in asdict(self.spec).items() if name not in ("name", "source", "metric")}
-        return {"fingerprint": self.fingerprint, "split": split, **choices}
+        return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
 
     def samples(self, split: str) -> SampleSet:
         """The image table of a split."""
@@ -152,22 +162,22 @@ def _make_splits(spec: DatasetSpec, source: Source) -> dict[str, Split]:
 
 
 def _limited(spec: DatasetSpec, source: Source, split: str, size: int) -> Split:
-    rows = np.arange(size, dtype=np.int64)
     if spec.limit is None or spec.limit >= size:
-        return Split(split, rows, f"the source's {split} split, all {size} images")
+        return Split(split, np.arange(size, dtype=np.int64), f"all {size} {split} images of the source")
     chosen = stratified_sample(source.labels(split), spec.limit, spec.seed)
-    return Split(
-        split, chosen, f"the source's {split} split, {spec.limit} of {size} images, stratified, seed {spec.seed}"
-    )
+    made = f"{spec.limit} of the source's {size} {split} images, stratified, seed {spec.seed}"
+    return Split(split, chosen, made)
 
 
 def _hold_out(train: Split, labels: npt.NDArray[Any], split: str, fraction: float, seed: int) -> tuple[Split, Split]:
     size = round(fraction * len(train.rows))
     chosen = stratified_sample(labels[train.rows], size, seed)
     rest = np.setdiff1d(np.arange(len(train.rows)), chosen)
-    made = f"{size} of {len(train.rows)} images held out of ({train.made}), stratified, seed {seed}"
-    kept = f"{train.made}, without the {size} held out for {split}"
-    return Split(train.origin, train.rows[rest], kept), Split(train.origin, train.rows[chosen], made)
+    made = f"{size} of {len(train.rows)} train images held out, stratified, seed {seed}"
+    return (
+        Split(train.origin, train.rows[rest], f"{train.made}, less {size} for {split}"),
+        Split(train.origin, train.rows[chosen], made),
+    )
 
 
 def stratified_sample(labels: npt.NDArray[Any], size: int, seed: int) -> npt.NDArray[np.int64]:

@@ -70,7 +70,7 @@ class Method(Protocol):
     """Names in `probes.solvers` that it can use, the preferred one first; empty if it needs none."""
 
     OPTIONS: Mapping[str, object]
-    """Whatever else decides its numbers, such as a grid, as JSON-serialisable values; part of the key of its results."""
+    """Whatever else decides its numbers, such as a grid, as JSON-serialisable values; part of a cell's key."""
 
     fit: Fit
 
