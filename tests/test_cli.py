@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cluster import cli
+from cluster.cli import main
+from cluster.execute import run_study
+from cluster.progress import PlainReporter
+from cluster.study import read_study
+from featurestore import FeatureStore
+
+BROKEN = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `probestore` in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["probestore", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def filled(runtime, study_file, store) -> FeatureStore:
+    run_study(read_study(study_file(2)), store, runtime=runtime, reporter=PlainReporter())
+    return store
+
+
+@pytest.mark.parametrize("name", sorted(cli.cli.commands))
+def test_every_command_has_help_with_an_example(name):
+    result = CliRunner().invoke(cli.cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"Example:  probestore {name}" in result.output
+
+
+@pytest.mark.parametrize(
+    "kind", ["models", "datasets", "probes", "solvers", "metrics", "backbones", "sources", "queries"]
+)
+def test_every_kind_can_be_listed_and_described(command, kind):
+    code, out, _ = command("list", kind, "--format", "json")
+    rows = json.loads(out)
+    assert code == 0
+    assert rows
+    assert all(value for row in rows for value in row.values())
+
+
+@pytest.mark.ray
+def test_answers_come_in_every_format(command, filled, tmp_path):
+    for form, start in [("csv", "rank,model,"), ("json", "["), ("markdown", "| rank | model |")]:
+        code, out, _ = command("query", "leaderboard", "--store", filled.uri, "--format", form)
+        assert (code, out.startswith(start)) == (0, True), out
+    assert "tiny_1" in command("query", "leaderboard", "--store", filled.uri)[1]
+    assert (
+        command("query", "leaderboard", "--store", filled.uri, "--format", "parquet", "--out", tmp_path / "a.parquet")[
+            0
+        ]
+        == 0
+    )
+    assert (tmp_path / "a.parquet").read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.ray
+def test_sql_and_files_of_sql_run_on_the_store(command, filled, tmp_path):
+    code, out, _ = command("sql", "select count(*) as n from predictions", "--store", filled.uri, "--format", "csv")
+    assert (code, out.split()) == (0, ["n", "16"])
+    (tmp_path / "mine.sql").write_text("select count(*) as n from samples where split = $split")
+    code, out, _ = command("query", tmp_path / "mine.sql", "-p", "split=test", "--store", filled.uri, "--format", "csv")
+    assert (code, out.split()) == (0, ["n", "8"])
+
+
+@pytest.mark.ray
+def test_the_store_can_come_from_the_environment(command, filled, monkeypatch):
+    monkeypatch.setenv("PROBESTORE_STORE", filled.uri)
+    assert command("sql", "select 1")[0] == 0
+
+
+@pytest.mark.ray
+def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
+    code, _, err = command(
+        "report", "--store", filled.uri, "--out", tmp_path / "r.html", "--charts", tmp_path / "charts"
+    )
+    assert (code, str(tmp_path / "r.html") in err) == (0, True)
+    assert "tiny_1" in (tmp_path / "r.html").read_text()
+    assert list((tmp_path / "charts").glob("*.svg"))
+
+
+def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, store):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "bad.toml").write_text("models = [")
+    (tmp_path / "bad.sql").write_text("select 1\nfrom nowhere")
+    study = study_file(1)
+    for arguments, message in [
+        (["quary"], "Did you mean 'query'"),
+        (["run", tmp_path / "nope.toml"], "There is no study file"),
+        (["run", tmp_path / "bad.toml"], "is not TOML"),
+        (["run", study, "--store", tmp_path / "file"], "is a file"),
+        (["run", study, "--store", tmp_path], "is not a store and is not empty"),
+        (["run", study, "--store", "s4://bucket"], "Cannot open the store"),
+        (["query", "leaderbord", "--store", store.uri], "Did you mean 'leaderboard'"),
+        (["query", "leaderboard", "-p", "seting=fixed", "--store", store.uri], "Did you mean 'setting'"),
+        (["query", "leaderboard", "-p", "setting", "--store", store.uri], "key=value"),
+        (["query", tmp_path / "bad.sql", "--store", store.uri], "bad.sql:2"),
+        (["query", tmp_path / "none.sql", "--store", store.uri], "cannot be read"),
+        (["sql", "drop table results", "--store", store.uri], "read-only"),
+        (["sql", "select * from '/etc/passwd'", "--store", store.uri], "Error: SQL"),
+        (["report", "--store", tmp_path / "nowhere"], "There is no store"),
+        (["list", "modles"], "modles"),
+        (
+            ["run", study, "--address", "ray://127.0.0.1:1", "--store", tmp_path / "fresh"],
+            "Cannot start the Ray cluster",
+        ),
+    ]:
+        code, _, err = command(*arguments)
+        assert (code, message in err, "Traceback" in err) == (2, True, False), (arguments, err)
+
+
+def test_a_store_that_cannot_be_written_is_a_message(command, study_file):
+    code, _, err = command("run", study_file(1), "--store", "/proc/store")
+    assert (code, "Cannot write" in err) == (2, True)
+
+
+def test_questions_on_an_empty_store_have_answers(command, store):
+    from queries import names
+
+    for name in names():
+        code, _, err = command("query", name, "--store", store.uri)
+        assert (code, err) == (0, ""), name
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
+    """In a process of its own, with its own Ray, as a user would run it."""
+    command = [Path(sys.executable).parent / "probestore", "run", study_file(1, BROKEN), "--store", tmp_path / "s"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "1 failed" in done.stderr
+    assert "Computed 40 image features and 1 of 1 cells." in done.stderr
+    assert "tiny_0" in done.stdout
+    again = subprocess.run([*command[:2], study_file(1), *command[3:]], capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "Nothing is missing: all 1 cells of the study are in the store." in again.stderr

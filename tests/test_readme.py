@@ -1,0 +1,120 @@
+"""The README is held to the code: its commands, study file, SQL and Python run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import TINY_NETWORK, save_images
+
+from cluster.cli import cli, main
+from cluster.execute import run_study
+from cluster.progress import PlainReporter
+from cluster.study import parse_study, read_study
+from queries import names
+from queries.database import connect
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def place(runtime, study_file, tmp_path, monkeypatch) -> Path:
+    """A folder with a small store where the README has its demo-store."""
+    from featurestore import FeatureStore
+
+    study = study_file(2)
+    run_study(
+        read_study(study), FeatureStore.create(str(tmp_path / "demo-store")), runtime=runtime, reporter=PlainReporter()
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_quickstart_is_the_two_targets_of_the_makefile():
+    assert blocks("sh")[0] == "make demo\nmake test\n"
+    for target in ("demo", "test", "check", "bench"):
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_command_is_in_the_readme():
+    for name in cli.commands:
+        assert f"`probestore {name}" in README, name
+
+
+def test_every_command_line_names_a_command_with_options_that_it_has():
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("probestore ")]
+    assert len(lines) >= 6
+    for line in lines:
+        name, *arguments = shlex.split(line)[1:]
+        cli.commands[name].make_context(name, arguments)
+
+
+def test_the_study_file_of_the_readme_is_one(tmp_path):
+    study, model, *_ = blocks("toml")
+    parsed = parse_study(study + model, tmp_path / "study.toml")
+    assert [spec.name for spec in parsed.models] == ["mobilenet_v2", "efficientnet_lite0", "my_net"]
+    assert [spec.name for spec in parsed.datasets] == ["digits", "flowers"]
+    assert model.strip().count("\n") == 5
+
+
+@pytest.mark.ray
+def test_the_six_lines_of_an_own_network_run(runtime, tmp_path, store):
+    import torch
+    from safetensors.torch import save_file
+
+    sys.path.insert(0, str(tmp_path))
+    (tmp_path / "my_net.py").write_text(TINY_NETWORK)
+    import my_net
+
+    torch.manual_seed(0)
+    save_file(my_net.build().state_dict(), tmp_path / "my_net.safetensors")
+    save_images(tmp_path / "flowers", {"daisy": 12, "rose": 12})
+    data = '[[dataset]]\nname = "flowers"\nsource = "image_folder:flowers"\n'
+    study = parse_study(blocks("toml")[1].replace("224", "16") + data, tmp_path / "study.toml")
+    summary = run_study(study, store, runtime=runtime, reporter=PlainReporter())
+    assert (summary.cells, summary.failures) == (1, [])
+
+
+@pytest.mark.ray
+def test_the_commands_that_ask_run(place, monkeypatch):
+    (block,) = [block for block in blocks("sh") if "probestore query" in block]
+    for line in block.splitlines():
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        main()
+    assert (place / "report.html").exists()
+    assert (place / "figures").exists()
+
+
+@pytest.mark.ray
+def test_the_sql_of_the_readme_runs(place):
+    with connect("demo-store") as database:
+        for text in blocks("sql"):
+            assert database.sql(text).num_columns == 3
+
+
+@pytest.mark.ray
+def test_the_python_of_the_readme_runs(place, capsys):
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) < 1e-3
+
+
+def test_the_examples_of_all_questions_are_commands():
+    from queries import describe
+
+    for name in names():
+        words = shlex.split(describe(name).example)
+        assert words[:3] == ["probestore", "query", name]
+        cli.commands["query"].make_context("query", words[2:])
