@@ -15,7 +15,7 @@ import ray
 from cluster.tasks import ExtractTask, Place, ProbeTask
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
-from featurestore.errors import Failure
+from featurestore.errors import DatasetError, Failure
 from featurestore.extract import Extractors, ShardReport, extract_shard
 from featurestore.splits import Dataset
 from probes.run import CellReport, run_cells
@@ -54,11 +54,9 @@ class Worker:
         return FeatureStore.open(place.store)
 
     def _extract(self, store: FeatureStore, task: ExtractTask) -> ShardReport:
-        if task.dataset not in self._datasets:
-            self._datasets[task.dataset] = Dataset(task.dataset)
         return extract_shard(
             store,
-            self._datasets[task.dataset],
+            self._dataset(task),
             task.split,
             task.shard,
             task.jobs,
@@ -67,6 +65,17 @@ class Worker:
             decode_threads=self._threads,
             strict=task.strict,
         )
+
+    def _dataset(self, task: ExtractTask) -> Dataset:
+        known = self._datasets.get(task.dataset)
+        if known is None or known.fingerprint != task.fingerprint:
+            known = self._datasets[task.dataset] = Dataset(task.dataset)
+        if known.fingerprint != task.fingerprint:
+            raise DatasetError(
+                f"The files of dataset {task.dataset.name!r} have changed since the run was planned, or this node sees "
+                "others than the driver. Run the same command again to plan with what is there now."
+            )
+        return known
 
     def _default_batch_size(self) -> int:
         """On a CPU few images, whose activations stay in its cache: twice as fast as 32. On a GPU enough to fill it."""

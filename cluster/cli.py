@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from featurestore.errors import ConfigurationError, ProbestoreError, did_you_mean
 
@@ -278,7 +279,8 @@ def _failure_table(summary: Summary) -> Table:
         "stage", "model", "dataset", "error", "message", title=f"{len(summary.failures)} failed", title_style="bold red"
     )
     for work in summary.failures:
-        table.add_row(work.stage, work.model or "all", work.dataset or "all", work.failure.error, work.failure.message)
+        texts = (work.stage, work.model or "all", work.dataset or "all", work.failure.error, work.failure.message)
+        table.add_row(*map(Text, texts))  # plain: a message may hold what rich would take for markup
     return table
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from cluster.plan import ShardUnit, Wanted, missing_shards
 from cluster.progress import Reporter
-from cluster.runtime import Runtime
-from cluster.study import Study
+from cluster.runtime import Runtime, Task
+from cluster.study import Study, resolve_solver
 from cluster.tasks import ExtractTask, Place, ProbeTask
 from featurestore import FeatureSet, FeatureStore
-from featurestore.errors import Failure, ProbestoreError, UnknownNameError
+from featurestore.errors import ConfigurationError, Failure, UnknownNameError
 from featurestore.extract import (
     Job,
     Model,
@@ -25,7 +25,6 @@ from featurestore.extract import (
     finish_samples,
     identify,
 )
-from featurestore.layout import content_key
 from featurestore.schema import SPLITS
 from featurestore.splits import Dataset
 from featurestore.store import rows_table
@@ -42,6 +41,12 @@ class FailedWork:
     dataset: str | None
     cell: str | None
     failure: Failure
+    failed_at: datetime
+
+    def row(self, study: str) -> dict[str, Any]:
+        """As a row of the `failures` table."""
+        place = {"study": study, "stage": self.stage, "model": self.model, "dataset": self.dataset, "cell": self.cell}
+        return {**place, **asdict(self.failure), "failed_at": self.failed_at}
 
 
 @dataclass
@@ -92,49 +97,39 @@ class _Execution:
         self._failed_pairs: set[tuple[str, str]] = set()
 
     def run(self, runtime: Runtime) -> Summary:
-        self._check_names()
+        self._store.save_study(self._study.name, self._study.text)
+        self._publish_failures()  # those of the last run are tried again now
         self._identify_models()
         self._open_datasets()
         self._record_catalogue()
+        self._record_cells()
         while self._extract(runtime):
+            self._record_cells()
             self._reporter.note("Extracting again as float32 what float16 cannot hold.")
         self._probe(runtime)
         return self._summary
 
     # ---- what is wanted ----------------------------------------------------------------------------------------
 
-    def _check_names(self) -> None:
-        for name in self._study.probe.probes:
-            self._solver(name)
-        for dataset in self._study.datasets:
-            metrics.by_name(dataset.metric)
-
-    def _solver(self, probe: str) -> str:
-        """The solver a probe is to use: the one that is asked for, its own preferred one, or none."""
-        wanted, offered = self._study.probe.solver, methods.load(probe).SOLVERS
-        if not offered:
-            return ""
-        if wanted == "auto":
-            return offered[0]
-        if wanted not in offered:
-            raise UnknownNameError(
-                f"solver of the probe {probe!r}:", wanted, offered, f"It takes: {', '.join(offered)}."
-            )
-        return wanted
-
     def _identify_models(self) -> None:
         settings = self._study.extract
         for spec in self._study.models:
             try:
                 self._models[spec.name] = identify(spec, resize=settings.resize, compute=settings.compute)
+            except UnknownNameError:
+                raise
             except Exception as error:  # a user's own module may raise anything when it is imported
                 self._fail("model", error, model=spec.name)
 
     def _open_datasets(self) -> None:
         for spec in self._study.datasets:
             try:
-                self._datasets[spec.name] = Dataset(spec)
-            except (ProbestoreError, OSError) as error:
+                dataset = Dataset(spec)
+                _check_metric(dataset)
+                self._datasets[spec.name] = dataset
+            except UnknownNameError:
+                raise
+            except Exception as error:  # files of a user may break any reader in its own way
                 self._fail("dataset", error, dataset=spec.name)
 
     def _record_catalogue(self) -> None:
@@ -154,8 +149,11 @@ class _Execution:
     def _pairs(self) -> Iterator[tuple[Model, Dataset, Storage]]:
         for dataset in self._datasets.values():
             for model in self._models.values():
-                if (model.name, dataset.spec.name) not in self._failed_pairs:
-                    yield model, dataset, self._storage(model, dataset)
+                yield model, dataset, self._storage(model, dataset)
+
+    def _pairs_left(self) -> list[tuple[Model, Dataset, Storage]]:
+        """The pairs without those that have failed in this run."""
+        return [pair for pair in self._pairs() if (pair[0].name, pair[1].spec.name) not in self._failed_pairs]
 
     def _cells(self) -> Iterator[Cell]:
         for model, dataset, storage in self._pairs():
@@ -165,7 +163,7 @@ class _Execution:
                     model=model.name,
                     dataset=dataset.spec.name,
                     probe=name,
-                    solver=self._solver(name),
+                    solver=resolve_solver(name, self._study.probe.solver),
                     seed=self._study.probe.seed,
                     metric=dataset.spec.metric,
                     options=json.dumps(methods.load(name).OPTIONS, sort_keys=True),
@@ -174,25 +172,30 @@ class _Execution:
                     test_key=keys["test"],
                 )
 
+    def _record_cells(self) -> None:
+        """Say what is wanted before it is there, so that `coverage` can tell what is missing."""
+        now = datetime.now(UTC)
+        rows = [cell.wanted_row(self._study.name, now) for cell in self._cells()]
+        self._store.publish("cells", self._study.name, rows_table("cells", rows))
+        self._summary.cells_wanted = len(rows)
+
     # ---- extraction --------------------------------------------------------------------------------------------
 
     def _extract(self, runtime: Runtime) -> bool:
         """Extract what is missing. True if float16 could not hold some of it, so that there is more to do."""
-        book = _ShardBook(self._store, list(self._pairs()), list(self._datasets.values()))
+        book = _ShardBook(self._store, self._pairs_left(), list(self._datasets.values()))
         units = missing_shards(book.wanted)
         if not units:
             return False
         tasks = {self._extract_task(unit, book): unit for unit in units}
-        self._reporter.begin("features", sum(unit.passes for unit in units), "images x models")
         overflowed: list[FeatureSet] = []
-        runtime.run(
+        self._run_stage(
+            runtime,
+            ("features", sum(unit.passes for unit in units), f"images x models, {len(units)} shards"),
             list(tasks),
             on_result=lambda task, result: self._extracted(tasks[task], result, book, overflowed),
-            on_retry=lambda task, reason: self._reporter.note(
-                f"Worker lost on {task.dataset.name} {task.split} shard {task.shard}; trying again. {reason}"
-            ),
+            describe=lambda task: f"{task.dataset.name} {task.split} shard {task.shard}",
         )
-        self._reporter.end()
         return bool(overflowed)
 
     def _extract_task(self, unit: ShardUnit, book: _ShardBook) -> ExtractTask:
@@ -200,6 +203,7 @@ class _Execution:
         return ExtractTask(
             self._place,
             self._datasets[unit.dataset].spec,
+            self._datasets[unit.dataset].fingerprint,
             unit.split,
             unit.shard,
             jobs,
@@ -228,24 +232,18 @@ class _Execution:
     # ---- probes ------------------------------------------------------------------------------------------------
 
     def _probe(self, runtime: Runtime) -> None:
-        cells = list(self._cells())
-        now = datetime.now(UTC)
-        rows = [cell.wanted_row(self._study.name, now) for cell in cells]
-        self._store.publish("cells", self._study.name, rows_table("cells", rows))
-        self._summary.cells_wanted = len(cells)
         done = self._store.names("results")
+        cells = [cell for cell in self._cells() if (cell.model, cell.dataset) not in self._failed_pairs]
         tasks = list(self._probe_tasks([cell for cell in cells if cell.key not in done]))
         if not tasks:
             return
-        self._reporter.begin("probes", sum(len(task.cells) for task in tasks), "cells")
-        runtime.run(
+        self._run_stage(
+            runtime,
+            ("probes", sum(len(task.cells) for task in tasks), "cells"),
             tasks,
             on_result=self._probed,
-            on_retry=lambda task, reason: self._reporter.note(
-                f"Worker lost on the probes of {task.cells[0].model} on {task.cells[0].dataset}; trying again. {reason}"
-            ),
+            describe=lambda task: f"the probes of {task.cells[0].model} on {task.cells[0].dataset}",
         )
-        self._reporter.end()
 
     def _probe_tasks(self, cells: list[Cell]) -> Iterator[ProbeTask]:
         pairs: dict[tuple[str, str], list[Cell]] = {}
@@ -266,11 +264,35 @@ class _Execution:
             if failure := failures.get(cell.key):
                 self._fail("probe", failure, model=cell.model, dataset=cell.dataset, cell=cell.key)
 
+    def _run_stage(
+        self,
+        runtime: Runtime,
+        stage: tuple[str, int, str],
+        tasks: Sequence[Task],
+        *,
+        on_result: Callable[[Task, Any], None],
+        describe: Callable[[Task], str],
+    ) -> None:
+        """Run tasks under a progress display of (name, total, unit), which ends however they do."""
+        self._reporter.begin(*stage)
+        try:
+            runtime.run(
+                tasks,
+                on_result=on_result,
+                on_retry=lambda task, reason: self._reporter.note(
+                    f"Worker lost on {describe(task)}; trying again. {reason}"
+                ),
+            )
+        finally:
+            self._reporter.end()
+
     # ---- failures ----------------------------------------------------------------------------------
 
     def _fail_dataset(self, dataset: str, failure: Failure) -> None:
-        self._failed_pairs.update((model, dataset) for model in self._models)
-        self._fail("dataset", failure, dataset=dataset)
+        pairs = {(model, dataset) for model in self._models}
+        if not pairs <= self._failed_pairs:  # said once, not for every shard
+            self._failed_pairs |= pairs
+            self._fail("dataset", failure, dataset=dataset)
 
     def _fail_pair(self, model: str, dataset: str, failure: Failure) -> None:
         if (model, dataset) not in self._failed_pairs:  # said once, not for every shard
@@ -287,12 +309,26 @@ class _Execution:
         cell: str | None = None,
     ) -> None:
         failure = error if isinstance(error, Failure) else Failure.of(error)
-        self._summary.failures.append(FailedWork(stage, model, dataset, cell, failure))
-        place = {"study": self._study.name, "stage": stage, "model": model, "dataset": dataset, "cell": cell}
-        row = {**place, "error": failure.error, "message": failure.message, "failed_at": datetime.now(UTC)}
-        self._store.publish("failures", content_key(place), rows_table("failures", [row]))
+        self._summary.failures.append(FailedWork(stage, model, dataset, cell, failure, datetime.now(UTC)))
+        self._publish_failures()
         what = " on ".join(name for name in (model, dataset) if name)
         self._reporter.failed(f"{what}: {failure.message}")
+
+    def _publish_failures(self) -> None:
+        """One file per study: what failed in its last run."""
+        rows = [work.row(self._study.name) for work in self._summary.failures]
+        self._store.publish("failures", self._study.name, rows_table("failures", rows))
+
+
+def _check_metric(dataset: Dataset) -> None:
+    """The headline metric must be one that the task has and the leaderboard can use: a share, higher is better."""
+    usable = [name for name in metrics.names(dataset.multilabel) if metrics.by_name(name).higher_is_better]
+    if dataset.spec.metric not in usable:
+        task = "an image can have several labels" if dataset.multilabel else "every image has one label"
+        raise ConfigurationError(
+            f"The metric of dataset {dataset.spec.name!r} must be one of {', '.join(usable)}, because {task} and it is "
+            f"averaged as log-odds. Got {dataset.spec.metric!r}."
+        )
 
 
 class _ShardBook:

@@ -74,6 +74,8 @@ class Runtime:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         local = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         options: dict[str, Any] = {"address": self._address} if self._address else local
+        if self._address and self._address != "auto" and not self._address.startswith("ray://"):
+            raise ConfigurationError(f"--address must be auto or ray://host:port. Got {self._address!r}.")
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

@@ -42,6 +42,7 @@ from featurestore.extract import Compute, Storage
 from featurestore.layout import check_name
 from featurestore.models import ModelSpec, find_model
 from featurestore.preprocessing import Resize
+from probes import methods, metrics
 
 _Record = TypeVar("_Record")
 _LOCAL_SOURCES = ("image_folder", "parquet")
@@ -138,6 +139,8 @@ def parse_study(text: str, path: Path) -> Study:
     probe = parser.record(ProbeSettings, content.get("probe", {}), "probe")
     own_models = [_absolute_weights(spec, path) for spec in parser.array(ModelSpec, content, "model")]
     own_datasets = [_absolute_source(spec, path) for spec in parser.array(DatasetSpec, content, "dataset")]
+    parser.check_probes(probe)
+    parser.check_metrics(own_datasets)
     return Study(
         name=check_name("study", top.name or path.stem),
         models=parser.members("models", top.models, own_models, find_model),
@@ -148,6 +151,24 @@ def parse_study(text: str, path: Path) -> Study:
         text=text,
         store=top.store if top.store is None or "://" in top.store else str(path.parent / top.store),
     )
+
+
+def resolve_solver(probe: str, wanted: str) -> str:
+    """The solver that a probe is to use: the one that is asked for, its own preferred one, or none (an empty string).
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such probe, or it does not take that solver.
+    """
+    offered = methods.load(probe).SOLVERS
+    if not offered:
+        return ""
+    if wanted == "auto":
+        return offered[0]
+    if wanted not in offered:
+        raise UnknownNameError(f"solver of the probe {probe!r}:", wanted, offered, f"It takes: {', '.join(offered)}.")
+    return wanted
 
 
 class _Parser:
@@ -189,8 +210,16 @@ class _Parser:
         for name in names:
             try:
                 spec = find(name, own)
-            except UnknownNameError as error:
+            except ConfigurationError as error:
                 raise self._error(str(error), "", 0, key) from error
+            if found.get(spec.name, spec) != spec:
+                raise self._error(
+                    f"{name!r} and another entry would both be called {spec.name!r}; give one a name of its own in a "
+                    f"[[{key.rstrip('s')}]] entry.",
+                    "",
+                    0,
+                    key,
+                )
             found[spec.name] = spec
         for spec in own:
             if found.get(spec.name, spec) != spec or [other.name for other in own].count(spec.name) > 1:
@@ -201,6 +230,21 @@ class _Parser:
                 f"a study needs at least one of {key}: {key} = [...] or a [[{key.rstrip('s')}]] entry.", "", 0
             )
         return tuple(found.values())
+
+    def check_probes(self, settings: ProbeSettings) -> None:
+        for name in settings.probes:
+            key = "solver" if name in methods.names() else "probes"
+            try:
+                resolve_solver(name, settings.solver)
+            except UnknownNameError as error:
+                raise self._error(str(error), "probe", 0, key) from error
+
+    def check_metrics(self, datasets: list[DatasetSpec]) -> None:
+        for index, spec in enumerate(datasets):
+            try:
+                metrics.by_name(spec.metric)
+            except UnknownNameError as error:
+                raise self._error(str(error), "dataset", index, "metric") from error
 
     def _invalid(self, error: ValidationError, content: dict[str, Any], table: str, index: int) -> ConfigurationError:
         first = error.errors()[0]

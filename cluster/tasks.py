@@ -31,6 +31,8 @@ class ExtractTask:
 
     Attributes
     ----------
+    fingerprint : str
+        Of the dataset when the task was planned.
     batch_size : int, optional
         Images; the worker knows what suits its device.
     strict : bool
@@ -39,6 +41,7 @@ class ExtractTask:
 
     place: Place
     dataset: DatasetSpec
+    fingerprint: str
     split: str
     shard: int
     jobs: tuple[Job, ...]

@@ -58,6 +58,8 @@ class DatasetSpec:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{field} of dataset {self.name!r} must be at least 1. Got {value}.")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed of dataset {self.name!r} must not be negative. Got {self.seed}.")
         for field in ("val_fraction", "test_fraction"):
             if not 0 < getattr(self, field) < 1:
                 raise ConfigurationError(

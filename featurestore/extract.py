@@ -6,6 +6,7 @@ Plain functions over arrays and a store: where and when they run is decided else
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,6 @@ from featurestore.preprocessing import Geometry, Preprocessing, UnreadableImageE
 from featurestore.sources import RawImage
 from featurestore.splits import Dataset
 from featurestore.store import FeatureStore
-
-if TYPE_CHECKING:
-    pass
 
 Compute = Literal["fp32", "bf16", "fp16"]
 Storage = Literal["float16", "float32"]
@@ -69,7 +67,7 @@ class Model:
             **fields,
             "model": self.name,
             "weights_digest": self.digest,
-            "preprocessing": _canonical_json(self.preprocessing.as_record()),
+            "preprocessing": json.dumps(self.preprocessing.as_record(), sort_keys=True),
         }
 
 
@@ -315,8 +313,10 @@ class _Run:
         target = self._job.target
         if self._failure is not None:
             return Outcome(target, self._seconds, failure=self._failure)
-        if not self._blocks:  # a shard without a readable image: rows of no width cannot be stored
-            self._blocks.append(np.empty((0, self._job.model.spec.feature_dim or 1), np.float32))
+        if not self._blocks:  # a shard without a readable image: its table still has the model's width
+            size = self._job.model.preprocessing.geometry.size
+            blank = np.zeros((1, size, size, 3), np.uint8)
+            self._blocks.append(self._extractors.get(self._job.model).features(blank)[:0])
         matrix = np.concatenate(self._blocks)
         try:
             reason = _out_of_range(matrix, self._job.storage, target)
@@ -418,9 +418,3 @@ def _unreadable(dataset: Dataset, images: Iterable[_Image]) -> DatasetError:
         f"Dataset {dataset.spec.name!r}: {first.origin} is unreadable ({first.reason}). Without --strict such images "
         "are listed in the samples table and left out."
     )
-
-
-def _canonical_json(record: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(record, sort_keys=True)

@@ -94,6 +94,10 @@ class FeatureStore:
             return cls.open(uri)
         if storage.kind("") == "file":
             raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
+        if set(storage.uri) & set("*?[]="):
+            raise StoreError(
+                f"The path of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {uri!r}."
+            )
         foreign = [name for name in storage.list_files("") if name.split("/")[0] not in _OWN_FOLDERS]
         if foreign:
             raise StoreError(
@@ -228,6 +232,10 @@ class FeatureStore:
         """Publish or replace one record file of the tables in `schema.TABLES`."""
         commit.publish_table(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
 
+    def save_study(self, name: str, text: str) -> None:
+        """Keep the text of a study file beside what it asked for."""
+        self._storage.publish(f"studies/{name}.toml", text.encode())
+
     def _describe_part(self, item: FeatureSet | SampleSet, part: str) -> dict[str, Any]:
         content = self._storage.read_bytes(f"{item.folder}/{part}")
         return {
@@ -247,7 +255,10 @@ def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def _check_version(storage: commit.Storage) -> None:
-    found = json.loads(storage.read_bytes(layout.STORE_FILE)).get("schema_version")
+    try:
+        found = json.loads(storage.read_bytes(layout.STORE_FILE))["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        found = None
     if not isinstance(found, int):
         raise StoreError(
             f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
@@ -273,7 +284,7 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 def _targets(table: pa.Table, n_classes: int | None) -> npt.NDArray[Any]:
     """Class indices, or the (n_images, n_classes) indicator matrix of a multi-label table."""
     if table.column("labels").null_count == len(table):
-        return np.asarray(table.column("label").to_numpy())
+        return np.array(table.column("label"))
     lists = table.column("labels").to_pylist()
     width = n_classes if n_classes is not None else 1 + max((max(row, default=0) for row in lists), default=0)
     y = np.zeros((len(table), width), dtype=bool)

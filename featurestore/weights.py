@@ -83,6 +83,8 @@ def load_by_name(module: torch.nn.Module, state: Mapping[str, torch.Tensor], ori
         If they do not; the message names the first differences.
     """
     target = module.state_dict()
+    # Batch norm counts its training steps since torch 0.4; files from before do not, and nothing here needs the count.
+    state = {**{name: value for name, value in target.items() if name.endswith(".num_batches_tracked")}, **state}
     problems = [f"missing {name}" for name in target if name not in state]
     problems += [f"unexpected {name}" for name in state if name not in target]
     problems += [

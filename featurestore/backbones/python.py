@@ -38,13 +38,14 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """Digest of the weights file and of the source file that defines the network."""
+    """Digest of the weights file and of the network's code: its package, or all modules beside its file."""
     weights_part = (
         weights.random_digest(spec, ("torch",)) if spec.weights == "none" else weights.file_digest(Path(spec.weights))
     )
-    source = getattr(importlib.import_module(_module_name(spec)), "__file__", None)
-    code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "none"
-    return f"{weights_part}+code:{code}"
+    code = hashlib.sha256()
+    for path in _source_files(spec):
+        code.update(f"{path.name}\0".encode() + path.read_bytes())
+    return f"{weights_part}+code:{code.hexdigest()}"
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
@@ -62,6 +63,14 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 def _module_name(spec: ModelSpec) -> str:
     return spec.identifier.split(":", 1)[0]
+
+
+def _source_files(spec: ModelSpec) -> list[Path]:
+    """Every file that the network's module is likely to import of the user's own code."""
+    module = importlib.import_module(_module_name(spec).split(".")[0])
+    if hasattr(module, "__path__"):
+        return sorted(path for folder in module.__path__ for path in Path(folder).rglob("*.py"))
+    return sorted(Path(str(module.__file__)).parent.glob("*.py"))
 
 
 def _factory(spec: ModelSpec) -> Callable[[], Any]:

@@ -3,6 +3,7 @@ its last linear layer."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,13 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     network = _create(spec)
     if spec.weights != "none":
         path = _weights_path(spec)
-        weights.load_by_name(network, weights.read_state(path), str(path))
+        state = {_DENSENET_NAME.sub(r"\1\2", name): value for name, value in weights.read_state(path).items()}
+        weights.load_by_name(network, state, str(path))
     return _without_classifier(network, spec)[0]
 
+
+# The published DenseNets still have the names of an older implementation: denselayer1.norm.1.weight for norm1.weight.
+_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)")
 
 _IMAGENET_DEFAULTS = {
     "input_size": 224,
@@ -75,13 +80,13 @@ def _create(spec: ModelSpec) -> torch.nn.Module:
     name = _name(spec)
     if name not in models.list_models(module=models):
         raise UnknownNameError("torchvision model", name, models.list_models(module=models))
-    network: torch.nn.Module = models.get_model(
-        name, weights=None, **({"init_weights": True} if name in _SLOW_INIT else {})
-    )
+    options = {}
+    if name in ("googlenet", "inception_v3"):
+        # Their published weights expect inputs normalised in another way, which the network then does itself. The other
+        # option is its default, said aloud because leaving it out is a warning.
+        options = {"init_weights": True, "transform_input": spec.weights == "pretrained"}
+    network: torch.nn.Module = models.get_model(name, weights=None, **options)
     return network
-
-
-_SLOW_INIT = ("googlenet", "inception_v3")  # they warn that this default will change
 
 
 def _without_classifier(network: torch.nn.Module, spec: ModelSpec) -> tuple[torch.nn.Module, int]:

@@ -40,7 +40,7 @@ class Source(Protocol):
     def labels(self, split: str) -> npt.NDArray[Any]:
         """Class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
 
-    def groups(self, split: str) -> Sequence[str] | None:
+    def groups(self, split: str) -> Sequence[str | None] | None:
         """A group per image (patient, site, ...), where the source has one."""
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:

@@ -28,6 +28,7 @@ class ParquetImages:
 
     def __init__(self, spec: DatasetSpec, files: dict[str, list[Path]]) -> None:
         self._spec = spec
+        self._paths = files
         self._files = {split: [_open(path) for path in paths] for split, paths in files.items()}
         first = next(iter(self._files.values()))[0]
         self._image_column = _find_column(first.schema_arrow, ("image", "img", "bytes"), None, spec.name, "images")
@@ -37,6 +38,7 @@ class ParquetImages:
         if spec.group_column:
             _find_column(first.schema_arrow, (), spec.group_column, spec.name, "groups")
         self.classes = self._class_names(first.schema_arrow)
+        self._index = {name: label for label, name in enumerate(self.classes)}
 
     def splits(self) -> dict[str, int]:
         return {split: sum(file.metadata.num_rows for file in files) for split, files in self._files.items()}
@@ -51,10 +53,11 @@ class ParquetImages:
         _check_range(values, len(self.classes), self._spec.name, split)
         return values
 
-    def groups(self, split: str) -> Sequence[str] | None:
+    def groups(self, split: str) -> Sequence[str | None] | None:
         if not self._spec.group_column:
             return None
-        return [str(value) for value in self._column(split, self._spec.group_column).to_pylist()]
+        values = self._column(split, self._spec.group_column).to_pylist()
+        return [None if value is None else str(value) for value in values]
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """One row group is in memory at a time, so rows in ascending order are read once."""
@@ -70,27 +73,41 @@ class ParquetImages:
             yield RawImage(content or b"", f"{split}[{row}]")
 
     def fingerprint(self) -> str:
-        """SHA-256 over every file's size and footer; the footer holds the sizes and statistics of all its columns."""
+        """SHA-256 over every file's name, size, time of change and footer."""
         digest = hashlib.sha256(f"{self._label_column}\0{self._spec.group_column}".encode())
-        for split, files in sorted(self._files.items()):
-            for file in files:
-                sink = pa.BufferOutputStream()
+        for split, paths in sorted(self._paths.items()):
+            for path, file in zip(paths, self._files[split], strict=True):
+                sink, status = pa.BufferOutputStream(), path.stat()
                 file.metadata.write_metadata_file(sink)
-                digest.update(f"{split}\0".encode() + sink.getvalue().to_pybytes())
+                digest.update(f"{split}\0{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+                digest.update(sink.getvalue().to_pybytes())
         return digest.hexdigest()
 
     def _column(self, split: str, name: str) -> pa.ChunkedArray:
-        return pa.concat_tables([file.read(columns=[name]) for file in self._files[split]]).column(0)
+        """A column of all files; what other writers encode as dictionary or with large offsets is plain here."""
+        column = pa.concat_tables([file.read(columns=[name]) for file in self._files[split]]).column(0)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_large_list(column.type):
+            column = column.cast(pa.list_(column.type.value_type))
+        return column
 
     def _class_indices(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            return np.asarray(column.to_numpy(), dtype=np.int64)
-        index = {name: label for label, name in enumerate(self.classes)}
-        return np.array([index[value] for value in column.to_pylist()], dtype=np.int64)
+        return np.array([self._class_index(value) for value in column.to_pylist()], dtype=np.int64)
+
+    def _class_index(self, value: Any) -> int:
+        """A class by its name or number; -1, which is out of range, for a name that is no class."""
+        if isinstance(value, str):
+            return self._index.get(value, -1)
+        if not isinstance(value, int):
+            raise DatasetError(
+                f"Dataset {self._spec.name!r}: labels must be whole numbers or class names. Got {value!r} in "
+                f"the column {self._label_column!r}."
+            )
+        return int(value)
 
     def _indicators(self, split: str, column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-        index = {name: label for label, name in enumerate(self.classes)}  # lists of names; numbers stand for themselves
-        lists = [[index.get(value, value) for value in values or []] for values in column.to_pylist()]
+        lists = [[self._class_index(value) for value in values or []] for values in column.to_pylist()]
         _check_range(
             np.array([v for values in lists for v in values], np.int64), len(self.classes), self._spec.name, split
         )

@@ -7,12 +7,11 @@ Adding a probe is adding a file here that has what `Method` asks for. The first 
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Protocol, cast
 
-from featurestore.errors import UnknownNameError
+from featurestore import registry
 from probes.fitted import FittedProbe
 from probes.objective import Features, Labels
 
@@ -77,7 +76,7 @@ class Method(Protocol):
 
 def names() -> list[str]:
     """Names of all methods, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def load(name: str) -> Method:
@@ -88,6 +87,4 @@ def load(name: str) -> Method:
     UnknownNameError
         If there is no file of that name.
     """
-    if name not in names():
-        raise UnknownNameError("probe", name, names(), "`probestore list probes` shows all.")
-    return cast(Method, import_module(f"{__name__}.{name}"))
+    return cast(Method, registry.load(sys.modules[__name__], "probe", name))

@@ -10,12 +10,11 @@ imported only when its solver is asked for, so a solver may need a library that 
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Protocol, cast
 
-from featurestore.errors import UnknownNameError
+from featurestore import registry
 from probes.objective import GAP_TOLERANCE, Features, Labels, LogisticFit
 
 
@@ -71,7 +70,7 @@ class Solver(Protocol):
 
 def names() -> list[str]:
     """Names of all solvers, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def load(name: str) -> Solver:
@@ -82,6 +81,4 @@ def load(name: str) -> Solver:
     UnknownNameError
         If there is no file of that name.
     """
-    if name not in names():
-        raise UnknownNameError("solver", name, names(), f"There are: {', '.join(names())}.")
-    return cast(Solver, import_module(f"{__name__}.{name}"))
+    return cast(Solver, registry.load(sys.modules[__name__], "solver", name))
