@@ -206,7 +206,7 @@ class _Parser:
 
     def members(self, key: str, names: tuple[str, ...], own: list[Any], find: Any) -> tuple[Any, ...]:
         """Records that `names` lists and those defined in the file, each once; the file's replace the catalogue's."""
-        found = {}
+        found: dict[str, Any] = {}
         for name in names:
             try:
                 spec = find(name, own)

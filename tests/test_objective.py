@@ -11,10 +11,12 @@ from featurestore.errors import ProbeError
 from probes import L2_GRID, certificate, probabilities
 from probes.objective import (
     among,
+    chance_loss,
     class_frequencies,
     free_classes,
     losses_and_residuals,
     mixture,
+    stake,
     with_limits,
 )
 from probes.solvers import path
@@ -68,12 +70,13 @@ def test_dual_value_never_exceeds_the_minimum(multilabel, l2):
     X, y = data(multilabel)
     (best,) = path.fit_path(X, y, l2s=[l2], n_classes=K, gap_tolerance=1e-10)
     minimum = best.certificate.objective
+    chance = chance_loss(class_frequencies(y, K), multilabel=multilabel)
     rng = np.random.default_rng(2)
     for scale in (0.0, 1e-6, 1e-3, 0.1, 1.0, 5.0):
         coef = best.coef + scale * rng.standard_normal((K, D))
         intercept = best.intercept + 3 * scale * rng.standard_normal(K)
         found = certificate(X, y, coef, intercept, l2=l2, n_classes=K)
-        assert found.objective * (1 - found.duality_gap) <= minimum
+        assert found.objective - found.duality_gap * stake(found.objective, chance) <= minimum
         assert minimum * (1 - 1e-10) <= found.objective
 
 
@@ -92,7 +95,20 @@ def test_gap_equals_primal_less_dual_written_out(multilabel):
     entropy = -(q * np.log(q)).sum() - (((1 - q) * np.log(1 - q)).sum() if multilabel else 0)
     dual = entropy / N - np.sum(((q - e).T @ X / N) ** 2) / (2 * l2)
     primal = direct_objective(X, y, coef, intercept, l2)
-    assert found.duality_gap == pytest.approx((primal - dual) / primal, rel=1e-9)
+    chance = chance_loss(class_frequencies(y, K), multilabel=multilabel)
+    assert chance == pytest.approx(direct_objective(X, y, np.zeros((K, D)), _best_biases(y, multilabel), l2), rel=1e-12)
+    assert found.duality_gap == pytest.approx((primal - dual) / stake(primal, chance), rel=1e-9)
+
+
+def _best_biases(y, multilabel):
+    frequency = class_frequencies(y, K)
+    return np.log(frequency / (1 - frequency)) if multilabel else np.log(frequency)
+
+
+def test_what_is_at_stake_is_the_smaller_of_loss_left_and_gain():
+    assert stake(0.1, chance=2.0) == 0.1
+    assert stake(1.9, chance=2.0) == pytest.approx(0.1)
+    assert stake(2.5, chance=2.0) == pytest.approx(2e-9)
 
 
 def test_tiny_losses_keep_their_digits():

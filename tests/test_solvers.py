@@ -163,3 +163,17 @@ def test_path_gives_the_same_on_cuda():
 def test_unknown_solver_is_an_error_that_suggests():
     with pytest.raises(UnknownNameError, match="Did you mean 'path'"):
         solvers.load("paht")
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("solver", solvers.names())
+def test_a_weak_signal_at_strong_regularisation_is_fitted_all_the_same(solver, multilabel):
+    """Relative to the objective alone, no weights at all would pass; they rank images like a coin."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    X = 0.01 * (np.eye(3)[y] @ rng.normal(size=(3, 10)) + 0.3 * rng.normal(size=(300, 10)))
+    labels = np.eye(3)[y].astype(bool) if multilabel else y
+    (fit,) = solvers.load(solver).fit_path(X, labels, l2s=[10.0], n_classes=3)
+    assert fit.converged
+    found = (X - X.mean(axis=0)) @ fit.coef.T
+    assert (found.argmax(axis=1) == y).mean() > 0.9

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from probes.objective import (
     GAP_TOLERANCE,
+    SMALLEST_STAKE,
     Certificate,
     Features,
     Labels,
@@ -102,6 +103,9 @@ class _Loss(Protocol):
     def link(self, frequency: Tensor) -> Tensor:
         """Logits (n_classes,) that predict these class frequencies."""
 
+    def chance(self, frequency: Tensor) -> Tensor:
+        """Loss (B,) of predicting these class frequencies for every image."""
+
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         """Inner products (B,) of two matrices whose columns are classes."""
 
@@ -136,6 +140,10 @@ class _Softmax:
         logits = frequency.log()
         return logits - logits.mean()
 
+    def chance(self, frequency: Tensor) -> Tensor:
+        loss: Tensor = torch.special.entr(frequency).sum()[None]
+        return loss
+
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.dot(a.reshape(-1), b.reshape(-1))[None]
 
@@ -165,6 +173,10 @@ class _OneVsRest:
 
     def link(self, frequency: Tensor) -> Tensor:
         return frequency.logit()
+
+    def chance(self, frequency: Tensor) -> Tensor:
+        losses: Tensor = torch.special.entr(frequency) + torch.special.entr(1 - frequency)
+        return losses
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(dim=0)
@@ -209,6 +221,7 @@ class _Data:
     penalised: Tensor  # (r + 1, 1), 1 but for the bias
     loss: _Loss
     class_sums: Tensor  # (r + 1, n_classes), mean of x eᵀ; the class frequencies last
+    chance: Tensor  # (B,), objective of no weights and the best biases
     basis: Tensor  # (n_features, r)
     centre: Tensor  # (n_features,)
 
@@ -227,6 +240,7 @@ class _Data:
             penalised=torch.cat([torch.ones_like(eigenvalues), eigenvalues.new_zeros(1)])[:, None],
             loss=loss,
             class_sums=with_bias.T @ loss.labels / len(labels),
+            chance=loss.chance(loss.labels.mean(dim=0)),
             basis=basis,
             centre=centre,
         )
@@ -266,6 +280,11 @@ class _Data:
         squared = self.loss.dot(self.penalised * dual_residual, dual_residual)
         return self.loss.divergence(point.logits, epsilon, t) + squared / (2 * l2)
 
+    def stake(self, point: _Point, l2: float) -> Tensor:
+        """What the gap of each separate problem is measured by, (B,); `probes.objective.stake`."""
+        objective = self.objective(point.weights, point.loss, l2)
+        return torch.maximum(torch.minimum(objective, self.chance - objective), SMALLEST_STAKE * self.chance)
+
     def certificate(self, point: _Point, l2: float) -> Certificate:
         """What `probes.objective.certificate` says of `point`, from what is known already."""
         objective = float(self.objective(point.weights, point.loss, l2).sum())
@@ -274,7 +293,8 @@ class _Data:
         norm = torch.hypot(
             (self.basis @ gradient[:-1] + self.centre[:, None] * gradient[-1]).norm(), gradient[-1].norm()
         )
-        return Certificate(objective, float(norm), relative(float(self.gap(point, l2).sum()), objective))
+        gap = float(self.gap(point, l2).sum())
+        return Certificate(objective, float(norm), relative(gap, objective, float(self.chance.sum())))
 
 
 def _eigenbasis(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -327,8 +347,8 @@ def _minimise(data: _Data, point: _Point, l2: float, gap_tolerance: float, max_i
     """L-BFGS from `point`; return where it ends and the iterations taken."""
     pairs: deque[_Pair] = deque(maxlen=MEMORY)
     for n_iter in range(max_iter):
-        gap, allowed = data.gap(point, l2), gap_tolerance * data.objective(point.weights, point.loss, l2)
-        if gap.sum() <= allowed.sum():
+        gap, allowed = data.gap(point, l2), gap_tolerance * data.stake(point, l2)
+        if bool((gap <= allowed).all()):
             return point, n_iter
         if n_iter % REFRESH == 0:
             precondition = _preconditioner(data, point, l2)

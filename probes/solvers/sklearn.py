@@ -25,8 +25,11 @@ from probes.objective import (
     Vector,
     among,
     certificate,
+    chance_loss,
     check_data,
+    class_frequencies,
     free_classes,
+    stake,
     with_limits,
 )
 
@@ -73,6 +76,8 @@ class _Regression:
 
     def __init__(self, X: Vector, y: Labels) -> None:
         self.X, self.y = X, y
+        share = class_frequencies(y[:, None], 1) if y.dtype == np.bool_ else class_frequencies(y, int(y.max()) + 1)
+        self.chance = chance_loss(share, multilabel=y.dtype == np.bool_)
         self.model = LogisticRegression(solver="lbfgs", warm_start=True)
         # scikit-learn fits two classes with one weight vector w, which stands for the softmax weights (−w/2, w/2).
         self.halved = y.dtype != np.bool_ and y.max() == 1
@@ -96,7 +101,7 @@ class _Regression:
             n_iter += self._go_on(tol, max_iter - n_iter)
             evidence = self._certificate(l2)
             # The gap is ||gradient||²/(2 l2) at the optimal bias; a tenth of that, since `tol` bounds single entries.
-            needed = 0.1 * np.sqrt(2 * l2 * gap_tolerance * evidence.objective)
+            needed = 0.1 * np.sqrt(2 * l2 * gap_tolerance * stake(evidence.objective, self.chance))
             stuck = tol <= needed / 100 and evidence.duality_gap > 0.9 * last_gap
             if evidence.duality_gap <= gap_tolerance or stuck:
                 break
