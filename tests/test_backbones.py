@@ -1,4 +1,5 @@
 import pickle
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_a_local_checkpoint_is_loaded_without_its_classifier(family, tmp_path):
     torch.testing.assert_close(found, network.state_dict()["conv1.weight"])
 
 
+def test_published_densenets_and_files_of_old_torch_are_read(tmp_path):
+    from torchvision import models
+
+    state = models.densenet121().state_dict()
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): value
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "densenet.pth")
+    spec = ModelSpec(name="d", backbone="torchvision:densenet121", weights=str(tmp_path / "densenet.pth"))
+    found = backbones.build(backbones.resolve(spec)).state_dict()["features.conv0.weight"]
+    torch.testing.assert_close(found, state["features.conv0.weight"])
+
+
 def test_random_initialisation_repeats_with_its_seed(tiny):
     spec = backbones.resolve(tiny)
     torch.testing.assert_close(run(spec), run(spec), rtol=0, atol=0)
@@ -165,6 +182,12 @@ def test_a_python_backbone_says_what_is_wrong_with_it(tiny):
     ]:
         with pytest.raises(BackboneError, match=message):
             backbones.resolve(replace(tiny, **change))
+
+
+def test_the_digest_of_a_python_backbone_covers_the_modules_beside_it(tiny, tmp_path):
+    before = backbones.weights_digest(tiny)
+    (tmp_path / "layers.py").write_text("WIDTH = 8")
+    assert backbones.weights_digest(tiny) != before
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch, tmp_path):

@@ -1,3 +1,5 @@
+import io
+import re
 import signal
 import subprocess
 import sys
@@ -6,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,6 +17,7 @@ from PIL import Image
 from cluster.execute import Summary, run_study
 from cluster.runtime import Runtime
 from cluster.study import read_study
+from cluster.tasks import ExtractTask, Place
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import UnknownNameError
 from queries.database import Database
@@ -184,15 +188,73 @@ def test_unreadable_images_are_counted_and_left_out(runtime, study_file, store, 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('[probe]\nprobes = ["logistics"]\n', "Unknown probe 'logistics'. Did you mean 'logistic'"),
-        ('[probe]\nsolver = "pth"\n', "Unknown solver of the probe 'logistic': 'pth'. Did you mean 'path'"),
-        ('metric = "top_1"\n', "Unknown metric 'top_1'. Did you mean 'top1'"),
+        (
+            'metric = "nll"\n',
+            "must be one of top1, mean_per_class, balanced_accuracy, because every image has one label",
+        ),
+        ('metric = "map_11point"\n', "must be one of top1, mean_per_class, balanced_accuracy"),
+        ("limit = 2\n", "no image left for its (val|test) split"),
     ],
 )
-def test_unknown_names_stop_a_study_before_anything_is_computed(runtime, study_file, store, more, message):
-    with pytest.raises(UnknownNameError, match=message):
+def test_a_dataset_that_cannot_be_used_fails_before_it_is_extracted(runtime, study_file, store, more, message):
+    summary, recorder = run(study_file(1, more), store, runtime)
+    assert recorder.stages == []
+    (work,) = summary.failures
+    assert (work.stage, work.dataset) == ("dataset", "pets")
+    assert re.search(message, work.failure.message)
+
+
+def test_an_unknown_backbone_stops_a_study_before_anything_is_computed(runtime, study_file, store):
+    more = '[[model]]\nname = "net"\nbackbone = "tim:resnet18"\n'
+    with pytest.raises(UnknownNameError, match="Unknown backbone family 'tim'. Did you mean 'timm'"):
         run(study_file(1, more), store, runtime)
-    assert rows(store, "models") == []
+
+
+def test_coverage_knows_what_failed_and_what_is_done(runtime, study_file, store):
+    more = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
+    run(study_file(1, more), store, runtime)
+    with Database(store) as database:
+        found = {row["model"]: row["status"] for row in database.query("coverage").to_pylist()}
+    assert found == {"tiny_0": "done", "broken": "failed"}
+    run(study_file(1), store, runtime)
+    with Database(store) as database:
+        assert database.query("open_failures").num_rows == 0
+
+
+def test_strict_names_the_dataset_once(runtime, study_file, store, images):
+    for path in sorted(images.rglob("*.png"))[::3]:
+        path.write_bytes(b"")
+    summary, _ = run(study_file(1, more="[extract]\nstrict = true\n"), store, runtime)
+    (work,) = summary.failures
+    assert "is unreadable (the file is empty)" in work.failure.message
+
+
+def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(runtime, image_spec, store, tmp_path):
+    task = ExtractTask(Place(store.uri, str(tmp_path)), image_spec, "other", "train", 0, (), 4, False)
+    results = []
+    runtime.run([task], on_result=lambda task, result: results.append(result), on_retry=lambda task, reason: None)
+    assert "have changed since the run was planned" in results[0].message
+
+
+def test_a_multilabel_dataset_is_probed_with_its_own_metric(runtime, study_file, store, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for _ in range(60):
+        on = rng.random(3) < 0.4
+        pixels = np.full((12, 12, 3), 40, np.uint8)
+        pixels[..., on] = 210
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue()})
+        labels.append(np.flatnonzero(on).tolist())
+    (tmp_path / "colours").mkdir()
+    pq.write_table(pa.table({"image": images, "labels": labels}), tmp_path / "colours" / "train.parquet")
+    more = '[[dataset]]\nname = "colours"\nsource = "parquet:colours"\nmetric = "map_11point"\n'
+    summary, _ = run(study_file(1, more), store, runtime)
+    assert summary.failures == []
+    values = {row["metric"]: row["value"] for row in rows(store, "results") if row["dataset"] == "colours"}
+    assert set(values) == {"map_11point", "balanced_accuracy", "nll"}
+    assert values["map_11point"] > 0.9
 
 
 def test_both_solvers_give_the_same_answer(runtime, study_file, store):

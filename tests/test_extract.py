@@ -121,6 +121,17 @@ def test_an_unreadable_image_is_a_row_and_not_a_feature(store, image_spec, tiny)
     assert n_features == 39
 
 
+def test_a_shard_without_a_readable_image_still_has_the_models_width(store, image_spec, tiny):
+    dataset = Dataset(image_spec)
+    start, stop = dataset.shard_range("train", 1)
+    for raw in list(dataset.read("train", start, stop)):
+        (Path(image_spec.location) / raw.origin).write_bytes(b"")
+    dataset = Dataset(image_spec)
+    extract(store, dataset, tiny())
+    model = identify(tiny(), resize="squash", compute="fp32")
+    assert store.read(feature_set(model, dataset, "train", "float16")).X.shape == (18, 32)
+
+
 def test_strict_stops_at_an_unreadable_image(store, image_spec, tiny):
     sorted(Path(image_spec.location).rglob("*.png"))[0].write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"cats/000\.png is unreadable"):

@@ -1,7 +1,9 @@
 """The same store on an object store: a real S3 endpoint on loopback."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import boto3
 import numpy as np
@@ -9,18 +11,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from test_store import SET, feature_rows
 
-from cluster.execute import run_study
-from cluster.progress import PlainReporter
-from cluster.study import read_study
 from featurestore import FeatureStore
 from featurestore.errors import StoreError
 from queries.database import connect
-
-
-@dataclass(frozen=True)
-class Bucket:
-    uri: str
-    environment: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +58,13 @@ def test_a_missing_bucket_is_a_clear_error(bucket):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):
-    from cluster.runtime import Runtime
-
-    store = FeatureStore.create(f"{bucket}/store")
-    with Runtime() as runtime:  # its workers must have the variables that are set here
-        study = read_study(study_file(1))
-        first = run_study(study, store, runtime=runtime, reporter=PlainReporter())
-        assert (first.cells, first.failures) == (1, [])
-        again = run_study(study, store, runtime=runtime, reporter=PlainReporter())
-    assert (again.passes, again.cells) == (0, 0)
-    with connect(store.uri) as database:
+    """In a process of its own, because its workers must have the variables that are set here."""
+    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store"]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Computed 40 image features and 1 of 1 cells." in first.stderr
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Nothing is missing" in again.stderr
+    with connect(f"{bucket}/store") as database:
         assert database.query("leaderboard").num_rows == 1

@@ -109,6 +109,42 @@ def test_lists_of_labels_make_a_multilabel_dataset(tmp_path):
     assert source.labels("train").astype(int).tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
 
 
+def test_the_fingerprint_changes_with_a_label(tmp_path):
+    spec = DatasetSpec(name="pets", source=f"parquet:{tmp_path}")
+    write_parquet(tmp_path / "train.parquet", [0, 1, 0, 1])
+    before = open_source(spec).fingerprint()
+    assert open_source(spec).fingerprint() == before
+    write_parquet(tmp_path / "train.parquet", [1, 0, 1, 0])
+    assert open_source(spec).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (pa.array(["dog", "cat", "dog"]).dictionary_encode(), [1, 0, 1]),
+        (pa.array([[0], [1], [0, 1]], pa.large_list(pa.int64())), [[1, 0], [0, 1], [1, 1]]),
+    ],
+    ids=["dictionary", "large list"],
+)
+def test_labels_as_other_writers_encode_them_are_read(tmp_path, labels, expected):
+    write_parquet(tmp_path / "train.parquet", labels, names=None)
+    found = open_source(DatasetSpec(name="pets", source=f"parquet:{tmp_path}")).labels("train")
+    assert found.astype(int).tolist() == expected
+
+
+@pytest.mark.parametrize("labels", [[0.7, 0.2, 1.0], [[0], [None], [1]]])
+def test_labels_that_are_no_classes_are_refused(tmp_path, labels):
+    write_parquet(tmp_path / "train.parquet", labels)
+    with pytest.raises(DatasetError, match="whole numbers or class names"):
+        Dataset(DatasetSpec(name="pets", source=f"parquet:{tmp_path}"))
+
+
+def test_a_name_that_is_no_class_is_out_of_range(tmp_path):
+    write_parquet(tmp_path / "train.parquet", ["cat", "fish", "dog"])
+    with pytest.raises(DatasetError, match=r"row 1 of train"):
+        Dataset(DatasetSpec(name="pets", source=f"parquet:{tmp_path}"))
+
+
 def test_groups_come_from_their_column(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1], site=["a", "b"])
     assert open_source(DatasetSpec(name="p", source=f"parquet:{tmp_path}", group_column="site")).groups("train") == [

@@ -1,4 +1,5 @@
 import json
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,13 +95,15 @@ def test_publishing_a_record_replaces_it_whole(store):
     assert pq.read_table(path).column("message").to_pylist() == ["second"]
 
 
-def test_a_failed_write_leaves_nothing_behind(store, monkeypatch):
-    def full_disk(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full_disk)
-    with pytest.raises(StoreError, match="No space left on device.*run the same command again"):
-        store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+def test_a_failed_write_leaves_nothing_behind(store):
+    """A real refusal of the kernel: no file may grow beyond a few bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="Cannot write .* run the same command again"):
+            store.write_shard(SET, 0, 1, feature_rows(0, np.ones((300, 20), np.float32)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert store.shards(SET) == set()
     assert list((Path(store.uri) / "_staging").iterdir()) == []
 
@@ -135,6 +138,19 @@ def test_a_store_of_a_newer_version_is_not_touched(store):
     for make in (FeatureStore.create, FeatureStore.open):
         with pytest.raises(StoreVersionError, match="Upgrade probestore"):
             make(store.uri)
+
+
+@pytest.mark.parametrize("name", ["a*", "a[1]", "model=b"])
+def test_a_path_that_sql_would_read_as_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(StoreError, match="must hold none of"):
+        FeatureStore.create(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", "{}"])
+def test_a_broken_store_file_is_named(store, content):
+    (Path(store.uri) / "store.json").write_text(content)
+    with pytest.raises(StoreError, match="names no schema_version"):
+        FeatureStore.open(store.uri)
 
 
 def test_paths_with_spaces_and_percent_signs_work(tmp_path):

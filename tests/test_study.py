@@ -56,6 +56,11 @@ def test_paths_are_relative_to_the_file():
         (MINIMAL + '[[model]]\nname = "a"\nbackbone = "timm:x"\n' * 2, "two models are called 'a'"),
         ('models = ["mobilenet_v2"]', "at least one of datasets"),
         (MINIMAL + "extract = 3", "must be a table"),
+        (MINIMAL + '[probe]\nprobes = ["logistics"]', "line 4: Unknown probe 'logistics'. Did you mean 'logistic'"),
+        (MINIMAL + '[probe]\nsolver = "pth"', "line 4: Unknown solver of .* 'pth'. Did you mean 'path'"),
+        (MINIMAL + '[[dataset]]\nname = "a"\nsource = "x:y"\nmetric = "top_1"', "line 6: .*Did you mean 'top1'"),
+        ('models = ["timm:resnet50", "torchvision:resnet50"]', "line 1: .*both be called 'resnet50'"),
+        (MINIMAL + '[[dataset]]\nname = "a"\nsource = "x:y"\nseed = -1', "must not be negative"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_line_and_a_suggestion(text, message):
