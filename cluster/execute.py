@@ -161,6 +161,7 @@ class _Execution:
             for name in self._study.probe.probes:
                 yield Cell(
                     model=model.name,
+                    model_key=model.key,
                     dataset=dataset.spec.name,
                     probe=name,
                     solver=resolve_solver(name, self._study.probe.solver),

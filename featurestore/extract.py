@@ -60,6 +60,11 @@ class Model:
             "compute": self.compute,
         }
 
+    @property
+    def key(self) -> str:
+        """Hash of them: equal for a name only while it stands for the same features."""
+        return content_key(self.key_parts())
+
     def record(self) -> dict[str, Any]:
         """The model's row of the `models` table, but for the time."""
         fields = {name: value for name, value in asdict(self.spec).items() if name in schema.MODELS.names}
@@ -68,6 +73,7 @@ class Model:
             "model": self.name,
             "weights_digest": self.digest,
             "preprocessing": json.dumps(self.preprocessing.as_record(), sort_keys=True),
+            "model_key": self.key,
         }
 
 

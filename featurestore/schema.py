@@ -66,6 +66,7 @@ MODELS = _table(
     ("augmentation", pa.string()),
     ("pretraining_data", pa.string()),
     ("preprocessing", pa.string()),  # the record, as JSON
+    ("model_key", pa.string()),  # hash of all that can change its features: weights, preprocessing, arithmetic
     ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
@@ -88,6 +89,9 @@ DATASETS = _table(
     ("val_made", pa.string(), _REQUIRED),
     ("test_made", pa.string(), _REQUIRED),
     ("fingerprint", pa.string(), _REQUIRED),
+    ("train_samples", pa.string()),  # keys of its sample sets
+    ("val_samples", pa.string()),
+    ("test_samples", pa.string()),
     ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
@@ -107,6 +111,7 @@ _CELL = (
 CELLS = _table(
     *_CELL,
     ("study", pa.string(), _REQUIRED),
+    ("model_key", pa.string()),
     ("train_key", pa.string(), _REQUIRED),  # keys of the feature sets that the cell reads
     ("val_key", pa.string(), _REQUIRED),
     ("test_key", pa.string(), _REQUIRED),
@@ -117,6 +122,7 @@ RESULTS = _table(
     *_CELL,
     ("metric", pa.string(), _REQUIRED),
     ("headline", pa.bool_(), _REQUIRED),  # the dataset's own metric
+    ("model_key", pa.string()),  # joins to the weights and preprocessing that were used; null for imported results
     ("value", pa.float64(), _REQUIRED),  # fractions for accuracies; nats for nll
     ("standard_error", pa.float64()),
     ("n_train", pa.int64(), _REQUIRED),  # readable images used: train, validation, test

@@ -123,6 +123,7 @@ class Dataset:
             "group_column": self.spec.group_column,
             **made,
             "fingerprint": self.fingerprint,
+            **{f"{split}_samples": self.samples(split).key for split in SPLITS},
         }
 
     def _check(self) -> None:

@@ -28,6 +28,8 @@ class Cell:
     ----------
     metric : str
         The headline metric, which the hyper-parameter is chosen by.
+    model_key : str
+        Hash of the weights and the preprocessing that the model's name stands for.
     train_key, val_key, test_key : str
         Keys of the feature sets.
     options : str
@@ -35,6 +37,7 @@ class Cell:
     """
 
     model: str
+    model_key: str
     dataset: str
     probe: str
     solver: str
@@ -60,7 +63,7 @@ class Cell:
 
     def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
         """The cell's row of the `cells` table."""
-        keys = {name: getattr(self, name) for name in ("train_key", "val_key", "test_key")}
+        keys = {name: getattr(self, name) for name in ("model_key", "train_key", "val_key", "test_key")}
         return {**self.grain(), "study": study, **keys, "wanted_at": wanted_at}
 
 
@@ -96,6 +99,7 @@ def _result_rows(
     shared = {
         **cell.grain(),
         **asdict(sizes),
+        "model_key": cell.model_key,
         "hyperparameter": probe.hyperparameter,
         "chosen": probe.chosen,
         "at_grid_edge": probe.at_grid_edge,

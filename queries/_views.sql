@@ -8,29 +8,45 @@
 
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
-create table models as from read_parquet(getvariable('models_files'));
-create table datasets as from read_parquet(getvariable('datasets_files'));
-create table stored_cells as from read_parquet(getvariable('cells_files'));
-create table stored_results as from read_parquet(getvariable('results_files'));
-create table stored_failures as from read_parquet(getvariable('failures_files'));
-create view stored_tuning as from read_parquet(getvariable('tuning_files'));
-create view stored_predictions as from read_parquet(getvariable('predictions_files'));
+create table models as from read_parquet(getvariable('models_files'), hive_partitioning = false);
+create table datasets as from read_parquet(getvariable('datasets_files'), hive_partitioning = false);
+create table stored_cells as from read_parquet(getvariable('cells_files'), hive_partitioning = false);
+create table stored_results as from read_parquet(getvariable('results_files'), hive_partitioning = false);
+create table stored_failures as from read_parquet(getvariable('failures_files'), hive_partitioning = false);
+create view stored_tuning as from read_parquet(getvariable('tuning_files'), hive_partitioning = false);
+create view stored_predictions as from read_parquet(getvariable('predictions_files'), hive_partitioning = false);
 
 -- Types of partition columns are not guessed: a model may be called 001.
 create view stored_features as
 from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_types_autocast = false);
 
--- One set per dataset split: the one completed last (database.py leaves the files of older ones out).
-create view samples as
+create view stored_samples as
 from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
 
+-- The image tables that the latest record of each dataset names; of a dataset split that none names, every one.
+create view samples as
+with named as (
+    select dataset, unnest(['train', 'val', 'test']) as split, unnest([train_samples, val_samples, test_samples]) as key
+    from datasets
+)
+from stored_samples semi join (from named where key is not null) using (dataset, split, key)
+union all
+from stored_samples anti join (from named where key is not null) using (dataset, split);
+
 create table current_cells as
-with touched as (
+-- Cells of weights or of a preprocessing that the model's name no longer stands for.
+with former as (
+    select cell
+    from (select cell, model, model_key from stored_cells union select cell, model, model_key from stored_results) made
+    join models using (model)
+    where made.model_key <> models.model_key
+),
+touched as (
     select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, wanted_at as touched_at
-    from stored_cells
+    from stored_cells anti join former using (cell)
     union all
     select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, created_at
-    from stored_results
+    from stored_results anti join former using (cell)
 )
 select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed) cell
 from touched

@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 import duckdb
 import pyarrow as pa
 
-from featurestore import FeatureStore, SampleSet, layout, schema
+from featurestore import FeatureStore, schema
 from featurestore.errors import QueryError, did_you_mean
 from queries import questions
 from queries.questions import Parameter, Question
@@ -211,7 +210,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore) -> None
     if store.uri.startswith("s3://"):
         _connect_s3(connection)
     files = {table: store.files(table) for table in _tables()}
-    files["samples"] = list(_latest_samples(store, files["samples"]))
     for table, names in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": names})
     every_file = [name for names in files.values() for name in names]
@@ -220,29 +218,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore) -> None
     for script in ("_views.sql", "_macros.sql"):
         connection.execute((_FOLDER / script).read_text(encoding="utf-8"))
     connection.execute("set lock_configuration = true")
-
-
-def _latest_samples(store: FeatureStore, files: Iterable[str]) -> list[str]:
-    """Leave out the image tables that a later one of the same dataset split replaced."""
-    files_of: dict[SampleSet, list[str]] = defaultdict(list)
-    for file in files:
-        files_of[_sample_set(file)].append(file)
-    sets_of: dict[tuple[str, str], list[SampleSet]] = defaultdict(list)
-    for item in files_of:
-        sets_of[item.dataset, item.split].append(item)
-    latest = (items[0] if len(items) == 1 else _completed_last(store, items) for items in sets_of.values())
-    return [file for item in latest for file in files_of[item]]
-
-
-def _completed_last(store: FeatureStore, items: list[SampleSet]) -> SampleSet:
-    return max(items, key=lambda item: (store.manifest(item)["created_at"], item))
-
-
-def _sample_set(file: str) -> SampleSet:
-    """The set that a file belongs to; the file of no rows has one to itself, named none."""
-    item = layout.parse_folder("samples/" + file.rpartition("/samples/")[2].rpartition("/")[0])
-    assert isinstance(item, SampleSet)
-    return item
 
 
 def _connect_s3(connection: duckdb.DuckDBPyConnection) -> None:

@@ -25,13 +25,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     """An empty store, whose path has what SQL and globs trip over."""
-    return FeatureStore.create(str(tmp_path / "a store's [1] *"))
+    return FeatureStore.create(str(tmp_path / "a store's, 100%"))
 
 
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A store with one result; nothing that a test does can change it."""
-    store = FeatureStore.create(str(tmp_path_factory.mktemp("shared") / "a store's [1] *"))
+    store = FeatureStore.create(str(tmp_path_factory.mktemp("shared") / "a store's, 100%"))
     store.publish("results", "c1", rows_table("results", [result("c1")]))
     with Database(store) as database:
         yield database
@@ -243,14 +243,20 @@ def test_features_are_those_that_current_cells_read(store: FeatureStore) -> None
     ]
 
 
-def test_samples_are_of_the_set_that_was_completed_last(store: FeatureStore) -> None:
-    for key, source in (("z", "old.png"), ("a", "new.png")):
-        row = {"sample_id": "s", "index": 0, "label": 0, "source": source, "readable": False, "reason": "0 bytes"}
+def test_samples_are_of_the_sets_that_the_record_of_the_dataset_names(store: FeatureStore) -> None:
+    for key in ("z", "a"):
+        row = {"sample_id": "s", "index": 0, "label": 0, "source": key, "readable": False, "reason": "0 bytes"}
         item = SampleSet("d", "train", key)
         store.write_shard(item, 0, 1, pa.Table.from_pylist([row], schema=schema.SAMPLES))
         store.finish(item, 1, {})
     with Database(store) as database:
-        assert database.query("skipped_images")["source"].to_pylist() == ["new.png"]
+        assert sorted(database.query("skipped_images")["source"].to_pylist()) == ["a", "z"]
+    record = dict.fromkeys(("source", "metric", "train_made", "val_made", "test_made", "fingerprint"), "")
+    record |= {"dataset": "d", "n_classes": 2, "class_names": [], "n_train": 1, "n_val": 1, "n_test": 1}
+    record |= {"multilabel": False, "train_samples": "z", "recorded_at": NOW}
+    store.publish("datasets", "d", rows_table("datasets", [record]))
+    with Database(store) as database:
+        assert database.query("skipped_images")["source"].to_pylist() == ["z"]
 
 
 def write_features(store: FeatureStore, item: FeatureSet, vectors: list[list[float]]) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from tiny import save_images
 
 from cluster.execute import Summary, run_study
 from cluster.runtime import Runtime
@@ -115,6 +116,19 @@ def test_another_seed_of_the_probe_reuses_all_features(runtime, study_file, stor
     run(study_file(1), store, runtime)
     summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store, runtime)
     assert (summary.passes, summary.cells) == (0, 1)
+
+
+def test_a_name_stands_for_one_model_in_every_answer(runtime, study_file, store, tmp_path):
+    """Other weights under the name of before, and not on every dataset: what the name stood for is history."""
+    save_images(tmp_path / "more", {"cats": 10, "dogs": 10})
+    second = '[[dataset]]\nname = "zoo"\nsource = "image_folder:more"\n'
+    study = study_file(1, second)
+    run(study, store, runtime)
+    study.write_text(study.read_text().replace("seed = 0", "seed = 7").replace(second, ""))
+    run(study, store, runtime)
+    with Database(store) as database:
+        assert database.sql("select distinct dataset from results").to_pylist() == [{"dataset": "pets"}]
+        assert database.sql("select distinct dataset from stored_results order by 1").num_rows == 2
 
 
 def test_a_lost_shard_is_the_only_one_that_is_made_again(runtime, study_file, store):
