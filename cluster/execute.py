@@ -94,6 +94,7 @@ class _Execution:
         self._summary = Summary()
         self._models: dict[str, Model] = {}
         self._datasets: dict[str, Dataset] = {}
+        self._unreadable: dict[tuple[str, str, int], int] = {}
         self._failed_pairs: set[tuple[str, str]] = set()
 
     def run(self, runtime: Runtime) -> Summary:
@@ -217,7 +218,8 @@ class _Execution:
         if isinstance(result, Failure):
             self._fail_dataset(unit.dataset, result)
             return
-        self._summary.unreadable += result.n_unreadable
+        self._unreadable[unit.dataset, unit.split, unit.shard] = result.n_unreadable  # a shard may come twice
+        self._summary.unreadable = sum(self._unreadable.values())
         book.samples_done(unit.dataset, unit.split, unit.shard)
         for outcome in result.outcomes:
             if outcome.failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -75,12 +75,20 @@ class Placement:
     gpus: float
 
 
-def place(cpus: float, gpus: float) -> Placement:
-    """Lay out workers: one per GPU, else as many as the CPUs carry.
+def place(nodes: Sequence[Mapping[str, float]]) -> Placement:
+    """Lay out workers: one per GPU where there are any, else as many as the CPUs carry.
 
     Several workers of few threads beat one of many: small networks on small batches do not fill more than a few cores.
+    A worker asks for no more CPUs than the poorest node it could land on has for it, so that every one finds a place.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        Resources of each node: ``CPU`` and ``GPU``.
     """
-    if gpus >= 1:
-        return Placement(int(gpus), max(1, int(cpus // int(gpus))), 1)
-    threads = max(1, min(4, int(cpus) // 4))
-    return Placement(max(1, int(cpus) // threads), threads, 0)
+    with_gpus = [(int(node["GPU"]), int(node.get("CPU", 0))) for node in nodes if node.get("GPU", 0) >= 1]
+    if with_gpus:
+        return Placement(sum(gpus for gpus, _ in with_gpus), max(1, min(cpus // gpus for gpus, cpus in with_gpus)), 1)
+    cpus = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1] or [1]
+    threads = max(1, min(4, min(cpus) // 4))
+    return Placement(sum(count // threads for count in cpus), threads, 0)

@@ -84,8 +84,7 @@ class Runtime:
         from cluster.actors import Worker
         from cluster.scheduler import WorkerPool
 
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        placement = place(resources.get("CPU", 1), resources.get("GPU", 0))
+        placement = place([node["Resources"] for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
         worker: Any = Worker
         options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus}
         make_worker = partial(worker.options(**options).remote, "cuda" if placement.gpus else "cpu", placement.cpus)

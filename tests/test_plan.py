@@ -24,6 +24,11 @@ def test_a_missing_image_table_is_planned_without_models():
 
 
 def test_workers_fill_the_machine_without_fighting():
-    assert place(cpus=2, gpus=0) == Placement(2, 1, 0)
-    assert place(cpus=64, gpus=0) == Placement(16, 4, 0)
-    assert place(cpus=64, gpus=8) == Placement(8, 8, 1)
+    assert place([{"CPU": 2}]) == Placement(2, 1, 0)
+    assert place([{"CPU": 64}]) == Placement(16, 4, 0)
+    assert place([{"CPU": 64, "GPU": 8}]) == Placement(8, 8, 1)
+
+
+def test_every_worker_finds_a_place_on_uneven_nodes():
+    assert place([{"CPU": 4, "GPU": 1}, {"CPU": 60, "GPU": 1}, {"CPU": 16}]) == Placement(2, 4, 1)
+    assert place([{"CPU": 2}, {"CPU": 16}]) == Placement(18, 1, 0)
