@@ -328,7 +328,9 @@ def _keep_traceback() -> Path:
 
 def _stopped() -> None:
     _say("\nStopped. What is finished is stored; the same command carries on from there.")
-    sys.exit(130)
+    sys.stdout.flush()
+    # Ray's clean-up when the interpreter ends can crash after an interrupt; `Runtime` has stopped it already.
+    os._exit(130)
 
 
 if __name__ == "__main__":

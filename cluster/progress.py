@@ -112,7 +112,8 @@ class PlainReporter:
             )
 
     def end(self) -> None:
-        self._say(f"{self._stage}: done in {_duration(time.monotonic() - self._begun)}")
+        state = "done" if self._done == self._total else f"stopped at {self._done} of {self._total}"
+        self._say(f"{self._stage}: {state} after {_duration(time.monotonic() - self._begun)}")
 
     def note(self, text: str) -> None:
         self._say(text)

@@ -35,6 +35,7 @@ class Runtime:
     def __init__(self, address: str | None = None) -> None:
         self._address = address
         self._pool: WorkerPool | None = None
+        self._started = False
 
     def __enter__(self) -> Runtime:
         return self
@@ -43,11 +44,13 @@ class Runtime:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool:
-            import ray
-
             self._pool.close()
             self._pool = None
+        if self._started:  # even if it was interrupted half way
+            import ray
+
             ray.shutdown()
+            self._started = False
 
     def run(
         self, tasks: Sequence[Task], *, on_result: Callable[[Task, Any], None], on_retry: Callable[[Task, str], None]
@@ -76,6 +79,7 @@ class Runtime:
         options: dict[str, Any] = {"address": self._address} if self._address else local
         if self._address and self._address != "auto" and not self._address.startswith("ray://"):
             raise ConfigurationError(f"--address must be auto or ray://host:port. Got {self._address!r}.")
+        self._started = True
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,19 @@ def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
     again = subprocess.run([*command[:2], study_file(1), *command[3:]], capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert "Nothing is missing: all 1 cells of the study are in the store." in again.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_interrupt_stops_cleanly_and_the_next_run_finishes(study_file, tmp_path):
+    """Ctrl-C while Ray starts or works: exit code 130, a sentence, and a store that the same command completes."""
+    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", tmp_path / "s"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "features: " not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, "Stopped. What is finished is stored" in err) == (130, True), err
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
