@@ -146,7 +146,7 @@ def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 failed" in done.stderr
-    assert "Computed 40 image features and 1 of 2 cells." in done.stderr
+    assert "Computed 40 image features and 1 new cells; the study has 2." in done.stderr
     assert "tiny_0" in done.stdout
     again = subprocess.run([*command[:2], study_file(1), *command[3:]], capture_output=True, text=True, check=False)
     assert again.returncode == 0

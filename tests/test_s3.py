@@ -63,7 +63,7 @@ def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):
     """In a process of its own, because its workers must have the variables that are set here."""
     command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store"]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Computed 40 image features and 1 of 1 cells." in first.stderr
+    assert "Computed 40 image features and 1 new cells; the study has 1." in first.stderr
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Nothing is missing" in again.stderr
     with connect(f"{bucket}/store") as database:
