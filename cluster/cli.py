@@ -266,9 +266,8 @@ def _say_summary(summary: Summary, store: FeatureStore) -> None:
     if not summary.passes and not summary.cells and not summary.failures:
         _say(f"Nothing is missing: all {summary.cells_wanted} cells of the study are in the store.")
     else:
-        _say(
-            f"Computed {summary.passes} image features and {summary.cells} new cells; the study has {summary.cells_wanted}."
-        )
+        new = f"{summary.passes} image features and {summary.cells} new cells"
+        _say(f"Computed {new}; the study has {summary.cells_wanted}.")
     if summary.unreadable:
         _say(f"{summary.unreadable} images could not be read and were left out. See which:")
         _say(f"  probestore query skipped_images --store {store.uri}")
