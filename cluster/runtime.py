@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,7 +69,9 @@ class Runtime:
 
     def start(self) -> WorkerPool:
         """Start or join Ray, unless that is done; `run` does it by itself."""
-        self._pool = self._pool or self._start()
+        if self._pool is None:
+            with _interrupt_deferred():
+                self._pool = self._start()
         return self._pool
 
     def _start(self) -> WorkerPool:
@@ -93,3 +98,19 @@ class Runtime:
         options = {"num_cpus": placement.cpus, "num_gpus": placement.gpus}
         make_worker = partial(worker.options(**options).remote, "cuda" if placement.gpus else "cpu", placement.cpus)
         return WorkerPool(make_worker, placement.n_workers)
+
+
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block is over: Ray can lose it, or crash, when interrupted while it starts."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    noted: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if noted:
+        raise KeyboardInterrupt
