@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.layout import check_name
+from featurestore.registry import records_of_packages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +90,8 @@ def known_datasets(extra: Iterable[DatasetSpec] = ()) -> dict[str, DatasetSpec]:
 
     An entry point names a `DatasetSpec` or an iterable of them. Later records replace earlier ones of the same name.
     """
-    specs = list(CATALOGUE)
-    for entry in entry_points(group="probestore.datasets"):
-        value = entry.load()
-        specs.extend([value] if isinstance(value, DatasetSpec) else value)
-    return {spec.name: spec for spec in [*specs, *extra]}
+    found = [*CATALOGUE, *records_of_packages("probestore.datasets", DatasetSpec), *extra]
+    return {spec.name: spec for spec in found}
 
 
 def find_dataset(name: str, extra: Iterable[DatasetSpec] = ()) -> DatasetSpec:

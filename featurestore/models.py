@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from typing import Any
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.layout import check_name
+from featurestore.registry import records_of_packages
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -146,7 +146,7 @@ def known_models(extra: Iterable[ModelSpec] = ()) -> dict[str, ModelSpec]:
 
     An entry point names a `ModelSpec` or an iterable of them. Later records replace earlier ones of the same name.
     """
-    found = [*CATALOGUE, *_from_entry_points(), *extra]
+    found = [*CATALOGUE, *records_of_packages("probestore.models", ModelSpec), *extra]
     return {spec.name: spec for spec in found}
 
 
@@ -164,11 +164,3 @@ def find_model(name: str, extra: Iterable[ModelSpec] = ()) -> ModelSpec:
     if ":" in name:
         return ModelSpec(name=name.split(":", 1)[1].replace("/", "-").replace(":", "-"), backbone=name)
     raise UnknownNameError("model", name, known, "`probestore list models` shows all; timm:NAME takes any of timm's.")
-
-
-def _from_entry_points() -> list[ModelSpec]:
-    specs: list[ModelSpec] = []
-    for entry in entry_points(group="probestore.models"):
-        value = entry.load()
-        specs.extend([value] if isinstance(value, ModelSpec) else value)
-    return specs
