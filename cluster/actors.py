@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import ray
 
-from cluster.tasks import ExtractTask, Place, ProbeTask
+from cluster.tasks import ExtractTask, ProbeTask
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
 from featurestore.errors import DatasetError, Failure
 from featurestore.extract import Extractors, ShardReport, extract_shard
+from featurestore.matrices import MatrixCache
 from featurestore.splits import Dataset
 from probes.run import CellReport, run_cells
 
@@ -43,17 +44,14 @@ class Worker:
     def run(self, task: ExtractTask | ProbeTask) -> ShardReport | Sequence[CellReport] | Failure:
         """Do a task; its own errors come back as a `Failure`."""
         try:
-            store = self._go_to(task.place)
+            store = FeatureStore.open(task.store)
             return self._extract(store, task) if isinstance(task, ExtractTask) else self._probe(store, task)
         except Exception as error:
             return Failure.of(error)
 
-    def _go_to(self, place: Place) -> FeatureStore:
-        if place.python_path not in sys.path:
-            sys.path.insert(0, place.python_path)
-        return FeatureStore.open(place.store)
-
     def _extract(self, store: FeatureStore, task: ExtractTask) -> ShardReport:
+        if task.python_path not in sys.path:
+            sys.path.insert(0, task.python_path)
         return extract_shard(
             store,
             self._dataset(task),
@@ -82,7 +80,8 @@ class Worker:
         return 256 if self._device == "cuda" else 4 * self._threads
 
     def _probe(self, store: FeatureStore, task: ProbeTask) -> Sequence[CellReport]:
-        return run_cells(store, task.cells, n_classes=task.n_classes, device=self._device)
+        matrices = MatrixCache.default()
+        return run_cells(store, task.cells, n_classes=task.n_classes, device=self._device, matrices=matrices)
 
 
 def _keep_freed_memory() -> None:

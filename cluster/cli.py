@@ -19,7 +19,11 @@ from rich.text import Text
 from featurestore.errors import ConfigurationError, ProbestoreError, did_you_mean
 
 if TYPE_CHECKING:
-    from cluster.execute import Summary
+    from collections.abc import Callable
+
+    from cluster.ledger import Summary
+    from cluster.progress import Reporter
+    from cluster.runtime import Runtime
     from cluster.study import Study
     from featurestore import FeatureStore
 
@@ -74,6 +78,7 @@ def cli() -> None:
     \b
     probestore demo                     the whole study on real networks and images, in minutes
     probestore run study.toml           your own
+    probestore probe --probe knn        another probe on what is stored
     probestore query leaderboard        what came out
     probestore report --out report.html
     """
@@ -142,6 +147,76 @@ def demo(store: str, address: str | None) -> None:
     sys.exit(1 if summary.failures else 0)
 
 
+@cli.command()
+@click.option("--probe", "probes", multiple=True, required=True, metavar="NAME", help="A probe; can be repeated.")
+@click.option("--solver", default="auto", show_default=True, metavar="NAME", help="Of the probes that need one.")
+@click.option(
+    "--n-per-class",
+    multiple=True,
+    type=int,
+    metavar="N",
+    help="Training images per class of a few-shot task; can be repeated. The full task is always among what is wanted.",
+)
+@click.option("--few-shot-seeds", default=3, show_default=True, metavar="K", help="Draws of every few-shot task.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the fits on all training images.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME.OPTION=JSON",
+    help="An option of a probe, as in [probe.NAME] of a study; can be repeated. `probestore list probes` shows them.",
+)
+@_store_option
+@_address_option
+def probe(
+    probes: tuple[str, ...], options: tuple[str, ...], store: str | None, address: str | None, **keys: Any
+) -> None:
+    """Fit probes on every model and dataset whose features the store holds.
+
+    Needs no image, no network and no study file: features are read, and only what is missing is computed.
+
+    \b
+    Example:  probestore probe --probe knn --n-per-class 5 -o knn.temperature=0.1 --store demo-store
+    """
+    from cluster.probe_settings import probe_settings
+    from featurestore import FeatureStore
+
+    settings = probe_settings(probes=list(probes), options=options, **keys)
+    opened = FeatureStore.open(store or _DEFAULT_STORE)
+    from cluster.add_probes import add_probes
+    from probes import methods
+
+    _say(f"Probes {', '.join(probes)}: store {opened.uri}")
+    summary = _compute(
+        address, lambda runtime, reporter: add_probes(settings, opened, runtime=runtime, reporter=reporter)
+    )
+    _say_summary(summary, opened, of="this choice of probes")
+    scoring = [name for name in probes if methods.predicts(name)]
+    question = f"leaderboard -p probe={scoring[0]}" if scoring else "cheap_scores"
+    _say(f"Next:  probestore query {question} --store {opened.uri}")
+    sys.exit(1 if summary.failures else 0)
+
+
+@cli.command()
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="The only metrics to add; can be repeated.")
+@_store_option
+def rescore(metrics: tuple[str, ...], store: str | None) -> None:
+    """Add the metrics that results lack, from the stored predictions; nothing is fitted again.
+
+    \b
+    Example:  probestore rescore --metric top5 --store demo-store
+    """
+    from featurestore import FeatureStore
+    from probes.rescore import rescore as add_metrics
+
+    added = add_metrics(FeatureStore.open(store or _DEFAULT_STORE), metrics)
+    if added.cells:
+        _say(f"Added {added.rows} rows to the results of {added.cells} cells.")
+    else:
+        _say("Nothing is missing: every cell whose predictions are stored has these metrics, as far as they apply.")
+
+
 @cli.command("list")
 @click.argument("kind", type=click.Choice(list(_KINDS)))
 @_format_option
@@ -192,7 +267,7 @@ def query(question: str, parameters: tuple[str, ...], store: str | None, format_
 def sql(text: str, store: str | None, format_: str, out: Path | None) -> None:
     """Run one SELECT over the store's tables, read-only.
 
-    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures.
+    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads.
 
     \b
     Example:  probestore sql "select model, avg(value) from results where headline group by model"
@@ -255,19 +330,26 @@ def _execute(study: Study, uri: str, address: str | None) -> tuple[Summary, Feat
     store = FeatureStore.create(uri)
     _say(f"Study {study.name}: {len(study.models)} models x {len(study.datasets)} datasets, store {store.uri}")
     from cluster.execute import run_study
+
+    return _compute(
+        address, lambda runtime, reporter: run_study(study, store, runtime=runtime, reporter=reporter)
+    ), store
+
+
+def _compute(address: str | None, work: Callable[[Runtime, Reporter], Summary]) -> Summary:
     from cluster.progress import reporter_for
     from cluster.runtime import Runtime
 
     with Runtime(address) as runtime:
-        return run_study(study, store, runtime=runtime, reporter=reporter_for(Console(stderr=True))), store
+        return work(runtime, reporter_for(Console(stderr=True)))
 
 
-def _say_summary(summary: Summary, store: FeatureStore) -> None:
+def _say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study") -> None:
     if not summary.passes and not summary.cells and not summary.failures:
-        _say(f"Nothing is missing: all {summary.cells_wanted} cells of the study are in the store.")
+        _say(f"Nothing is missing: all {summary.cells_wanted} cells of {of} are in the store.")
     else:
-        new = f"{summary.passes} image features and {summary.cells} new cells"
-        _say(f"Computed {new}; the study has {summary.cells_wanted}.")
+        features = f"{summary.passes} image features and " if summary.passes else ""
+        _say(f"Computed {features}{summary.cells} new cells; {of} has {summary.cells_wanted}.")
     if summary.unreadable:
         _say(f"{summary.unreadable} images could not be read and were left out. See which:")
         _say(f"  probestore query skipped_images --store {store.uri}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,8 @@ import pyarrow as pa
 
 from featurestore.datasets import known_datasets
 from featurestore.models import known_models
+
+_LONGEST_GRID = 6
 
 
 def models() -> pa.Table:
@@ -30,10 +34,27 @@ def datasets() -> pa.Table:
 
 
 def probes() -> pa.Table:
-    """The files of probes/methods."""
-    import probes.methods as package
+    """The files of probes/methods, with what each chooses and what can be set."""
+    from probes import methods
 
-    return _described("probe", package)
+    return pa.Table.from_pylist([_probe(name, methods.load(name)) for name in methods.names()])
+
+
+def _probe(name: str, method: Any) -> dict[str, str]:
+    return {
+        "probe": name,
+        "what it is": _first_paragraph(method.__doc__),
+        "chooses": method.HYPERPARAMETER or "-",
+        "solvers": ", ".join(method.SOLVERS) or "-",
+        "options": ", ".join(f"{key}={_short(value)}" for key, value in asdict(method.Options()).items()) or "-",
+    }
+
+
+def _short(value: Any) -> str:
+    """A default as TOML has it; of a long grid only how many values there are, and their ends."""
+    if isinstance(value, tuple) and len(value) > _LONGEST_GRID:
+        return f"[{len(value)} values, {value[0]:.4g} to {value[-1]:.4g}]"
+    return json.dumps(value)
 
 
 def solvers() -> pa.Table:

@@ -19,6 +19,7 @@ from cluster.plan import place
 from featurestore.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from cluster.progress import Reporter
     from cluster.scheduler import WorkerPool
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
@@ -66,6 +67,26 @@ class Runtime:
             If Ray cannot be started or joined.
         """
         self.start().run(tasks, on_result=on_result, on_retry=on_retry)
+
+    def run_stage(
+        self,
+        stage: tuple[str, int, str],
+        tasks: Sequence[Task],
+        *,
+        on_result: Callable[[Task, Any], None],
+        describe: Callable[[Task], str],
+        reporter: Reporter,
+    ) -> None:
+        """Run tasks under a progress display of (name, total, unit), which ends however they do."""
+        reporter.begin(*stage)
+        try:
+            self.run(
+                tasks,
+                on_result=on_result,
+                on_retry=lambda task, reason: reporter.note(f"Worker lost on {describe(task)}; trying again. {reason}"),
+            )
+        finally:
+            reporter.end()
 
     def start(self) -> WorkerPool:
         """Start or join Ray, unless that is done; `run` does it by itself."""

@@ -14,8 +14,13 @@
 
     [probe]
     probes = ["logistic"]
-    solver = "auto"
+    solver = "auto"                                      # of the probes that need one
     seed = 0
+    n_per_class = []                                     # few-shot tasks beside the full one: training images per class
+    few_shot_seeds = 3                                   # draws of each of those tasks
+
+    [probe.logistic]                                     # any number; the fields of that probe's Options
+    scaling = "standardize"
 
     [[model]]                                            # any number; the fields of ModelSpec
     [[dataset]]                                          # any number; the fields of DatasetSpec
@@ -27,24 +32,23 @@ relative to the file.
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import tomllib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
+from cluster.probe_settings import ProbeSettings, read_probe_settings
+from cluster.toml_tables import Place, TomlTables
 from featurestore.datasets import DatasetSpec, find_dataset
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
 from featurestore.extract import Compute, Storage
 from featurestore.layout import check_name
 from featurestore.models import ModelSpec, find_model
 from featurestore.preprocessing import Resize
-from probes import methods, metrics
+from probes import metrics
 
-_Record = TypeVar("_Record")
+_Spec = TypeVar("_Spec", ModelSpec, DatasetSpec)
 _LOCAL_SOURCES = ("image_folder", "parquet")
 
 
@@ -61,15 +65,6 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1. Got {self.batch_size}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeSettings:
-    """The ``[probe]`` table."""
-
-    probes: tuple[str, ...] = ("logistic",)
-    solver: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +99,7 @@ class _Top:
     datasets: tuple[str, ...] = ()
 
 
-_TABLES = {"extract": ExtractSettings, "probe": ProbeSettings}
-_ARRAYS = {"model": ModelSpec, "dataset": DatasetSpec}
+_TABLES = ("extract", "probe", "model", "dataset")
 
 
 def read_study(path: Path) -> Study:
@@ -132,19 +126,19 @@ def parse_study(text: str, path: Path) -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    parser = _Parser(text, path)
-    tables = {*_TABLES, *_ARRAYS}
-    top = parser.record(_Top, {key: value for key, value in content.items() if key not in tables}, extra_keys=tables)
-    extract = parser.record(ExtractSettings, content.get("extract", {}), "extract")
-    probe = parser.record(ProbeSettings, content.get("probe", {}), "probe")
-    own_models = [_absolute_weights(spec, path) for spec in parser.array(ModelSpec, content, "model")]
-    own_datasets = [_absolute_source(spec, path) for spec in parser.array(DatasetSpec, content, "dataset")]
-    parser.check_probes(probe)
-    parser.check_metrics(own_datasets)
+    tables = TomlTables(text, path)
+    top = tables.record(_Top, {key: content[key] for key in content if key not in _TABLES}, other_keys=_TABLES)
+    extract = tables.record(ExtractSettings, content.get("extract", {}), Place("extract"))
+    probe = read_probe_settings(tables, content.get("probe", {}))
+    own_models = [_absolute_weights(spec, path) for spec in tables.array(ModelSpec, content.get("model", []), "model")]
+    own_datasets = [
+        _absolute_source(spec, path) for spec in tables.array(DatasetSpec, content.get("dataset", []), "dataset")
+    ]
+    _check_metrics(tables, own_datasets)
     return Study(
         name=check_name("study", top.name or path.stem),
-        models=parser.members("models", top.models, own_models, find_model),
-        datasets=parser.members("datasets", top.datasets, own_datasets, find_dataset),
+        models=_members(tables, "models", top.models, own_models, find_model),
+        datasets=_members(tables, "datasets", top.datasets, own_datasets, find_dataset),
         extract=extract,
         probe=probe,
         folder=path.parent.absolute(),
@@ -153,133 +147,41 @@ def parse_study(text: str, path: Path) -> Study:
     )
 
 
-def resolve_solver(probe: str, wanted: str) -> str:
-    """The solver that a probe is to use: the one that is asked for, its own preferred one, or none (an empty string).
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such probe, or it does not take that solver.
-    """
-    offered = methods.load(probe).SOLVERS
-    if not offered:
-        return ""
-    if wanted == "auto":
-        return offered[0]
-    if wanted not in offered:
-        raise UnknownNameError(f"solver of the probe {probe!r}:", wanted, offered, f"It takes: {', '.join(offered)}.")
-    return wanted
-
-
-class _Parser:
-    """Turns tables into records; knows the lines of the file for its messages."""
-
-    def __init__(self, text: str, path: Path) -> None:
-        self._lines = text.splitlines()
-        self._path = path
-
-    def record(
-        self, kind: type[_Record], content: Any, table: str = "", index: int = 0, extra_keys: set[str] | None = None
-    ) -> _Record:
-        if not isinstance(content, dict):
-            raise ConfigurationError(f"{self._path}: {table!r} must be a table, [{table}]. Got {content!r}.")
-        known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-        for key in content:
-            if key not in known:
-                candidates = [*known, *(extra_keys or ())]
-                raise self._error(
-                    f"unknown key {key!r}.{did_you_mean(key, candidates)} {_keys(table, known)}", table, index, key
-                )
+def _members(
+    tables: TomlTables,
+    key: str,
+    names: tuple[str, ...],
+    own: list[_Spec],
+    find: Callable[[str, Iterable[_Spec]], _Spec],
+) -> tuple[_Spec, ...]:
+    """Records that `names` lists and those defined in the file, each once; the file's replace the catalogue's."""
+    table = key.removesuffix("s")
+    found: dict[str, _Spec] = {}
+    for name in names:
         try:
-            # JSON mode is strict about types and still takes a TOML array for a tuple.
-            return TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
-        except ValidationError as error:
-            raise self._invalid(error, content, table, index) from error
+            spec = find(name, own)
         except ConfigurationError as error:
-            raise self._error(str(error), table, index) from error
-
-    def array(self, kind: type[_Record], content: dict[str, Any], table: str) -> list[_Record]:
-        entries = content.get(table, [])
-        if not isinstance(entries, list):
-            raise self._error(f"{table} must be an array of tables: write [[{table}]], with two brackets.", table, 0)
-        return [self.record(kind, entry, table, index) for index, entry in enumerate(entries)]
-
-    def members(self, key: str, names: tuple[str, ...], own: list[Any], find: Any) -> tuple[Any, ...]:
-        """Records that `names` lists and those defined in the file, each once; the file's replace the catalogue's."""
-        found: dict[str, Any] = {}
-        for name in names:
-            try:
-                spec = find(name, own)
-            except ConfigurationError as error:
-                raise self._error(str(error), "", 0, key) from error
-            if found.get(spec.name, spec) != spec:
-                raise self._error(
-                    f"{name!r} and another entry would both be called {spec.name!r}; give one a name of its own in a "
-                    f"[[{key.rstrip('s')}]] entry.",
-                    "",
-                    0,
-                    key,
-                )
-            found[spec.name] = spec
-        for spec in own:
-            if found.get(spec.name, spec) != spec or [other.name for other in own].count(spec.name) > 1:
-                raise self._error(f"two {key} are called {spec.name!r}; give one another name.", key.rstrip("s"), 0)
-            found[spec.name] = spec
-        if not found:
-            raise self._error(
-                f"a study needs at least one of {key}: {key} = [...] or a [[{key.rstrip('s')}]] entry.", "", 0
-            )
-        return tuple(found.values())
-
-    def check_probes(self, settings: ProbeSettings) -> None:
-        for name in settings.probes:
-            key = "solver" if name in methods.names() else "probes"
-            try:
-                resolve_solver(name, settings.solver)
-            except UnknownNameError as error:
-                raise self._error(str(error), "probe", 0, key) from error
-
-    def check_metrics(self, datasets: list[DatasetSpec]) -> None:
-        for index, spec in enumerate(datasets):
-            try:
-                metrics.by_name(spec.metric)
-            except UnknownNameError as error:
-                raise self._error(str(error), "dataset", index, "metric") from error
-
-    def _invalid(self, error: ValidationError, content: dict[str, Any], table: str, index: int) -> ConfigurationError:
-        first = error.errors()[0]
-        if first["type"] == "missing" or not first["loc"]:
-            missing = [str(item["loc"][0]) for item in error.errors() if item["type"] == "missing"]
-            return self._error(f"[[{table}]] must have {' and '.join(missing) or first['msg']}.", table, index)
-        key = str(first["loc"][0])
-        return self._error(f"{key}: {first['msg'].lower()}. Got {content[key]!r}.", table, index, key)
-
-    def _error(self, message: str, table: str, index: int, key: str | None = None) -> ConfigurationError:
-        line = self._line(table, index, key)
-        return ConfigurationError(f"{self._path}{f', line {line}' if line else ''}: {message}")
-
-    def _line(self, table: str, index: int, key: str | None) -> int | None:
-        """Line of a key, or of its table's header; None where the file writes it in another way than usual."""
-        current, count, header = "", -1, None
-        for number, line in enumerate(self._lines, start=1):
-            if match := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line):
-                current = match[1]
-                count += current == table
-                if current == table and count == index:
-                    header = number
-            elif (
-                key
-                and current == table
-                and (not table or count == index)
-                and re.match(rf"\s*[\"']?{re.escape(key)}\b", line)
-            ):
-                return number
-        return header
+            raise tables.error(str(error), Place(key=key)) from error
+        if found.get(spec.name, spec) != spec:
+            message = f"{name!r} and another entry would both be called {spec.name!r}; give one a name of its own in a "
+            raise tables.error(f"{message}[[{table}]] entry.", Place(key=key))
+        found[spec.name] = spec
+    for spec in own:
+        if found.get(spec.name, spec) != spec or [other.name for other in own].count(spec.name) > 1:
+            raise tables.error(f"two {key} are called {spec.name!r}; give one another name.", Place(table))
+        found[spec.name] = spec
+    if not found:
+        message = f"a study needs at least one of {key}: {key} = [...] or a [[{table}]] entry."
+        raise tables.error(message, Place())
+    return tuple(found.values())
 
 
-def _keys(table: str, known: list[str]) -> str:
-    place = f"[{table}]" if table in _TABLES else f"[[{table}]]" if table else "The file"
-    return f"{place} takes: {', '.join(known if table else [*known, *_TABLES, *_ARRAYS])}."
+def _check_metrics(tables: TomlTables, datasets: list[DatasetSpec]) -> None:
+    for number, spec in enumerate(datasets):
+        try:
+            metrics.by_name(spec.metric)
+        except UnknownNameError as error:
+            raise tables.error(str(error), Place("dataset", "metric", number)) from error
 
 
 def _absolute_weights(spec: ModelSpec, path: Path) -> ModelSpec:

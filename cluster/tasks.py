@@ -9,28 +9,16 @@ from featurestore.extract import Job
 from probes.results import Cell
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a task finds things and leaves its results.
-
-    Attributes
-    ----------
-    store : str
-        Its URI.
-    python_path : str
-        Folder in which modules of ``python:`` models are looked for, beside those of the installation.
-    """
-
-    store: str
-    python_path: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtractTask:
     """One shard, for the models that miss it.
 
     Attributes
     ----------
+    store : str
+        URI of the store.
+    python_path : str
+        Folder in which modules of ``python:`` models are looked for, beside those of the installation.
     fingerprint : str
         Of the dataset when the task was planned.
     batch_size : int, optional
@@ -39,7 +27,8 @@ class ExtractTask:
         Whether an unreadable image is an error.
     """
 
-    place: Place
+    store: str
+    python_path: str
     dataset: DatasetSpec
     fingerprint: str
     split: str
@@ -51,8 +40,14 @@ class ExtractTask:
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """All missing cells of one model and dataset, so that their features are read once."""
+    """Missing cells of one model and dataset, which read the same features.
 
-    place: Place
+    Attributes
+    ----------
+    store : str
+        URI of the store; nothing else is needed, neither a network nor an image.
+    """
+
+    store: str
     cells: tuple[Cell, ...]
     n_classes: int

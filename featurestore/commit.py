@@ -106,8 +106,14 @@ class Storage:
 def publish_table(storage: Storage, name: str, table: pa.Table) -> None:
     """Publish a table as one Parquet file."""
     sink = pa.BufferOutputStream()
-    # Features are noise to a general compressor; zstd at level 1 takes what there is (zeros after a ReLU) cheaply.
-    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=_dictionary_columns(table))
+    codecs = {_leaf(field): _codec(field) for field in table.schema}
+    pq.write_table(
+        table,
+        sink,
+        compression=codecs,
+        compression_level={leaf: 1 for leaf, codec in codecs.items() if codec == "zstd"},
+        use_dictionary=_dictionary_columns(table),
+    )
     storage.publish(name, sink.getvalue())
 
 
@@ -123,3 +129,18 @@ def _dictionary_columns(table: pa.Table) -> list[str]:
         for field in table.schema
         if pa.types.is_string(field.type) and field.name not in ("sample_id", "source")
     ]
+
+
+def _codec(field: pa.Field) -> str:
+    """Compression of a column.
+
+    Features are noise to a general compressor. LZ4 still takes what there is (zeros after a ReLU), and gives a matrix
+    back three to six times as fast as zstd, which would make it a seventh to a quarter smaller.
+    """
+    return "lz4" if pa.types.is_fixed_size_list(field.type) else "zstd"
+
+
+def _leaf(field: pa.Field) -> str:
+    """Name of the Parquet column that holds the values of a column."""
+    nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+    return f"{field.name}.list.element" if nested else field.name

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from featurestore import backbones, preprocessing, schema
-from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError
+from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError, StoreError
 from featurestore.layout import FeatureSet, content_key
 from featurestore.models import ModelSpec
 from featurestore.preprocessing import Geometry, Preprocessing, UnreadableImageError
@@ -172,12 +172,25 @@ class Extractors:
     def __init__(self, device: str) -> None:
         self._device = device
         self._loaded: dict[Model, Extractor] = {}
+        self._heads_kept: set[tuple[str, str]] = set()
 
     def get(self, model: Model) -> Extractor:
         """The extractor of a model."""
         if model not in self._loaded:
             self._loaded[model] = Extractor(model, self._device)
         return self._loaded[model]
+
+    def keep_head(self, store: FeatureStore, model: Model) -> None:
+        """See to it, once, that the store has the network's own linear classifier, where there is one.
+
+        Features without it could not be asked what the network would have said of the images.
+        """
+        place = (store.uri, model.key)
+        if place not in self._heads_kept and model.key not in store.names("heads"):
+            head = backbones.head(model.spec)
+            if head is not None:
+                store.publish("heads", model.key, _head_table(model, head))
+        self._heads_kept.add(place)
 
 
 @dataclass(frozen=True)
@@ -325,8 +338,11 @@ class _Run:
             self._blocks.append(self._extractors.get(self._job.model).features(blank)[:0])
         matrix = np.concatenate(self._blocks)
         try:
+            self._extractors.keep_head(store, self._job.model)
             reason = _out_of_range(matrix, self._job.storage, target)
-        except FeatureValueError as error:
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a network raises is its own failure, not that of the others
             return Outcome(target, self._seconds, failure=Failure.of(error))
         if reason is not None:
             return Outcome(target, self._seconds, overflow=reason)
@@ -358,6 +374,19 @@ def _feature_table(matrix: npt.NDArray[np.float32], storage: Storage, columns: M
         pa.array(kept[field.name], type=field.type).take(readable) for field in table_schema if field.name in kept
     ]
     return pa.Table.from_arrays([*arrays, vectors], schema=table_schema)
+
+
+def _head_table(model: Model, head: backbones.Head) -> pa.Table:
+    weight, bias = head
+    rows = pa.ListArray.from_arrays(np.arange(0, weight.size + 1, weight.shape[1], dtype=np.int32), weight.ravel())
+    columns = {
+        "model": pa.repeat(model.name, len(bias)),
+        "model_key": pa.repeat(model.key, len(bias)),
+        "source_class": np.arange(len(bias)),
+        "weight": rows,
+        "bias": bias,
+    }
+    return pa.table(columns).cast(schema.HEADS)
 
 
 def _sample_columns(dataset: Dataset, split: str, start: int, images: Sequence[_Image]) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ results        a cell and a metric
 tuning         a cell and a hyper-parameter value that was tried
 predictions    a cell and a test image
 failures       a piece of work that failed for a reason of its own (not of the machine)
+heads          a class that a model's own linear classifier knows
 =============  ===========================================================================================
 """
 
@@ -110,6 +111,7 @@ _CELL = (
 
 CELLS = _table(
     *_CELL,
+    ("options", pa.string()),  # what else decides the numbers, as JSON: grids, scaling
     ("study", pa.string(), _REQUIRED),
     ("model_key", pa.string()),
     ("train_key", pa.string(), _REQUIRED),  # keys of the feature sets that the cell reads
@@ -122,12 +124,14 @@ RESULTS = _table(
     *_CELL,
     ("metric", pa.string(), _REQUIRED),
     ("headline", pa.bool_(), _REQUIRED),  # the dataset's own metric
+    ("options", pa.string()),  # what else decided the numbers, as JSON
+    ("probabilistic", pa.bool_()),  # whether the scores are probabilities; null where none were made, or in old stores
     ("model_key", pa.string()),  # joins to the weights and preprocessing that were used; null for imported results
     ("value", pa.float64(), _REQUIRED),  # fractions for accuracies; nats for nll
     ("standard_error", pa.float64()),
     ("n_train", pa.int64(), _REQUIRED),  # readable images used: train, validation, test
     ("n_val", pa.int64(), _REQUIRED),
-    ("n_test", pa.int64(), _REQUIRED),
+    ("n_test", pa.int64(), _REQUIRED),  # 0 for a score of the features alone
     ("hyperparameter", pa.string()),  # its name, e.g. l2
     ("chosen", pa.float64()),  # its chosen value
     ("at_grid_edge", pa.bool_()),
@@ -161,8 +165,8 @@ PREDICTIONS = _table(
     ("index", pa.int64(), _REQUIRED),
     ("label", pa.int64()),  # null when multi-label
     ("labels", pa.list_(pa.int64())),
-    ("predicted", pa.int64(), _REQUIRED),  # the class with the highest probability
-    ("probability", pa.float64()),  # of the label; null when multi-label
+    ("predicted", pa.int64(), _REQUIRED),  # the class with the highest score
+    ("probability", pa.float64()),  # of the label; null when multi-label, or when the scores are no probabilities
     ("top5", pa.list_(pa.int64()), _REQUIRED),
     ("scores", pa.list_(pa.float32()), _REQUIRED),  # per class, in class order; probabilities for logistic probes
 )
@@ -176,6 +180,14 @@ FAILURES = _table(
     ("error", pa.string(), _REQUIRED),  # exception class
     ("message", pa.string(), _REQUIRED),
     ("failed_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+HEADS = _table(
+    ("model", pa.string(), _REQUIRED),
+    ("model_key", pa.string(), _REQUIRED),
+    ("source_class", pa.int64(), _REQUIRED),  # index among the classes that the weights were trained on
+    ("weight", pa.list_(pa.float32()), _REQUIRED),  # feature_dim values
+    ("bias", pa.float32(), _REQUIRED),  # logit = weight · feature + bias
 )
 
 
@@ -203,5 +215,6 @@ TABLES: dict[str, pa.Schema] = {
     "tuning": TUNING,
     "predictions": PREDICTIONS,
     "failures": FAILURES,
+    "heads": HEADS,
 }
 """The tables kept as small files, one per record or cell, straight under their own folder."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore import commit, layout, schema
+from featurestore import commit, layout, matrices, schema
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.layout import FeatureSet, SampleSet
+from featurestore.matrices import Arrays, MatrixCache
 
 _TYPED = {"features": schema.features(pa.float32(), 1), "samples": schema.SAMPLES, **schema.TABLES}
 
 
 @dataclass(frozen=True)
 class Features:
-    """Rows of a feature set in the order of `index`.
+    """Rows of a feature set in the order of `index`, or of several sets one after the other.
+
+    Out of a cache, the arrays are read-only and mapped into memory.
 
     Attributes
     ----------
@@ -34,12 +40,13 @@ class Features:
     index : ndarray of int64, shape (n_images,)
         Position in the split.
     sample_id : ndarray of str, shape (n_images,)
+        Of a fixed width.
     """
 
     X: npt.NDArray[np.floating[Any]]
     y: npt.NDArray[Any]
     index: npt.NDArray[np.int64]
-    sample_id: npt.NDArray[np.object_]
+    sample_id: npt.NDArray[np.str_]
 
 
 class FeatureStore:
@@ -168,29 +175,82 @@ class FeatureStore:
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
-    def read(self, item: FeatureSet, *, n_classes: int | None = None) -> Features:
-        """Read a complete feature set.
+    def read(
+        self, item: FeatureSet, *more: FeatureSet, n_classes: int | None = None, cache: MatrixCache | None = None
+    ) -> Features:
+        """Read complete feature sets, one after the other, into one matrix.
 
         Parameters
         ----------
-        item : FeatureSet
+        item, *more : FeatureSet
+            Of equal dimensions. Where one is stored as float16 and another as float32, `X` is float32.
         n_classes : int, optional
             Width of `y` for a multi-label dataset; labels are otherwise class indices.
+        cache : MatrixCache, optional
+            Where the matrix is kept on this node, decoded, for the next who reads the same sets.
 
         Raises
         ------
         MissingFeaturesError
-            If the set is not complete.
+            If a set is not complete.
+        StoreError
+            If the sets differ in their dimensions, or a file is not the one that the manifest describes.
         """
-        parts = [part["name"] for part in self.manifest(item)["parts"]]
-        tables = [pq.read_table(self._storage.open_input(f"{item.folder}/{part}"), partitioning=None) for part in parts]
-        table = pa.concat_tables(tables)
-        return Features(
-            X=_matrix(table.column("feature")),
-            y=_targets(table, n_classes),
-            index=table.column("index").to_numpy(),
-            sample_id=table.column("sample_id").to_numpy(zero_copy_only=False),
-        )
+        items = (item, *more)
+        manifests = [self.manifest(one) for one in items]
+        key = layout.content_key({"manifests": manifests, "arrays": _ARRAYS})
+        arrays = cache.load(key) if cache is not None else None
+        if arrays is None:
+            arrays = self._decode(items, manifests)
+            if cache is not None:
+                arrays = cache.save(key, arrays)
+        return _features(arrays, n_classes)
+
+    def _decode(self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]) -> Arrays:
+        """Read every part straight into its rows of one matrix, as many parts at once as there are CPUs."""
+        parts = [
+            (f"{item.folder}/{part['name']}", part)
+            for item, manifest in zip(items, manifests, strict=True)
+            for part in manifest["parts"]
+        ]
+        ends = np.cumsum([part["rows"] for _, part in parts], dtype=np.int64).tolist()
+        dim, dtype = self._shared_type(items, manifests)
+        X = np.empty((ends[-1] if ends else 0, dim), dtype)
+        with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+            tables = list(pool.map(self._read_part, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
+        return {"X": X, **_columns(pa.concat_tables(tables or [_NO_ROWS]))}
+
+    def _shared_type(
+        self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]
+    ) -> tuple[int, np.dtype[Any]]:
+        """Dimension of all the sets and the narrowest type that holds their values, by the first part of each."""
+        found: dict[FeatureSet, pa.DataType] = {}
+        for item, manifest in zip(items, manifests, strict=True):
+            for part in manifest["parts"][:1]:
+                with self._storage.open_input(f"{item.folder}/{part['name']}") as file:
+                    found[item] = pq.read_schema(file).field("feature").type
+        dims = {vector.list_size: item for item, vector in found.items()}
+        if len(dims) > 1:
+            (dim, one), (other_dim, other), *_ = dims.items()
+            raise StoreError(
+                "Feature sets that are read into one matrix must have the same number of features per image, but "
+                f"{one.folder} has {dim} and {other.folder} has {other_dim}."
+            )
+        dtypes = (vector.value_type.to_pandas_dtype() for vector in found.values())
+        return next(iter(dims), 0), np.result_type(np.float16, *dtypes)
+
+    def _read_part(self, name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
+        """Fill `out`, the part's rows of the matrix, and return its other columns."""
+        with self._storage.open_input(name) as stream:
+            content = stream.read_buffer()  # one request to an object store, of little more than is needed
+        if content.size != part["bytes"]:
+            raise StoreError(
+                f"{name} has {content.size} bytes, but its manifest says {part['bytes']}. Somebody has changed it: "
+                f"delete its folder in {self.uri} and run the study again."
+            )
+        file = pq.ParquetFile(pa.BufferReader(content))
+        matrices.read_vectors(file, content, "feature", out)
+        return file.read(columns=_NO_ROWS.column_names, use_threads=False)
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -246,6 +306,10 @@ class FeatureStore:
         }
 
 
+_NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
+_ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
+_MOST_THREADS = 16  # more would only wait for the memory
+
 _OWN_FOLDERS = {layout.SCHEMA_FOLDER, layout.STAGING}  # all that a creation cut short can have left behind
 
 
@@ -270,24 +334,38 @@ def _check_version(storage: commit.Storage) -> None:
         )
 
 
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """(n_images, feature_dim) view of a fixed-size list column; one copy at most, when there are several chunks."""
-    dim = column.type.list_size
-    blocks: list[npt.NDArray[Any]] = [
-        chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, dim) for chunk in column.chunks
-    ]
-    if len(blocks) == 1:
-        return blocks[0]
-    return np.concatenate(blocks) if blocks else np.empty((0, dim), dtype=column.type.value_type.to_pandas_dtype())
+def _columns(table: pa.Table) -> Arrays:
+    """What `read` needs beside X, as arrays that a file can hold.
+
+    Labels are `label`, or, when they are many per image, pairs of `row` and `label`; what follows from n_classes is not
+    among them.
+    """
+    columns = {"index": table.column("index").to_numpy(), "sample_id": _fixed_width(table.column("sample_id"))}
+    labels = table.column("labels")
+    if labels.null_count == len(table):
+        return {**columns, "label": table.column("label").to_numpy()}
+    row = np.repeat(np.arange(len(table)), pc.list_value_length(labels).fill_null(0).to_numpy())
+    return {**columns, "row": row, "label": pc.list_flatten(labels).to_numpy()}
 
 
-def _targets(table: pa.Table, n_classes: int | None) -> npt.NDArray[Any]:
-    """Class indices, or the (n_images, n_classes) indicator matrix of a multi-label table."""
-    if table.column("labels").null_count == len(table):
-        return np.array(table.column("label"))
-    lists = table.column("labels").to_pylist()
-    width = n_classes if n_classes is not None else 1 + max((max(row, default=0) for row in lists), default=0)
-    y = np.zeros((len(table), width), dtype=bool)
-    for image, classes in enumerate(lists):
-        y[image, classes] = True
+def _fixed_width(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+    """(n,) strings, padded with zeros as NumPy does it; without a Python object per row when they are ASCII."""
+    if not pc.all(pc.string_is_ascii(column)).as_py():
+        return np.array(column.to_pylist(), dtype=np.str_)
+    width = max(1, pc.max(pc.binary_length(column)).as_py())
+    padded = pc.utf8_rpad(column, width, padding="\0").combine_chunks()
+    letters = np.frombuffer(padded.buffers()[2], np.uint8, count=len(column) * width)
+    return letters.astype(np.uint32).view(f"U{width}")
+
+
+def _features(arrays: Arrays, n_classes: int | None) -> Features:
+    y = _indicator(arrays, n_classes) if "row" in arrays else arrays["label"]
+    return Features(X=arrays["X"], y=y, index=arrays["index"], sample_id=arrays["sample_id"])
+
+
+def _indicator(arrays: Arrays, n_classes: int | None) -> npt.NDArray[np.bool_]:
+    """(n_images, n_classes) matrix of the labels of a multi-label dataset."""
+    width = n_classes if n_classes is not None else 1 + int(arrays["label"].max(initial=0))
+    y = np.zeros((len(arrays["X"]), width), dtype=bool)
+    y[arrays["row"], arrays["label"]] = True
     return y

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from probes.objective import Features, LogisticFit, Vector
 
@@ -45,27 +45,44 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class FittedProbe:
-    """A probe that is ready to score images.
+class Choice:
+    """A chosen value and the trials it won.
 
     Attributes
     ----------
-    hyperparameter : str or None
-        Name of what was chosen on the validation images; None if there was nothing to choose.
-    chosen : float or None
-    at_grid_edge : bool or None
-        Whether the choice was the first or last of its grid, so that a better value may lie outside.
+    value : float
+    at_grid_edge : bool
+        Whether it is the smallest or largest value tried, so that a better one may lie outside.
     trials : tuple of Trial
         Ascending in value.
-    evidence : Evidence
-        Of the final fit.
-    scores : callable
-        Features (n, n_features) to probabilities (n, n_classes), float64.
     """
 
-    hyperparameter: str | None
-    chosen: float | None
-    at_grid_edge: bool | None
+    value: float
+    at_grid_edge: bool
     trials: tuple[Trial, ...]
-    evidence: Evidence
-    scores: Callable[[Features], Vector]
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A probe that is ready to score images, or what a method has measured without being able to.
+
+    Attributes
+    ----------
+    scores : callable or None
+        Features (n, n_features) to scores (n, n_classes), float64: probabilities if `probabilistic`, else any number
+        that is larger for a likelier class. None for a method that scores features, not images.
+    probabilistic : bool
+        Whether the scores are probabilities (rows that add up to 1; multi-label, each in [0, 1]).
+    choice : Choice or None
+        What was chosen on the validation images; None if there was nothing to choose.
+    evidence : Evidence
+        Of the final fit.
+    measures : mapping of str to float
+        What the method has measured by itself on the images it was given; a row of `results` each, of that name.
+    """
+
+    scores: Callable[[Features], Vector] | None
+    probabilistic: bool = True
+    choice: Choice | None = None
+    evidence: Evidence = Evidence()
+    measures: Mapping[str, float] = field(default_factory=dict)

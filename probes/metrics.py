@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,18 @@ class Score(NamedTuple):
 def top1(scores: Vector, y: Labels) -> Score:
     """Share of images whose most probable class is right. Standard error: Wilson's."""
     correct = scores.argmax(axis=1) == y
+    return Score(float(correct.mean()), float(_wilson_error(correct.mean(), len(y))))
+
+
+def top5(scores: Vector, y: Labels) -> Score:
+    """Share of images whose class is among the five most probable. Standard error: Wilson's.
+
+    Of classes with equal scores the earlier comes first, as in `top1`. With fewer than six classes it is 1.
+    """
+    of_label = scores[np.arange(len(y)), y, None]
+    earlier = np.arange(scores.shape[1]) < y[:, None]
+    ahead = (scores > of_label) | ((scores == of_label) & earlier)
+    correct = ahead.sum(axis=1) < 5
     return Score(float(correct.mean()), float(_wilson_error(correct.mean(), len(y))))
 
 
@@ -119,24 +131,35 @@ class Metric:
     higher_is_better: bool
     single_label: bool
     multilabel: bool
+    needs_probabilities: Literal["never", "multilabel", "always"]  # or only to know which score is larger
 
     def __call__(self, scores: Vector, y: Labels) -> Score:
         return self.function(scores, y)
 
 
 METRICS = (
-    Metric("top1", top1, higher_is_better=True, single_label=True, multilabel=False),
-    Metric("mean_per_class", mean_per_class, higher_is_better=True, single_label=True, multilabel=False),
-    Metric("map_11point", map_11point, higher_is_better=True, single_label=False, multilabel=True),
-    Metric("balanced_accuracy", balanced_accuracy, higher_is_better=True, single_label=True, multilabel=True),
-    Metric("nll", nll, higher_is_better=False, single_label=True, multilabel=True),
-    Metric("ece", ece, higher_is_better=False, single_label=True, multilabel=False),
+    Metric("top1", top1, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
+    Metric("top5", top5, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
+    Metric("mean_per_class", mean_per_class, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
+    Metric("map_11point", map_11point, higher_is_better=True, single_label=False, multilabel=True, needs_probabilities="never"),
+    Metric("balanced_accuracy", balanced_accuracy, higher_is_better=True, single_label=True, multilabel=True, needs_probabilities="multilabel"),
+    Metric("nll", nll, higher_is_better=False, single_label=True, multilabel=True, needs_probabilities="always"),
+    Metric("ece", ece, higher_is_better=False, single_label=True, multilabel=False, needs_probabilities="always"),
 )
 
 
-def names(multilabel: bool) -> list[str]:
-    """Names of the metrics that are defined for multi-label, or for single-label, tasks."""
-    return [metric.name for metric in METRICS if (metric.multilabel if multilabel else metric.single_label)]
+def names(*, multilabel: bool, probabilistic: bool = True) -> list[str]:
+    """Names of the metrics that are defined for multi-label, or for single-label, tasks.
+
+    Parameters
+    ----------
+    multilabel : bool
+    probabilistic : bool
+        Whether the scores are probabilities; only metrics of ranks are defined for others.
+    """
+    needed = {"always", "multilabel"} if multilabel else {"always"}
+    of_task = [metric for metric in METRICS if (metric.multilabel if multilabel else metric.single_label)]
+    return [metric.name for metric in of_task if probabilistic or metric.needs_probabilities not in needed]
 
 
 def by_name(name: str) -> Metric:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from featurestore import Features, FeatureStore
+from featurestore import Features, FeatureStore, schema
 from featurestore.layout import content_key
 from featurestore.store import rows_table
-from probes.fitted import Evidence, FittedProbe
+from probes import methods
+from probes.fitted import Choice, Evidence, FittedProbe
 from probes.metrics import Score
 
 
@@ -33,7 +35,7 @@ class Cell:
     train_key, val_key, test_key : str
         Keys of the feature sets.
     options : str
-        The method's `OPTIONS`, as JSON.
+        The method's `Options`, as JSON.
     """
 
     model: str
@@ -64,93 +66,115 @@ class Cell:
     def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
         """The cell's row of the `cells` table."""
         keys = {name: getattr(self, name) for name in ("model_key", "train_key", "val_key", "test_key")}
-        return {**self.grain(), "study": study, **keys, "wanted_at": wanted_at}
+        return {**self.grain(), "options": self.options, "study": study, **keys, "wanted_at": wanted_at}
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Readable images that a cell used."""
+class Tested:
+    """What a probe said of the test images."""
 
+    images: Features
+    scores: npt.NDArray[np.float64]  # (n_test, n_classes)
+    metrics: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of a fitted cell.
+
+    Attributes
+    ----------
+    n_train, n_val : int
+        Readable images that were used.
+    seconds : float
+        Choosing, fitting and scoring.
+    tested : Tested or None
+        None for a method that scores features, not images.
+    """
+
+    probe: FittedProbe
     n_train: int
     n_val: int
-    n_test: int
+    seconds: float
+    tested: Tested | None = None
 
 
-def publish(
-    store: FeatureStore,
-    cell: Cell,
-    probe: FittedProbe,
-    scores: Mapping[str, Score],
-    test: Features,
-    test_scores: npt.NDArray[np.float64],
-    sizes: Sizes,
-    seconds: float,
-) -> None:
-    """Commit everything that is known of a fitted cell. The results come last: they are what "done" means."""
-    grain = cell.grain()
-    store.publish("predictions", cell.key, rows_table("predictions", _prediction_rows(grain, test, test_scores)))
-    store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(grain, probe, cell.metric)))
-    store.publish("results", cell.key, rows_table("results", _result_rows(cell, probe, scores, sizes, seconds)))
+def publish(store: FeatureStore, cell: Cell, outcome: Outcome) -> None:
+    """Commit a fitted cell. The results come last: they are what "done" means."""
+    if outcome.tested:
+        store.publish("predictions", cell.key, _predictions(cell.grain(), outcome.tested, outcome.probe.probabilistic))
+    if outcome.probe.choice:
+        store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(cell, outcome.probe.choice)))
+    store.publish("results", cell.key, rows_table("results", _result_rows(cell, outcome)))
 
 
-def _result_rows(
-    cell: Cell, probe: FittedProbe, scores: Mapping[str, Score], sizes: Sizes, seconds: float
-) -> list[dict[str, Any]]:
+def _result_rows(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
+    probe, choice = outcome.probe, outcome.probe.choice
     shared = {
         **cell.grain(),
-        **asdict(sizes),
         "model_key": cell.model_key,
-        "hyperparameter": probe.hyperparameter,
-        "chosen": probe.chosen,
-        "at_grid_edge": probe.at_grid_edge,
+        "options": cell.options,
+        "probabilistic": probe.probabilistic if outcome.tested else None,
+        "n_train": outcome.n_train,
+        "n_val": outcome.n_val,
+        "n_test": len(outcome.tested.images.X) if outcome.tested else 0,
+        "hyperparameter": methods.load(cell.probe).HYPERPARAMETER,
+        "chosen": choice.value if choice else None,
+        "at_grid_edge": choice.at_grid_edge if choice else None,
         **_evidence(probe.evidence),
-        "seconds": seconds,
+        "seconds": outcome.seconds,
         "versions": json.dumps(_versions(), sort_keys=True),
         "created_at": datetime.now(UTC),
     }
+    measured = {name: Score(value, math.nan) for name, value in probe.measures.items()}
+    tested = outcome.tested.metrics if outcome.tested else {}
     return [
-        {
-            **shared,
-            "metric": name,
-            "headline": name == cell.metric,
-            "value": score.value,
-            "standard_error": score.standard_error if math.isfinite(score.standard_error) else None,
-        }
-        for name, score in scores.items()
+        {**shared, "metric": name, "headline": name == cell.metric, **score_columns(score)}
+        for name, score in {**tested, **measured}.items()
     ]
 
 
-def _tuning_rows(grain: dict[str, Any], probe: FittedProbe, metric: str) -> list[dict[str, Any]]:
+def score_columns(score: Score) -> dict[str, float | None]:
+    """A score as columns of `results`; null for a standard error that is not known."""
+    return {
+        "value": score.value,
+        "standard_error": score.standard_error if math.isfinite(score.standard_error) else None,
+    }
+
+
+def _tuning_rows(cell: Cell, choice: Choice) -> list[dict[str, Any]]:
+    shared = {**cell.grain(), "hyperparameter": methods.load(cell.probe).HYPERPARAMETER, "metric": cell.metric}
     return [
-        {
-            **grain,
-            "hyperparameter": probe.hyperparameter,
-            "value": trial.value,
-            "metric": metric,
-            "validation": trial.validation,
-            **asdict(trial.evidence),
-        }
-        for trial in probe.trials
+        {**shared, "value": trial.value, "validation": trial.validation, **asdict(trial.evidence)}
+        for trial in choice.trials
     ]
 
 
-def _prediction_rows(grain: dict[str, Any], test: Features, scores: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+def _predictions(grain: Mapping[str, Any], tested: Tested, probabilistic: bool) -> pa.Table:
+    """One row per test image, built by column: a benchmark of 50,000 images and 1,000 classes has 50 million scores."""
+    y, scores, n = tested.images.y, tested.scores, len(tested.scores)
+    single = y.ndim == 1
     order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-    single = test.y.ndim == 1
-    return [
-        {
-            **grain,
-            "sample_id": test.sample_id[image],
-            "index": int(test.index[image]),
-            "label": int(test.y[image]) if single else None,
-            "labels": None if single else np.flatnonzero(test.y[image]).tolist(),
-            "predicted": int(order[image, 0]),
-            "probability": float(scores[image, test.y[image]]) if single else None,
-            "top5": order[image].tolist(),
-            "scores": scores[image].astype(np.float32),
-        }
-        for image in range(len(scores))
-    ]
+    own = {
+        "sample_id": pa.array(tested.images.sample_id, pa.string()),
+        "index": tested.images.index,
+        "label": y if single else None,
+        "labels": None if single else _lists([np.flatnonzero(row) for row in y]),
+        "predicted": order[:, 0],
+        "probability": scores[np.arange(n), y] if single and probabilistic else None,
+        "top5": _lists(order),
+        "scores": _lists(scores.astype(np.float32)),
+    }
+    same = {name: pa.repeat(pa.scalar(value, schema.PREDICTIONS.field(name).type), n) for name, value in grain.items()}
+    kinds = schema.PREDICTIONS
+    columns = {name: pa.nulls(n, kinds.field(name).type) if own[name] is None else own[name] for name in own}
+    return pa.table({**same, **columns}).select(kinds.names).cast(kinds)
+
+
+def _lists(rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> pa.ListArray:
+    """Rows of numbers as an Arrow list column."""
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate(rows))
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 -- The tables of a store. Nothing else names Parquet files: database.py puts the committed files of each table into a
--- variable, whose first file has the right schema and no rows, so every view is typed on an empty store too.
+-- variable, whose first file has the right schema and no rows, so every view is typed on an empty store too, and has the
+-- columns of this version on a store that an older one made.
 --
 -- stored_*   everything that was ever committed
 -- the rest   what holds now. Two cells of one grain differ when the sample limit, the weights or the preprocessing
@@ -10,11 +11,17 @@
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
 create table models as from read_parquet(getvariable('models_files'), hive_partitioning = false);
 create table datasets as from read_parquet(getvariable('datasets_files'), hive_partitioning = false);
-create table stored_cells as from read_parquet(getvariable('cells_files'), hive_partitioning = false);
-create table stored_results as from read_parquet(getvariable('results_files'), hive_partitioning = false);
+-- Columns that are newer than a file are null in it.
+create table stored_cells as
+from read_parquet(getvariable('cells_files'), hive_partitioning = false, union_by_name = true);
+
+create table stored_results as
+from read_parquet(getvariable('results_files'), hive_partitioning = false, union_by_name = true);
+
 create table stored_failures as from read_parquet(getvariable('failures_files'), hive_partitioning = false);
 create view stored_tuning as from read_parquet(getvariable('tuning_files'), hive_partitioning = false);
 create view stored_predictions as from read_parquet(getvariable('predictions_files'), hive_partitioning = false);
+create view stored_heads as from read_parquet(getvariable('heads_files'), hive_partitioning = false);
 
 -- Types of partition columns are not guessed: a model may be called 001.
 create view stored_features as
@@ -22,6 +29,9 @@ from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_
 
 create view stored_samples as
 from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
+
+-- The classifiers of the weights that the models' names stand for now.
+create view heads as from stored_heads semi join models using (model, model_key);
 
 -- The image tables that the latest record of each dataset names; of a dataset split that none names, every one.
 create view samples as

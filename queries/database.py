@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from featurestore import FeatureStore, schema
 from featurestore.errors import QueryError, did_you_mean
@@ -52,8 +53,9 @@ class Database:
     def __init__(self, store: FeatureStore) -> None:
         self.uri = store.uri
         self._connection = duckdb.connect(":memory:", config=_config())
+        self._empty = tempfile.TemporaryDirectory(prefix="probestore-", ignore_cleanup_errors=True)
         try:
-            _prepare(self._connection, store)
+            _prepare(self._connection, store, Path(self._empty.name))
         except duckdb.Error as error:
             self.close()
             raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
@@ -66,8 +68,9 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Release DuckDB's memory."""
+        """Release DuckDB's memory, and the files of no rows."""
         self._connection.close()
+        self._empty.cleanup()
 
     def query(self, name: str, /, **parameters: object) -> pa.Table:
         """Answer a question that comes with probestore.
@@ -204,12 +207,12 @@ def _tables() -> set[str]:
     return {"features", "samples", *schema.TABLES}
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore) -> None:
+def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
     """Make macros and views, then lock the doors."""
     connection.execute("set TimeZone = 'UTC'")
     if store.uri.startswith("s3://"):
         _connect_s3(connection)
-    files = {table: store.files(table) for table in _tables()}
+    files = {table: _files(store, table, empty) for table in _tables()}
     for table, names in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": names})
     every_file = [name for names in files.values() for name in names]
@@ -218,6 +221,20 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore) -> None
     for script in ("_views.sql", "_macros.sql"):
         connection.execute((_FOLDER / script).read_text(encoding="utf-8"))
     connection.execute("set lock_configuration = true")
+
+
+def _files(store: FeatureStore, table: str, empty: Path) -> list[str]:
+    """Committed files of a table, after one that has no rows.
+
+    The store's own file of no rows is as old as the store. Tables of records have got columns since, and there are new
+    ones, so theirs are made here, in the folder `empty`.
+    """
+    names = store.files(table)
+    if table not in schema.TABLES:
+        return names
+    path = empty / f"{table}.parquet"
+    pq.write_table(schema.TABLES[table].empty_table(), path)
+    return [str(path), *names[1:]]
 
 
 def _connect_s3(connection: duckdb.DuckDBPyConnection) -> None:

@@ -13,6 +13,15 @@ from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nobody's real cache is touched: the variable is set before Ray starts, and its workers inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBESTORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("PROBESTORE_CACHE_GB", raising=False)
+        yield
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Forty images in two classes, not split."""

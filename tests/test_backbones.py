@@ -13,7 +13,11 @@ from tiny import TINY_NETWORK
 from featurestore import backbones, packaged_files, preprocessing
 from featurestore.backbones import packaged
 from featurestore.errors import BackboneError, UnknownNameError
+from featurestore.extract import Extractors, Job, extract_shard, feature_set, identify
 from featurestore.models import CATALOGUE, ModelSpec, find_model
+from featurestore.records import read_record
+from featurestore.splits import Dataset
+from queries.database import Database
 
 
 @pytest.fixture
@@ -54,6 +58,100 @@ def test_a_packaged_network_recognises_photographs_of_imagenet(name):
     truth = torch.tensor([int(path.stem.split("_")[2]) for path in paths])
     assert len(paths) == 20
     assert (found == truth).sum() >= 17
+
+
+# ---- classifiers ------------------------------------------------------------------------------------------------
+
+
+def by_head(spec: ModelSpec, images: torch.Tensor) -> torch.Tensor:
+    """Logits out of features as they are stored, by the head alone."""
+    weight, bias = backbones.head(spec)
+    with torch.inference_mode():
+        stored = backbones.build(spec)(images).half().numpy()
+    return torch.from_numpy(stored.astype(np.float64) @ weight.T + bias)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
+def test_the_head_of_a_packaged_network_says_of_features_what_the_network_says_of_images(name):
+    spec = backbones.resolve(find_model(name))
+    images = torch.rand(4, 3, spec.input_size, spec.input_size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = packaged.classifier(spec).eval()(images).softmax(dim=1)
+    found = by_head(spec, images).softmax(dim=1)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * float(expected.max()))
+    assert backbones.head(spec)[0].shape == (1000, 1280)
+
+
+def test_a_network_without_a_classifier_has_no_head(tiny):
+    assert backbones.head(backbones.resolve(find_model("mobilenet_v2_deepsort"))) is None
+    assert backbones.head(backbones.resolve(tiny)) is None
+
+
+@pytest.mark.parametrize("family", ["timm", "torchvision"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_a_checkpoint_brings_its_head(family, name, tmp_path):
+    module = {"timm": "timm", "torchvision": "torchvision.models"}[family]
+    make = __import__(module, fromlist=["_"])
+    name = name.replace("net_v3", "netv3") + "_100" * (name != "resnet18") if family == "timm" else name
+    network = make.create_model(name) if family == "timm" else getattr(make, name)()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    given = ModelSpec(name="net", backbone=f"{family}:{name}", weights=str(tmp_path / "net.pth"), input_size=64)
+    spec = backbones.resolve(given)
+    weight, bias = backbones.head(spec)
+    last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    np.testing.assert_array_equal(weight, last.weight.detach())
+    np.testing.assert_array_equal(bias, last.bias.detach())
+    assert backbones.head(backbones.resolve(replace(given, weights="none"))) is None
+
+
+def test_a_checkpoint_of_other_classes_brings_them_and_one_without_any_has_no_head(tmp_path):
+    import timm
+
+    path = tmp_path / "net.pth"
+    given = ModelSpec(name="net", backbone="timm:resnet18", weights=str(path), input_size=64)
+    torch.save(timm.create_model("resnet18", num_classes=7).state_dict(), path)
+    assert backbones.head(backbones.resolve(given))[0].shape == (7, 512)
+    torch.save(timm.create_model("resnet18", num_classes=0).state_dict(), path)
+    assert backbones.head(backbones.resolve(given)) is None
+
+
+def test_two_heads_are_not_one_linear_layer_of_the_features(tmp_path):
+    """A distilled transformer averages the logits of two tokens; its features are their mean."""
+    import timm
+
+    torch.manual_seed(0)
+    name, path = "deit_tiny_distilled_patch16_224", tmp_path / "net.pth"
+    network = timm.create_model(name)
+    for head in network.get_classifier():
+        torch.nn.init.normal_(head.weight)
+    torch.save(network.state_dict(), path)
+    spec = backbones.resolve(ModelSpec(name="net", backbone=f"timm:{name}", weights=str(path)))
+    assert backbones.head(spec) is None
+
+
+@pytest.mark.parametrize(("name", "n_source"), [("mobilenet_v2", 1000), ("mobilenet_v2_deepsort", 0)])
+def test_a_head_is_stored_with_the_first_features_and_once(name, n_source, image_spec, store, monkeypatch):
+    dataset = Dataset(image_spec)
+    model = identify(replace(find_model(name), input_size=32), resize="squash", compute="fp32")
+    job = Job(model, feature_set(model, dataset, "val", "float16"), "float16")
+    made = []
+    head = backbones.head
+    monkeypatch.setattr(backbones, "head", lambda spec: made.append(spec) or head(spec))
+    for extractors in (first := Extractors("cpu"), first, Extractors("cpu") if n_source else first):
+        report = extract_shard(store, dataset, "val", 0, [job], extractors, batch_size=8, decode_threads=1)
+        assert report.outcomes[0].failure is None
+    assert len(made) == 1
+    with Database(store) as database:
+        assert database.sql("from stored_heads").num_rows == n_source
+    if n_source:
+        rows = read_record(store, "heads", model.key)
+        assert rows.column("source_class").to_pylist() == list(range(1000))
+        assert np.array(rows.column("weight").to_pylist(), np.float32).tobytes() == head(model.spec)[0].tobytes()
+
+
+# ---- what families know -----------------------------------------------------------------------------------------
 
 
 def test_timm_fills_in_preprocessing_width_and_parameters():

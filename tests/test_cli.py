@@ -2,8 +2,11 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -98,6 +101,43 @@ def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
     assert list((tmp_path / "charts").glob("*.svg"))
 
 
+@pytest.mark.ray
+def test_probes_are_added_and_said(command, filled, runtime, monkeypatch):
+    monkeypatch.setattr("cluster.runtime.Runtime", lambda address: nullcontext(runtime))
+    arguments = ["probe", "--probe", "knn", "--n-per-class", 2, "--few-shot-seeds", 1, "-o", "knn.ks=[1]"]
+    code, _, err = command(*arguments, "--store", filled.uri)
+    assert code == 0, err
+    assert "Computed 4 new cells; this choice of probes has 4." in err
+    assert f"probestore query leaderboard -p probe=knn --store {filled.uri}" in err
+    code, _, err = command(*arguments, "--store", filled.uri)
+    assert (code, "all 4 cells of this choice of probes are in the store" in err) == (0, True), err
+    code, _, err = command("probe", "--probe", "leep", "--store", filled.uri)
+    assert (code, "none is stored for this network" in " ".join(err.split())) == (1, True), err
+
+
+@pytest.mark.ray
+def test_metrics_are_added_and_said(command, filled):
+    for path in Path(filled.uri).glob("results/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.filter(pc.not_equal(table["metric"], "top5")), path)
+    arguments = ["rescore", "--metric", "top5", "--store", filled.uri]
+    assert "Added 2 rows to the results of 2 cells." in command(*arguments)[2]
+    assert command(*arguments)[::2] == (
+        0,
+        "Nothing is missing: every cell whose predictions are stored has these metrics, as far as they apply.\n",
+    )
+    code, out, _ = command("sql", "select count(*) n from results where metric = 'top5'", "--store", filled.uri)
+    assert (code, "2" in out) == (0, True)
+
+
+def test_probes_are_listed_with_what_can_be_set(command):
+    rows = {row["probe"]: row for row in json.loads(command("list", "probes", "--format", "json")[1])}
+    assert rows["logistic"]["chooses"] == "l2"
+    assert rows["logistic"]["solvers"].startswith("path, ")
+    assert "l2s=[45 values, 1e-10 to 10]" in rows["logistic"]["options"]
+    assert (rows["ncm"]["chooses"], rows["ncm"]["solvers"]) == ("-", "-")
+
+
 def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, store):
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.toml").write_text("models = [")
@@ -119,6 +159,13 @@ def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, s
         (["sql", "select * from '/etc/passwd'", "--store", store.uri], "Error: SQL"),
         (["report", "--store", tmp_path / "nowhere"], "There is no store"),
         (["list", "modles"], "modles"),
+        (["probe", "--store", store.uri], "Missing option '--probe'"),
+        (["probe", "--probe", "kn", "--store", store.uri], "Did you mean 'knn'"),
+        (["probe", "--probe", "knn", "-o", "knn.k=1", "--store", store.uri], "Did you mean 'ks'"),
+        (["probe", "--probe", "knn", "--n-per-class", 0, "--store", store.uri], "at least 1. Got 0"),
+        (["probe", "--probe", "knn", "--store", store.uri], "There is nothing to probe"),
+        (["probe", "--probe", "knn", "--store", tmp_path / "nowhere"], "There is no store"),
+        (["rescore", "--metric", "top_5", "--store", store.uri], "Did you mean 'top5'"),
         (["run", study, "--address", "nowhere:1", "--store", tmp_path / "s"], "must be auto or ray://host:port"),
     ]:
         code, _, err = command(*arguments)

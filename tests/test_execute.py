@@ -1,5 +1,6 @@
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,18 @@ import torch
 from PIL import Image
 from tiny import save_images
 
-from cluster.execute import Summary, run_study
+from cluster.add_probes import add_probes
+from cluster.execute import run_study
+from cluster.ledger import Summary
+from cluster.probe_settings import probe_settings
 from cluster.runtime import Runtime
 from cluster.study import read_study
-from cluster.tasks import ExtractTask, Place
+from cluster.tasks import ExtractTask
 from featurestore import FeatureSet, FeatureStore
-from featurestore.errors import UnknownNameError
+from featurestore.errors import MissingFeaturesError, UnknownNameError
+from probes.methods import logme
 from queries.database import Database
+from queries.report import write_report
 
 pytestmark = pytest.mark.ray
 
@@ -81,7 +87,14 @@ def test_a_study_fills_every_table(runtime, study_file, store):
     assert len(rows(store, "tuning")) == 2 * 45
     results = rows(store, "results")
     assert {row["metric"] for row in results if row["headline"]} == {"top1"}
-    assert {row["metric"] for row in results} == {"top1", "mean_per_class", "balanced_accuracy", "nll", "ece"}
+    assert {row["metric"] for row in results} == {
+        "top1",
+        "top5",
+        "mean_per_class",
+        "balanced_accuracy",
+        "nll",
+        "ece",
+    }
     assert all(row["duality_gap"] is not None and row["converged"] for row in results)
     assert {row["model"] for row in rows(store, "models")} == {"tiny_0", "tiny_1"}
 
@@ -204,9 +217,9 @@ def test_unreadable_images_are_counted_and_left_out(runtime, study_file, store, 
     [
         (
             'metric = "nll"\n',
-            "must be one of top1, mean_per_class, balanced_accuracy, because every image has one label",
+            "must be one of top1, top5, mean_per_class, balanced_accuracy, because every image has one label",
         ),
-        ('metric = "map_11point"\n', "must be one of top1, mean_per_class, balanced_accuracy"),
+        ('metric = "map_11point"\n', "must be one of top1, top5, mean_per_class, balanced_accuracy"),
         ("limit = 2\n", "no image left for its (val|test) split"),
     ],
 )
@@ -244,7 +257,17 @@ def test_strict_names_the_dataset_once(runtime, study_file, store, images):
 
 
 def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(runtime, image_spec, store, tmp_path):
-    task = ExtractTask(Place(store.uri, str(tmp_path)), image_spec, "other", "train", 0, (), 4, False)
+    task = ExtractTask(
+        store=store.uri,
+        python_path=str(tmp_path),
+        dataset=image_spec,
+        fingerprint="other",
+        split="train",
+        shard=0,
+        jobs=(),
+        batch_size=4,
+        strict=False,
+    )
     results = []
     runtime.run([task], on_result=lambda task, result: results.append(result), on_retry=lambda task, reason: None)
     assert "have changed since the run was planned" in results[0].message
@@ -278,6 +301,122 @@ def test_both_solvers_give_the_same_answer(runtime, study_file, store):
     for row in sorted(rows(store, "tuning"), key=lambda row: row["value"]):
         tuned[row["solver"]].append(row["objective"])
     np.testing.assert_allclose(tuned["path"], tuned["sklearn"], rtol=2e-4)
+
+
+# ---- probes -----------------------------------------------------------------------------------------------------
+
+
+PROBES = '[probe]\nprobes = ["knn", "logme"]\nn_per_class = [2, 5]\nfew_shot_seeds = 2\n[probe.knn]\nks = [1, 3]\n'
+
+
+def add(store: FeatureStore, runtime: Runtime, *probes: str, **keys) -> tuple[Summary, Recorder]:
+    recorder = Recorder()
+    settings = probe_settings(probes=list(probes), **{"options": [], **keys})
+    return add_probes(settings, store, runtime=runtime, reporter=recorder), recorder
+
+
+def test_a_study_of_several_probes_has_full_and_few_shot_cells(runtime, study_file, store, monkeypatch):
+    monkeypatch.setattr(logme, "PREDICTS", False, raising=False)
+    summary, _ = run(study_file(1, PROBES), store, runtime)
+    assert (summary.cells, summary.cells_wanted, summary.failures) == (6, 6, [])
+    found = {(row["probe"], row["n_per_class"], row["seed"]) for row in rows(store, "results")}
+    few = {("knn", n, seed) for n in (2, 5) for seed in (0, 1)}
+    assert found == {("knn", None, 0), ("logme", None, 0)} | few
+    options = {row["options"] for table in ("cells", "results") for row in rows(store, table) if row["probe"] == "knn"}
+    assert options == {'{"ks": [1, 3], "temperature": 0.07}'}
+    with Database(store) as database:
+        assert set(database.query("coverage")["status"].to_pylist()) == {"done"}
+        slices = [(row["probe"], row["n_per_class"]) for row in database.query("slices").to_pylist()]
+        assert slices == [("knn", None), ("knn", 5), ("knn", 2)]
+        assert database.query("leaderboard", probe="knn", n_per_class=5)["model"].to_pylist() == ["tiny_0"]
+    assert run(study_file(1, PROBES), store, runtime)[0].cells == 0
+    other_options = PROBES.replace("[1, 3]", "[1, 5]")
+    assert run(study_file(1, other_options), store, runtime)[0].cells == 5
+
+
+def test_the_report_is_written_where_measures_of_the_features_are_all_there_is(runtime, study_file, store, tmp_path):
+    run(study_file(3, '[probe]\nprobes = ["logme", "hscore"]\n'), store, runtime)
+    page = write_report(store.uri, tmp_path / "report.html").read_text()
+    assert "Of 6 results wanted" in page
+    assert "6 are done" in page
+
+
+def test_probes_are_added_to_what_is_stored_without_networks_or_images(runtime, study_file, store, images, monkeypatch):
+    run(study_file(2), store, runtime)
+    shutil.rmtree(images)
+    (images.parent / "tiny_network.py").unlink()
+    for module, name in [("backbones", "resolve"), ("backbones", "weights_digest"), ("splits", "Dataset")]:
+        monkeypatch.setattr(f"featurestore.{module}.{name}", lambda *_: pytest.fail("was touched"))
+    summary, recorder = add(store, runtime, "knn", n_per_class=[2], few_shot_seeds=1)
+    assert (summary.passes, summary.cells, summary.cells_wanted, summary.failures) == (0, 4, 4, [])
+    assert (recorder.stages, recorder.notes) == ([("probes", 4)], [])
+    with Database(store) as database:
+        coverage = database.query("coverage").to_pylist()
+    assert {(row["study"], row["status"]) for row in coverage} == {("study", "done"), ("probe+knn", "done")}
+    assert len(coverage) == 2 + 4
+    again, recorder = add(store, runtime, "knn", "ncm")
+    assert (again.cells, again.cells_wanted) == (2, 4)
+
+
+def test_probing_loads_no_library_of_networks(runtime, study_file, store):
+    """In a process of its own, which shows what planning and fitting import."""
+    run(study_file(1), store, runtime)
+    code = f"""
+import sys
+from cluster.add_probes import add_probes
+from cluster.probe_settings import probe_settings
+from cluster.progress import PlainReporter
+from featurestore import FeatureStore
+from probes.run import run_cells
+
+class Here:
+    def run_stage(self, stage, tasks, *, on_result, describe, reporter):
+        for task in tasks:
+            on_result(task, run_cells(store, task.cells, n_classes=task.n_classes, device="cpu"))
+
+store = FeatureStore.open({store.uri!r})
+settings = probe_settings(probes=["ridge"], options=[])
+print(add_probes(settings, store, runtime=Here(), reporter=PlainReporter()).cells)
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    cells, modules = done.stdout.split("\n", 1)
+    assert cells == "1"
+    assert not {"timm", "torchvision", "torch", "ray"} & set(modules.split())
+
+
+def test_a_probe_that_fails_leaves_the_others_alone(runtime, study_file, store):
+    run(study_file(1), store, runtime)
+    summary, recorder = add(store, runtime, "leep", "ncm", n_per_class=[1000], few_shot_seeds=1)
+    failed = {work.failure.message for work in summary.failures}
+    assert any("none is stored for this network" in message for message in failed)
+    assert any("training images of the smallest class" in message for message in failed)
+    assert (summary.cells, len(recorder.failures)) == (1, len(summary.failures))
+    with Database(store) as database:
+        assert database.query("open_failures").num_rows == len(summary.failures)
+
+
+def test_probes_are_added_where_three_complete_sets_belong_together(runtime, study_file, store):
+    run(study_file(2), store, runtime)
+    lost = next(item for item in store.sets() if isinstance(item, FeatureSet) and item.model == "tiny_0")
+    (Path(store.uri) / lost.folder / "manifest.json").unlink()
+    summary, recorder = add(store, runtime, "ncm")
+    assert (summary.cells, recorder.notes) == (1, [])
+    for path in [*Path(store.uri).glob("cells/*.parquet"), *Path(store.uri).glob("results/*.parquet")]:
+        path.unlink()
+    with pytest.raises(MissingFeaturesError, match=r"There is nothing to probe .*probestore run STUDY"):
+        add(store, runtime, "ncm")
+
+
+def test_features_that_no_study_wants_any_more_are_said(runtime, study_file, store):
+    study = study_file(2)
+    run(study, store, runtime)
+    for path in (Path(store.uri) / "results").glob("*.parquet"):
+        path.unlink()
+    run(study_file(1), store, runtime)
+    summary, recorder = add(store, runtime, "ncm")
+    assert summary.cells_wanted == 1
+    assert [note for note in recorder.notes if "Left out: tiny_1 on pets" in note]
 
 
 @pytest.mark.slow

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
+from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, top_k_accuracy_score
 
 from featurestore.errors import UnknownNameError
 from probes import metrics
 
 
-def task(n=400, k=4, seed=0):
+def task(n=400, k=4, seed=0, signal=0.5):
     """Probabilities and labels that agree more often than not; class k - 1 is rare."""
     rng = np.random.default_rng(seed)
-    y = rng.choice(k, n, p=[0.4, 0.3, 0.25, 0.05])
-    scores = rng.dirichlet(np.ones(k), n) + 0.5 * np.eye(k)[y]
+    y = rng.choice(k, n, p=[0.95 / (k - 1)] * (k - 1) + [0.05])
+    scores = rng.dirichlet(np.ones(k), n) + signal * np.eye(k)[y]
     return scores / scores.sum(axis=1, keepdims=True), y
 
 
@@ -43,6 +45,17 @@ def test_top1_by_hand_with_wilsons_error():
 
 def test_a_perfect_score_is_not_certain():
     assert metrics.top1(one_hot([0, 1]), np.array([0, 1])).standard_error > 0
+
+
+def test_top5_is_sklearns():
+    scores, y = task(k=7, signal=0.1)
+    expected = top_k_accuracy_score(y, scores, k=5)
+    assert metrics.top5(scores, y).value == pytest.approx(expected)
+    assert metrics.top1(scores, y).value < expected < 1
+
+
+def test_top5_of_equal_scores_takes_the_earlier_classes():
+    assert metrics.top5(np.full((7, 7), 1 / 7), np.arange(7)).value == pytest.approx(5 / 7)
 
 
 def test_mean_per_class_leaves_out_classes_without_test_images():
@@ -122,7 +135,7 @@ def test_ece_by_hand():
 
 @pytest.mark.parametrize("metric", metrics.METRICS, ids=lambda metric: metric.name)
 def test_standard_errors_are_those_of_drawing_test_images_again(metric):
-    make = multilabel_task if metric.multilabel else task
+    make = multilabel_task if metric.multilabel else partial(task, k=7, signal=0.1)
     found = [metric(*make(seed=seed)) for seed in range(60)]
     spread = np.std([score.value for score in found], ddof=1)
     assert np.mean([score.standard_error for score in found]) == pytest.approx(spread, rel=0.3)
@@ -133,8 +146,11 @@ def test_bootstrap_errors_are_reproducible():
 
 
 def test_names_are_those_defined_for_the_task():
+    single = ["top1", "top5", "mean_per_class", "balanced_accuracy", "nll", "ece"]
     assert metrics.names(multilabel=True) == ["map_11point", "balanced_accuracy", "nll"]
-    assert metrics.names(multilabel=False) == ["top1", "mean_per_class", "balanced_accuracy", "nll", "ece"]
+    assert metrics.names(multilabel=False) == single
+    assert metrics.names(multilabel=True, probabilistic=False) == ["map_11point"]
+    assert metrics.names(multilabel=False, probabilistic=False) == single[:-2]
     assert not metrics.by_name("nll").higher_is_better
 
 

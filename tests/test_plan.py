@@ -1,4 +1,12 @@
+import json
+
+from cluster.add_probes import study_name
 from cluster.plan import Placement, ShardUnit, Wanted, missing_shards, place
+from cluster.probe_settings import ProbeSettings, probe_settings
+from cluster.wanted_cells import Pair, cells_of, left_out
+from featurestore.layout import check_name
+from probes import methods
+from probes.results import Cell
 
 
 def wanted(committed: dict[str, set[int]], samples: set[int]) -> Wanted:
@@ -32,3 +40,52 @@ def test_workers_fill_the_machine_without_fighting():
 def test_every_worker_finds_a_place_on_uneven_nodes():
     assert place([{"CPU": 4, "GPU": 1}, {"CPU": 60, "GPU": 1}, {"CPU": 16}]) == Placement(2, 4, 1)
     assert place([{"CPU": 2}, {"CPU": 16}]) == Placement(18, 1, 0)
+
+
+# ---- cells ------------------------------------------------------------------------------------------------------
+
+KEYS = {"model_key": "k", "train_key": "a", "val_key": "b", "test_key": "c"}
+PETS = Pair(model="net", dataset="pets", metric="top1", n_classes=2, multilabel=False, **KEYS)
+TAGS = Pair(model="net", dataset="tags", metric="map_11point", n_classes=2, multilabel=True, **KEYS)
+
+
+def grain(cells: list[Cell]) -> list[tuple[str, int | None, int]]:
+    return [(cell.probe, cell.n_per_class, cell.seed) for cell in cells]
+
+
+def test_a_probe_is_wanted_on_all_images_and_on_few_of_them():
+    settings = ProbeSettings(probes=("knn", "ncm"), seed=7, n_per_class=(1, 5), few_shot_seeds=2)
+    few = [(1, 0), (1, 1), (5, 0), (5, 1)]
+    wanted = [(name, *task) for name in ("knn", "ncm") for task in [(None, 7), *few]]
+    assert grain(cells_of(PETS, settings)) == wanted
+
+
+def test_a_measure_of_the_features_alone_is_wanted_once(monkeypatch):
+    monkeypatch.setattr(methods.load("logme"), "PREDICTS", False, raising=False)
+    settings = ProbeSettings(probes=("logme",), n_per_class=(1, 5))
+    assert grain(cells_of(PETS, settings)) == [("logme", None, 0)]
+
+
+def test_what_labels_do_not_allow_is_left_out_and_said():
+    settings = ProbeSettings(probes=("knn", "ncm"), n_per_class=(5,))
+    assert grain(cells_of(TAGS, settings)) == [("knn", None, 0)]
+    assert left_out([PETS, TAGS, TAGS], settings) == [
+        "Images of tags can have several labels; left out there: ncm, few-shot tasks."
+    ]
+    assert left_out([PETS], settings) == left_out([TAGS], ProbeSettings(probes=("knn",))) == []
+
+
+def test_options_and_solver_are_part_of_a_cell():
+    settings = probe_settings(probes=["logistic", "knn"], solver="sklearn", options=["knn.ks=[1]"])
+    logistic, knn = cells_of(PETS, settings)
+    assert (logistic.solver, knn.solver) == ("sklearn", "")
+    assert json.loads(knn.options)["ks"] == [1]
+    assert len(json.loads(logistic.options)["l2s"]) == 45
+    plain = cells_of(PETS, ProbeSettings(probes=("knn",)))[0]
+    assert plain.key != knn.key
+
+
+def test_the_name_of_added_probes_can_be_part_of_a_path():
+    assert study_name(ProbeSettings(probes=("knn", "ridge"))) == "probe+knn+ridge"
+    names = tuple(f"a_probe_of_a_long_name_{i}" for i in range(9))
+    assert check_name("study", study_name(ProbeSettings(probes=names)))

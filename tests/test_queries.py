@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -293,6 +295,85 @@ def test_the_band_holds_the_line_from_the_first_to_the_last_model(given: Given) 
     assert [rows[0]["source_logit"], rows[-1]["source_logit"]] == pytest.approx([logit(0.7), logit(0.8)])
     assert rows[0]["logit"] == pytest.approx(fit["intercept"] + fit["slope"] * logit(0.7))
     assert all(row["logit_low"] <= row["logit"] <= row["logit_high"] for row in rows)
+
+
+# ---- scores of the features alone -------------------------------------------------------------------------------
+
+
+def cheap(name: str, dataset: str, value: float, metric: str = "logme", **changes: object) -> Row:
+    row = score(name, dataset, value, probe=metric, solver="", metric=metric, headline=False, **changes)
+    return {**row, "n_test": 0}
+
+
+CHEAP = {"a": [0.1, 3.0], "b": [0.4, 1.0], "c": [0.4, 2.0], "d": [0.5, 5.0], "e": [0.3, 4.0]}
+
+
+def test_cheap_scores_are_correlated_with_the_probe_as_scipy_does_it(given: Given) -> None:
+    scores = [cheap(name, f"d{j}", value) for name, values in CHEAP.items() for j, value in enumerate(values)]
+    others = [cheap("a", "d0", 9.0, setting="scratch"), score("a", "d0", 0.1, probe="knn"), cheap("z", "d0", 1.0)]
+    rows = given(results=[*grid(FIVE), *scores, *others]).query("cheap_scores").to_pylist()
+    assert [(row["score"], row["dataset"]) for row in rows] == [
+        ("logme", "mean over datasets"), ("logme", "d0"), ("logme", "d1")
+    ]  # fmt: skip
+    for j, row in enumerate(rows[1:]):
+        x, y = [values[j] for values in CHEAP.values()], [logit(values[j]) for values in FIVE.values()]
+        assert row["kendall"] == pytest.approx(stats.kendalltau(x, y).statistic)
+        assert row["pearson"] == pytest.approx(stats.pearsonr(x, y).statistic)
+        assert (row["n_models"], row["n_datasets"]) == (5, 1)
+    assert rows[0]["kendall"] == pytest.approx((rows[1]["kendall"] + rows[2]["kendall"]) / 2)
+    assert rows[0]["pearson"] == pytest.approx((rows[1]["pearson"] + rows[2]["pearson"]) / 2)
+    assert (rows[0]["n_models"], rows[0]["n_datasets"]) == (5, 2)
+
+
+def test_each_cheap_score_and_each_slice_of_the_probe_stands_alone(given: Given) -> None:
+    both = [cheap(name, "d0", values[0], metric) for metric in ("leep", "nce") for name, values in CHEAP.items()]
+    few = [score(name, "d0", 1 - values[0], n_per_class=5) for name, values in FIVE.items()]
+    database = given(results=[*grid(FIVE), *both, *few])
+    full = {(row["score"], row["dataset"]): row["kendall"] for row in database.query("cheap_scores").to_pylist()}
+    assert set(full) == {(name, where) for name in ("leep", "nce") for where in ("mean over datasets", "d0")}
+    fewer = {row["score"]: row["kendall"] for row in database.query("cheap_scores", n_per_class=5).to_pylist()}
+    assert fewer["leep"] == pytest.approx(-full["leep", "d0"])
+
+
+def test_too_few_models_or_equal_ones_have_no_rank_correlation(given: Given) -> None:
+    two = [cheap(name, "d0", CHEAP[name][0]) for name in ("a", "b")]
+    equal = [cheap(name, "d0", 1.0, "leep") for name in CHEAP]
+    rows = given(results=[*grid(FIVE), *two, *equal]).query("cheap_scores").to_pylist()
+    assert [(row["kendall"], row["pearson"]) for row in rows] == [(None, None)] * 4
+    found = {(row["score"], row["dataset"]): (row["n_models"], row["n_datasets"]) for row in rows}
+    assert found["logme", "d0"] == (2, 0)
+    assert found["leep", "mean over datasets"] == (5, 0)
+
+
+def test_cells_without_a_headline_metric_are_done_and_compare_no_models(given: Given) -> None:
+    cells = [wanted("a", "d0"), {**wanted("a", "d0"), **cell("a", "d0", probe="logme", solver="")}]
+    database = given(cells=cells, results=[score("a", "d0", 0.9), cheap("a", "d0", -0.4)])
+    assert database.query("coverage")["status"].to_pylist() == ["done", "done"]
+    assert database.query("slices")["probe"].to_pylist() == ["logistic"]
+    assert database.query("leaderboard")["mean_value"].to_pylist() == [0.9]
+    assert database.query("leaderboard", probe="logme").num_rows == 0
+
+
+def test_a_store_of_before_the_newest_columns_and_tables_has_answers(tmp_path: Path) -> None:
+    """Files of both ages lie side by side, and `heads` was not there at all."""
+    store = FeatureStore.create(str(tmp_path / "old"))
+    tables = {"results": [score("a", "d0", 0.9)], "cells": [wanted("a", "d0")]}
+    for table, rows in tables.items():
+        store.publish(table, "old", rows_table(table, rows))
+        for path in (tmp_path / "old" / table / "old.parquet", tmp_path / "old" / "_schema" / table / "empty.parquet"):
+            content = pq.read_table(path, partitioning=None)
+            new = [name for name in ("options", "probabilistic") if name in content.column_names]
+            pq.write_table(content.drop_columns(new), path)
+    shutil.rmtree(tmp_path / "old" / "_schema" / "heads")
+    options = "select model, options from results order by model"
+    with Database(store) as database:
+        assert database.sql(options).to_pylist() == [{"model": "a", "options": None}]
+        assert database.sql("from heads").num_rows == 0
+    store.publish("results", "new", rows_table("results", [score("b", "d0", 0.8, options="{}")]))
+    with Database(store) as database:
+        assert database.sql(options)["options"].to_pylist() == [None, "{}"]
+        assert database.query("leaderboard")["model"].to_pylist() == ["a", "b"]
+        assert database.query("coverage")["status"].to_pylist() == ["done"]
 
 
 # ---- health of the run ------------------------------------------------------------------------------------------

@@ -62,6 +62,72 @@ def test_multilabel_rows_become_an_indicator_matrix(store):
     assert store.read(SET, n_classes=4).y.astype(int).tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
 
 
+def write_set(store: FeatureStore, split: str, tables: list[pa.Table]) -> FeatureSet:
+    item = FeatureSet("net", "pets", split, "key")
+    for shard, table in enumerate(tables):
+        store.write_shard(item, shard, len(tables), table)
+    store.finish(item, len(tables), {})
+    return item
+
+
+def test_several_sets_become_one_matrix_in_order(store):
+    X = np.random.default_rng(0).normal(size=(15, 4)).astype(np.float16)
+    train = write_set(store, "train", [feature_rows(0, X[:3]), feature_rows(3, X[3:3]), feature_rows(3, X[3:9])])
+    val = write_set(store, "val", [feature_rows(9, X[9:])])
+    read = store.read(train, val)
+    np.testing.assert_array_equal(read.X, X)
+    assert read.index.tolist() == list(range(15))
+    assert read.sample_id.tolist() == [f"id{i}" for i in range(15)]
+    assert read.y.tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(store.read(val, train).X, np.concatenate([X[9:], X[:9]]))
+
+
+def test_sets_of_two_precisions_become_one_matrix_of_the_wider(store):
+    half, single = np.full((2, 3), 0.1, np.float16), np.full((1, 3), 1e5, np.float32)
+    sets = [write_set(store, "train", [feature_rows(0, half)]), write_set(store, "val", [feature_rows(2, single)])]
+    X = store.read(*sets).X
+    assert X.dtype == np.float32
+    np.testing.assert_array_equal(X, np.concatenate([half.astype(np.float32), single]))
+
+
+def test_sets_of_two_dimensions_are_both_named(store):
+    tables = {
+        "train": feature_rows(0, np.ones((2, 3), np.float32)),
+        "val": feature_rows(2, np.ones((2, 4), np.float32)),
+    }
+    sets = [write_set(store, split, [table]) for split, table in tables.items()]
+    with pytest.raises(StoreError, match="split=train/key=key has 3 and .*split=val/key=key has 4"):
+        store.read(*sets)
+
+
+def test_labels_of_several_sets_share_their_width(store):
+    X = np.ones((2, 3), np.float32)
+    train = write_set(store, "train", [feature_rows(0, X, labels=[[0], []])])
+    val = write_set(store, "val", [feature_rows(2, X, labels=[[2], [0, 1]])])
+    assert store.read(train, val).y.astype(int).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1], [1, 1, 0]]
+
+
+def test_a_set_without_images_is_empty(store):
+    item = write_set(store, "test", [])
+    assert store.read(item).X.shape == (0, 0)
+    train = write_set(store, "train", [feature_rows(0, np.ones((2, 3), np.float32))])
+    assert store.read(item, train).X.shape == (2, 3)
+
+
+def test_ids_of_any_letters_are_read(store):
+    table = feature_rows(0, np.ones((2, 3), np.float32))
+    ids = pa.array(["é", "日本語"])
+    write_set(store, "train", [table.set_column(0, table.schema.field("sample_id"), ids)])
+    assert store.read(SET).sample_id.tolist() == ["é", "日本語"]
+
+
+def test_a_part_that_was_changed_after_its_manifest_is_named(store):
+    write_set(store, "train", [feature_rows(0, np.ones((2, 3), np.float32))])
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((200, 3), np.float32)))
+    with pytest.raises(StoreError, match="part-00000-of-00001.parquet has .* bytes, but its manifest says"):
+        store.read(SET)
+
+
 def test_a_manifest_holds_rows_and_checksums_and_what_it_was_given(store):
     store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
     store.finish(SET, 1, {"weights_digest": "sha256:0"})

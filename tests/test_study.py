@@ -1,9 +1,14 @@
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from cluster.probe_settings import probe_settings
 from cluster.study import parse_study, read_study
 from featurestore.errors import ConfigurationError
+from probes.methods import knn, logistic, ridge
 
 MINIMAL = 'models = ["mobilenet_v2"]\ndatasets = ["digits"]\n'
 PATH = Path("/data/studies/pets.toml")
@@ -61,11 +66,54 @@ def test_paths_are_relative_to_the_file():
         (MINIMAL + '[[dataset]]\nname = "a"\nsource = "x:y"\nmetric = "top_1"', "line 6: .*Did you mean 'top1'"),
         ('models = ["timm:resnet50", "torchvision:resnet50"]', "line 1: .*both be called 'resnet50'"),
         (MINIMAL + '[[dataset]]\nname = "a"\nsource = "x:y"\nseed = -1', "must not be negative"),
+        (MINIMAL + '[probe]\nprobes = ["knn"]\nsolver = "pth"', "line 5: Unknown solver .* 'pth'. Did you mean 'path'"),
+        (MINIMAL + "[probe]\nn_per_class = [5, 0]", "line 3: n_per_class must be numbers of images, at least 1. Got 0"),
+        (MINIMAL + "[probe]\nn_per_class = [5, 5]", "line 3: n_per_class must name everything once. Got 5"),
+        (MINIMAL + '[probe]\nn_per_class = ["a"]', "line 4: n_per_class: input should be a valid integer"),
+        (MINIMAL + "[probe]\nfew_shot_seeds = 0", "line 3: few_shot_seeds must be at least 1. Got 0"),
+        (MINIMAL + '[probe]\nprobes = ["knn", "knn"]', "line 3: probes must name everything once. Got 'knn'"),
+        (MINIMAL + "[probe.logistics]\nl2s = [1.0]", r"line 3: Unknown probe 'logistics'. Did you mean 'logistic'"),
+        (MINIMAL + "[probe.knn]\nks = [1]", r"line 3: \[probe.knn\] sets options of a probe that is not wanted: .*logistic"),
+        (MINIMAL + "[probe.logistic]\n\nl2 = [1.0]", r"line 5: unknown key 'l2'. Did you mean 'l2s'\? \[probe.logistic\]"),
+        (MINIMAL + '[probe.logistic]\nl2s = ["a"]', "line 4: l2s: input should be a valid number"),
+        (MINIMAL + '[probe.logistic]\nscaling = "units"', "line 4: scaling: input should be 'none', 'standardize' or 'unit'"),
+        (MINIMAL + '[probe]\nprobes = ["knn"]\n[probe.knn]\nks = []', "line 5: "),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_line_and_a_suggestion(text, message):
     with pytest.raises(ConfigurationError, match=message):
         parse_study(text, PATH)
+
+
+def test_few_shot_tasks_and_options_of_probes_are_read():
+    text = '[probe]\nprobes = ["knn", "ridge"]\nn_per_class = [1, 5]\n[probe.knn]\nks = [3]\n'
+    settings = parse_study(MINIMAL + text, PATH).probe
+    assert (settings.n_per_class, settings.few_shot_seeds) == ((1, 5), 3)
+    assert settings.options == {"knn": knn.Options(ks=(3,))}
+    assert json.loads(settings.options_json("ridge")) == json.loads(json.dumps(asdict(ridge.Options())))
+
+
+@pytest.mark.skipif(find_spec("cuml") is not None, reason="cuml is installed")
+def test_a_solver_that_needs_a_package_says_how_to_install_it():
+    message = r"line 4: The solver 'cuml' needs the package cuml.*pip install 'probestore\[cuml\]'.*NVIDIA GPU.*path"
+    with pytest.raises(ConfigurationError, match=message):
+        parse_study(MINIMAL + '[probe]\nsolver = "cuml"', PATH)
+
+
+def test_options_without_a_file_are_checked_in_the_same_way():
+    found = probe_settings(
+        probes=["knn", "logistic"], options=["knn.ks=[3]", "logistic.scaling=unit", "knn.temperature=1"]
+    )
+    assert found.options == {"knn": knn.Options(ks=(3,), temperature=1.0), "logistic": logistic.Options(scaling="unit")}
+    for option, message in [
+        ("knn.k=3", "unknown key 'k'.*Did you mean 'ks'"),
+        ("knn.ks=a", "ks: input should be a valid .*'a'"),
+        ("knn", "must be probe.option=value"),
+        ("kn.ks=[3]", "Unknown probe 'kn'. Did you mean 'knn'"),
+        ("ridge.l2s=[1]", r"\[probe.ridge\] sets options of a probe that is not wanted"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            probe_settings(probes=["knn"], options=[option])
 
 
 def test_a_missing_file_comes_with_suggestions(tmp_path):

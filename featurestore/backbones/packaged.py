@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore import packaged_files, weights
-from featurestore.errors import BackboneError, UnknownNameError
+from featurestore.errors import UnknownNameError
 from featurestore.models import ModelSpec
 
 if TYPE_CHECKING:
@@ -76,23 +76,17 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """The network without its classifier: features (batch, feature_dim)."""
-    if not _find(spec).classifier:
-        return _headless(spec)
     network: Any = classifier(spec)
+    if network is None:
+        return _headless(spec)
     network.reset_classifier(0)
     return network  # type: ignore[no-any-return]
 
 
-def classifier(spec: ModelSpec) -> torch.nn.Module:
-    """The whole network: ImageNet logits (batch, 1000).
-
-    Raises
-    ------
-    BackboneError
-        If the weights were published without a classifier, or do not fit.
-    """
+def classifier(spec: ModelSpec) -> torch.nn.Module | None:
+    """The whole network: ImageNet logits (batch, 1000); None if the weights were published without a classifier."""
     if not _find(spec).classifier:
-        raise BackboneError(f"The weights of {spec.identifier} were published without a classifier.")
+        return None
     network = _create(spec, num_classes=1000)
     _load(network, spec)
     return network

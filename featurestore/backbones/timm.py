@@ -50,25 +50,48 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     if spec.weights == "none":
         torch.manual_seed(spec.seed)
         return _create(spec)
-    path = _weights_path(spec)
-    if spec.weights == "pretrained":  # timm knows how to read its own files, the oldest formats included
-        return _create(spec, pretrained=True, pretrained_cfg_overlay={"file": str(path), "hf_hub_id": None})
-    network: Any = _create(spec)
-    state = weights.read_state(path)
-    head = network.pretrained_cfg.get("classifier") or ()
-    heads = tuple(f"{name}." for name in ([head] if isinstance(head, str) else head))
+    if spec.weights == "pretrained":
+        return _pretrained(spec, num_classes=0)
+    network = _create(spec)
+    heads = tuple(f"{name}." for name in _head_names(network))
+    state = weights.read_state(Path(spec.weights))
     weights.load_by_name(
-        network, {name: value for name, value in state.items() if not name.startswith(heads)}, str(path)
+        network, {name: value for name, value in state.items() if not name.startswith(heads)}, spec.weights
     )
-    return network  # type: ignore[no-any-return]
+    return network
 
 
-def _create(spec: ModelSpec, **options: Any) -> torch.nn.Module:
+def classifier(spec: ModelSpec) -> torch.nn.Module | None:
+    """The whole network: logits of as many classes as its weights were trained on; None if they hold no classifier."""
+    if spec.weights == "pretrained":
+        return _pretrained(spec, num_classes=None)
+    state = weights.read_state(Path(spec.weights))
+    names = [f"{name}.weight" for name in _head_names(_create(spec)) if f"{name}.weight" in state]
+    if not names:
+        return None
+    network = _create(spec, num_classes=len(state[names[0]]))
+    weights.load_by_name(network, state, spec.weights)
+    return network
+
+
+def _pretrained(spec: ModelSpec, num_classes: int | None) -> torch.nn.Module:
+    """timm knows how to read its own files, the oldest formats included; None: as many classes as they have."""
+    overlay = {"file": str(_weights_path(spec)), "hf_hub_id": None}
+    return _create(spec, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay=overlay)
+
+
+def _head_names(network: Any) -> list[str]:
+    """Modules of the whole network that are its classifiers, by timm's own record."""
+    names = network.pretrained_cfg.get("classifier") or ()
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _create(spec: ModelSpec, *, num_classes: int | None = 0, **options: Any) -> torch.nn.Module:
     import timm
 
     _check_name(spec)
     try:
-        network: torch.nn.Module = timm.create_model(spec.identifier, num_classes=0, **options)
+        network: torch.nn.Module = timm.create_model(spec.identifier, num_classes=num_classes, **options)
     except RuntimeError as error:
         raise BackboneError(f"timm cannot make {spec.identifier!r}: {error}") from error
     return network

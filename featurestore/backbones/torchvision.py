@@ -38,6 +38,11 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """The network without its classifier: features (batch, feature_dim)."""
+    return _without_classifier(classifier(spec), spec)[0]
+
+
+def classifier(spec: ModelSpec) -> torch.nn.Module:
+    """The whole network: ImageNet logits (batch, 1000)."""
     import torch
 
     torch.manual_seed(spec.seed)  # matters when weights = "none"
@@ -46,7 +51,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
         path = _weights_path(spec)
         state = {_DENSENET_NAME.sub(r"\1\2", name): value for name, value in weights.read_state(path).items()}
         weights.load_by_name(network, state, str(path))
-    return _without_classifier(network, spec)[0]
+    return network
 
 
 # The published DenseNets still have the names of an older implementation: denselayer1.norm.1.weight for norm1.weight.

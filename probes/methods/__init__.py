@@ -8,47 +8,53 @@ Adding a probe is adding a file here that has what `Method` asks for. The first 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 from featurestore import registry
 from probes.fitted import FittedProbe
-from probes.objective import Features, Labels
+from probes.task import Task
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a fit may use.
+
+    Attributes
+    ----------
+    solver : str
+        One of the method's `SOLVERS`; empty if it has none.
+    seed : int
+        Of whatever is random in the method.
+    device : str
+        "auto", "cpu" or "cuda".
+    """
+
+    solver: str = ""
+    seed: int = 0
+    device: str = "auto"
+
+    def torch_device(self) -> str:
+        """What `device` stands for on this machine: "cpu" or "cuda"."""
+        import torch
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
 
 
 class Fit(Protocol):
     """What every method's `fit` does."""
 
-    def __call__(
-        self,
-        X_train: Features,
-        y_train: Labels,
-        X_val: Features,
-        y_val: Labels,
-        *,
-        n_classes: int,
-        metric: str,
-        solver: str,
-        seed: int,
-        device: str,
-    ) -> FittedProbe:
-        """Choose on the validation images, then fit on both.
+    def __call__(self, task: Task, options: Any, means: Means) -> FittedProbe:
+        """Choose on the validation images, then fit on `task.final`.
 
         Parameters
         ----------
-        X_train, X_val : ndarray of shape (n_train, n_features) and (n_val, n_features)
-            float16, float32 or float64.
-        y_train, y_val : ndarray of shape (n,) or (n, n_classes)
-            Class indices, or booleans when multi-label.
-        n_classes : int
-        metric : str
-            Name in `probes.metrics` by which to choose.
-        solver : str
-            One of `SOLVERS`; empty if there are none.
-        seed : int
-            Of whatever is random in the method.
-        device : str
-            "auto", "cpu" or "cuda".
+        task : Task
+        options : Options
+            Of the method's own kind.
+        means : Means
 
         Raises
         ------
@@ -68,8 +74,17 @@ class Method(Protocol):
     SOLVERS: tuple[str, ...]
     """Names in `probes.solvers` that it can use, the preferred one first; empty if it needs none."""
 
-    OPTIONS: Mapping[str, object]
-    """Whatever else decides its numbers, such as a grid, as JSON-serialisable values; part of a cell's key."""
+    MULTILABEL: bool
+    """Whether it also takes tasks in which an image can have several labels."""
+
+    PREDICTS: bool
+    """False if its fits have no scores: a measure of the features alone. It may be left out where it is True."""
+
+    Options: type
+    """A frozen dataclass of whatever else decides its numbers, such as a grid; every field has a default.
+
+    Fields are JSON-serialisable; a study sets them in ``[probe.<name>]``, and they are part of a cell's key.
+    """
 
     fit: Fit
 
@@ -88,3 +103,8 @@ def load(name: str) -> Method:
         If there is no file of that name.
     """
     return cast(Method, registry.load(sys.modules[__name__], "probe", name))
+
+
+def predicts(name: str) -> bool:
+    """Whether a method scores images, rather than measure the features alone."""
+    return getattr(load(name), "PREDICTS", True)

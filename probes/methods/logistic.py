@@ -10,58 +10,52 @@ Source: Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
 
 from probes import solvers
 from probes.fitted import Evidence, FittedProbe
-from probes.objective import GAP_TOLERANCE, L2_GRID, Features, Labels, probabilities
+from probes.methods import Means
+from probes.objective import GAP_TOLERANCE, L2_GRID, probabilities
+from probes.scaling import Scaling, scaler
+from probes.task import Task
 from probes.tuning import choose_l2
 
 HYPERPARAMETER = "l2"
-SOLVERS = ("path", "sklearn")
-OPTIONS = {"l2s": L2_GRID.tolist(), "gap_tolerance": GAP_TOLERANCE}
+SOLVERS = ("path", "sklearn", "cuml")
+MULTILABEL = True
 
 
-def fit(
-    X_train: Features,
-    y_train: Labels,
-    X_val: Features,
-    y_val: Labels,
-    *,
-    n_classes: int,
-    metric: str,
-    solver: str,
-    seed: int,  # of no effect: the optimum is unique
-    device: str,
-) -> FittedProbe:
+@dataclass(frozen=True)
+class Options:
+    """What decides the numbers beside the images.
+
+    Attributes
+    ----------
+    l2s : tuple of float
+    gap_tolerance : float
+        Relative duality gap that every fit is certified to.
+    scaling : str
+        One of `probes.scaling.Scaling`.
+    """
+
+    l2s: tuple[float, ...] = tuple(L2_GRID.tolist())
+    gap_tolerance: float = GAP_TOLERANCE
+    scaling: Scaling = "none"
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
     """Choose l2 and fit; see `probes.methods.Fit`."""
-    fit_path = solvers.load(solver).fit_path
-    choice = choose_l2(
-        fit_path,
-        X_train,
-        y_train,
-        X_val,
-        y_val,
-        l2s=L2_GRID.tolist(),
-        n_classes=n_classes,
-        metric=metric,
-        device=device,
+    fit_path = partial(
+        solvers.load(means.solver).fit_path,
+        n_classes=task.n_classes,
+        gap_tolerance=options.gap_tolerance,
+        device=means.device,
     )
+    scale = scaler(options.scaling, task.train[0])
+    X_train, X_val = scale(task.train[0]), scale(task.val[0])
+    choice = choose_l2(fit_path, X_train, task.train[1], X_val, task.val[1], l2s=options.l2s, metric=task.metric)
     # From nothing, not down the path: for one value the path solver takes half the time so.
-    (final,) = fit_path(
-        np.concatenate([X_train, X_val]),
-        np.concatenate([y_train, y_val]),
-        l2s=[choice.value],
-        n_classes=n_classes,
-        device=device,
-    )
-    return FittedProbe(
-        hyperparameter=HYPERPARAMETER,
-        chosen=choice.value,
-        at_grid_edge=choice.at_grid_edge,
-        trials=choice.trials,
-        evidence=Evidence.of(final),
-        scores=partial(probabilities, coef=final.coef, intercept=final.intercept, multilabel=y_train.ndim == 2),
-    )
+    (final,) = fit_path(scale(task.final[0]), task.final[1], l2s=[choice.value])
+    weigh = partial(probabilities, coef=final.coef, intercept=final.intercept, multilabel=task.multilabel)
+    return FittedProbe(scores=lambda X: weigh(scale(X)), choice=choice, evidence=Evidence.of(final))

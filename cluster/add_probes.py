@@ -1,0 +1,91 @@
+"""Probes on whatever a store holds already: no network is loaded and no image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.ledger import Ledger, Summary
+from cluster.probe_settings import ProbeSettings
+from cluster.probing import run_probes
+from cluster.progress import Reporter
+from cluster.runtime import Runtime
+from cluster.wanted_cells import Pair, cells_of
+from featurestore import FeatureSet, FeatureStore
+from featurestore.errors import MissingFeaturesError
+from featurestore.layout import content_key
+from featurestore.schema import SPLITS
+from queries.database import Database
+
+_LONGEST_NAME = 100
+_PAIRS = """
+select
+    model, coalesce(model_key, '') as model_key, dataset, metric, n_classes, multilabel, train_key, val_key, test_key,
+    setting, tap
+from cells join datasets using (dataset)
+group by all
+order by max(wanted_at) desc, model, dataset
+"""
+
+
+def add_probes(settings: ProbeSettings, store: FeatureStore, *, runtime: Runtime, reporter: Reporter) -> Summary:
+    """Fit probes on every model and dataset whose features the store holds, and compute no cell twice.
+
+    Which features belong together is known from the cells of the studies that were run.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If there are none.
+    StoreError
+        If the store cannot be written.
+    """
+    pairs = _stored_pairs(store, reporter)
+    ledger = Ledger(study_name(settings), store, reporter)
+    ledger.want([cell for pair in pairs for cell in cells_of(pair, settings)])
+    run_probes(pairs, settings, store, ledger=ledger, runtime=runtime, reporter=reporter)
+    return ledger.summary
+
+
+def study_name(settings: ProbeSettings) -> str:
+    """Name under which the cells of the command are wanted: ``probe+knn+ridge``."""
+    name = "+".join(["probe", *settings.probes])
+    return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
+
+
+def _stored_pairs(store: FeatureStore, reporter: Reporter) -> list[Pair]:
+    complete = {item for item in store.sets() if isinstance(item, FeatureSet)}
+    found: dict[tuple[str, ...], Pair] = {}
+    for pair in _wanted_pairs(store):  # the latest wish first; an earlier one may have keys that are superseded
+        if set(_feature_sets(pair)) <= complete:
+            found.setdefault((pair.model, pair.dataset, pair.setting, pair.tap), pair)
+    _say_what_is_left_out(complete, list(found.values()), reporter)
+    if not found:
+        raise MissingFeaturesError(
+            f"There is nothing to probe in {store.uri}: for no model and dataset are the train, val and test features "
+            "complete that a study wants. Run the study: probestore run STUDY."
+        )
+    return list(found.values())
+
+
+def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
+    with Database(store) as database:
+        yield from (Pair(**row) for row in database.sql(_PAIRS).to_pylist())
+
+
+def _feature_sets(pair: Pair) -> tuple[FeatureSet, ...]:
+    keys = (pair.train_key, pair.val_key, pair.test_key)
+    return tuple(FeatureSet(pair.model, pair.dataset, split, key) for split, key in zip(SPLITS, keys, strict=True))
+
+
+def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:
+    """Models and datasets that have all three splits under keys that no current cell puts together."""
+    splits: dict[tuple[str, str], set[str]] = {}
+    for item in complete:
+        splits.setdefault((item.model, item.dataset), set()).add(item.split)
+    known = {(pair.model, pair.dataset) for pair in pairs}
+    for model, dataset in sorted(place for place, found in splits.items() if found == set(SPLITS)):
+        if (model, dataset) not in known:
+            reporter.note(
+                f"Left out: {model} on {dataset}. It has features, but no study says which of them belong together; "
+                "run one that wants them: probestore run STUDY."
+            )

@@ -1,0 +1,141 @@
+"""Tables of a TOML file -> checked records; a mistake is named with its line and a suggestion."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from featurestore.errors import ConfigurationError, ProbestoreError, did_you_mean
+
+_Record = TypeVar("_Record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in a file something stands.
+
+    Attributes
+    ----------
+    table : str
+        Its name; empty outside any.
+    key : str, optional
+        None for the table as a whole.
+    entry : int, optional
+        Which one of an array of tables; None for a plain table.
+    """
+
+    table: str = ""
+    key: str | None = None
+    entry: int | None = None
+
+    def __str__(self) -> str:
+        if not self.table:
+            return "The file"
+        return f"[{self.table}]" if self.entry is None else f"[[{self.table}]]"
+
+
+class TomlTables:
+    """Turns the tables of one file into records.
+
+    Parameters
+    ----------
+    text : str
+        Of the file; empty where what is read never stood in one.
+    origin : Path or str
+        The file, for messages.
+    """
+
+    def __init__(self, text: str, origin: Path | str) -> None:
+        self._lines = text.splitlines()
+        self._origin = origin
+
+    def record(
+        self, kind: type[_Record], content: Any, place: Place | None = None, *, other_keys: Iterable[str] = ()
+    ) -> _Record:
+        """A table as a dataclass.
+
+        Parameters
+        ----------
+        kind : type
+        content : Any
+            Of the table, as tomllib gives it.
+        place : Place, optional
+            Of the table.
+        other_keys : iterable of str
+            What may stand there beside the fields; known to messages only.
+        """
+        place = place or Place()
+        if not isinstance(content, dict):
+            raise self.error(f"{place.table!r} must be a table, {place}. Got {content!r}.", place)
+        known = [*(field.name for field in dataclasses.fields(kind)), *other_keys]  # type: ignore[arg-type]
+        for key in content:
+            if key not in known:
+                message = f"unknown key {key!r}.{did_you_mean(key, known)} {place} takes: {', '.join(known) or 'none'}."
+                raise self.error(message, dataclasses.replace(place, key=key))
+        try:
+            # JSON mode is strict about types and still takes a TOML array for a tuple.
+            return TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
+        except ValidationError as error:
+            raise self._invalid(error, content, place) from error
+        except ProbestoreError as error:
+            raise self.error(str(error), place) from error
+
+    def array(self, kind: type[_Record], content: Any, table: str) -> list[_Record]:
+        """An array of tables, ``[[table]]``."""
+        if not isinstance(content, list):
+            message = f"{table} must be an array of tables: write [[{table}]], with two brackets."
+            raise self.error(message, Place(table))
+        return [self.record(kind, entry, Place(table, entry=number)) for number, entry in enumerate(content)]
+
+    def error(self, message: str, place: Place) -> ConfigurationError:
+        """An error whose message begins with the file and the line."""
+        line = self._line(place)
+        return ConfigurationError(f"{self._origin}{f', line {line}' if line else ''}: {message}")
+
+    def _invalid(self, error: ValidationError, content: dict[str, Any], place: Place) -> ConfigurationError:
+        problems = error.errors()
+        if missing := [str(item["loc"][0]) for item in problems if item["type"] == "missing"]:
+            return self.error(f"{place} must have {' and '.join(missing)}.", place)
+        first = problems[0]
+        if not first["loc"]:
+            return self.error(f"{place}: {first['msg']}.", place)
+        key = str(first["loc"][0])
+        message = f"{key}: {first['msg'].lower()}. Got {content[key]!r}."
+        return self.error(message, dataclasses.replace(place, key=key))
+
+    def _line(self, place: Place) -> int | None:
+        """Line of a key, or of its table's header; None where the file writes it in another way than usual."""
+        header = self._header(place) if place.table else 0
+        if header is None or place.key is None:
+            return header or None
+        for number, line in enumerate(self._lines[header:], start=header + 1):
+            if _HEADER.match(line):
+                break
+            if re.match(rf"\s*[\"']?{re.escape(place.key)}\b", line):
+                return number
+        return header or None
+
+    def _header(self, place: Place) -> int | None:
+        headers = [number for number, line in enumerate(self._lines, start=1) if _names(line) == place.table]
+        entry = place.entry or 0
+        return headers[entry] if entry < len(headers) else None
+
+
+_HEADER = re.compile(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?")
+
+
+def _names(line: str) -> str | None:
+    """The table that a line opens."""
+    match = _HEADER.match(line)
+    return match[1] if match else None
+
+
+def repeated(names: Sequence[Any]) -> list[Any]:
+    """What stands in a list more than once."""
+    return sorted({name for name in names if list(names).count(name) > 1})

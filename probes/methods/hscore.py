@@ -1,0 +1,76 @@
+"""H-score: how far apart the class means are, measured by the covariance of the features; nothing is trained.
+
+With C the covariance of the features (n, n_features) and B that of their class means, each counted once per image,
+
+    H = tr(C⁻¹ B) = Σ_c f_c (m_c − m)ᵀ C⁻¹ (m_c − m),      f_c the share of class c,
+
+between 0 and n_classes − 1; larger is better. C⁻¹ is a pseudo-inverse, and with fewer images than features H is its
+upper limit whatever the features are. Hence the default, which shrinks C towards a multiple of the identity,
+
+    C_a = (1 − a) C + a (tr C / n_features) I,      H_a = (1 − a) tr(C_a⁻¹ B),
+
+by the a of Ledoit and Wolf; it goes to 0, and H_a to H, as images are added.
+
+Sources: Bao et al., *An Information-Theoretic Approach to Transferability in Task Transfer Learning*, ICIP 2019; the
+shrinkage, Ibrahim, Ponomareva and Mazumder, *Newer is not Always Better*, 2021; Ledoit and Wolf, *A Well-Conditioned
+Estimator for Large-Dimensional Covariance Matrices*, JMVA 88, 2004.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from featurestore.errors import ProbeError
+from probes.fitted import FittedProbe
+from probes.methods import Means
+from probes.moments import class_means, covariance, mean, row_blocks
+from probes.objective import Features, Vector, check_data, class_frequencies
+from probes.task import Task
+
+HYPERPARAMETER = None
+SOLVERS = ()
+MULTILABEL = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the number beside the images.
+
+    Attributes
+    ----------
+    shrinkage : str
+        "ledoit_wolf", or "none" for the H-score as it was first defined.
+    """
+
+    shrinkage: Literal["ledoit_wolf", "none"] = "ledoit_wolf"
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+    """Measure the features; see `probes.methods.Fit`."""
+    X, y = task.final
+    check_data(X, y, task.n_classes)
+    centre = mean(X)
+    total = covariance(X, centre)
+    variance = float(np.trace(total)) / X.shape[1]
+    if not variance > 0:
+        raise ProbeError("The H-score needs images that differ. Got images with equal features.")
+    shrinkage = _ledoit_wolf(X, centre, total, variance) if options.shrinkage == "ledoit_wolf" else 0.0
+    eigenvalues, basis = np.linalg.eigh(total)
+    eigenvalues = (1 - shrinkage) * eigenvalues + shrinkage * variance
+    kept = eigenvalues > len(centre) * np.finfo(np.float64).eps * eigenvalues[-1]  # the rest is 0 but for rounding
+    contrasts = (class_means(X, y, task.n_classes) - centre) @ basis[:, kept]
+    distances = np.sum(contrasts**2 / eigenvalues[kept], axis=1)
+    value = (1 - shrinkage) * float(class_frequencies(y, task.n_classes) @ distances)
+    return FittedProbe(scores=None, measures={"hscore": value})
+
+
+def _ledoit_wolf(X: Features, centre: Vector, total: Vector, variance: float) -> float:
+    """The shrinkage a, in [0, 1], that is expected to come closest to the covariance that C estimates."""
+    fourth = sum(float(np.sum(np.sum((block - centre) ** 2, axis=1) ** 2)) for _, block in row_blocks(X))
+    squares = float(np.sum(total**2))
+    noise = (fourth / len(X) - squares) / len(X)
+    distance = squares - len(centre) * variance**2
+    return min(noise / distance, 1.0) if noise > 0 and distance > 0 else float(noise > 0)

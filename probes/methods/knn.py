@@ -1,0 +1,106 @@
+"""Weighted vote of the nearest neighbours by cosine similarity, their number chosen on validation images.
+
+An image x is compared with the labelled images x_i by s_i = x·x_i / (||x|| ||x_i||). The k most similar vote with
+weight exp(s_i / T), and the score of a class is its share of the votes,
+
+    p_c = Σ_{i in N_k(x)} exp(s_i / T) [y_i has c] / Σ_{i in N_k(x)} exp(s_i / T),
+
+with [y_i has c] of shape (n, n_classes) for either kind of labels. Nothing is trained and nothing approximated. Each k
+is tried on the validation images, from one search for the largest; k beyond the number of images is cut to it. At a
+tie the larger k wins, as the smoother. The search is in float32 and holds one block of similarities at a time.
+
+Sources: Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (the weights,
+T = 0.07); Oquab et al., *DINOv2*, 2023 (the values of k).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probes.fitted import FittedProbe
+from probes.methods import Means
+from probes.objective import Features, Labels, Vector, check_data
+from probes.scaling import unit
+from probes.task import Task
+from probes.tuning import check_grid, choose_value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HYPERPARAMETER = "k"
+SOLVERS = ()
+MULTILABEL = True
+
+BLOCK = 2**25  # similarities at a time: 128 MiB
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the numbers beside the images.
+
+    Attributes
+    ----------
+    ks : tuple of int
+    temperature : float
+        T.
+    """
+
+    ks: tuple[int, ...] = (10, 20, 100, 200)
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        check_grid("ks", self.ks)
+        check_grid("temperature", [self.temperature])
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+    """Choose k; see `probes.methods.Fit`."""
+    check_data(task.X, task.y, task.n_classes)
+    shares = partial(_shares, temperature=options.temperature, n_classes=task.n_classes)
+    ks = sorted({min(k, task.n_train) for k in options.ks})
+    similarity, index = _nearest(task.val[0], _bank(task.train[0], means), ks[-1])
+    val_scores = ((k, shares(similarity[:, :k], index[:, :k], task.train[1])) for k in ks)
+    choice = choose_value(val_scores, task.val[1], metric=task.metric)
+    bank, labels = _bank(task.final[0], means), task.final[1]
+    return FittedProbe(scores=lambda X: shares(*_nearest(X, bank, int(choice.value)), labels), choice=choice)
+
+
+def _bank(X: Features, means: Means) -> Tensor:
+    """Unit rows (n, n_features) on the device."""
+    import torch
+
+    return torch.from_numpy(unit(X)).to(means.torch_device())
+
+
+def _nearest(X: Features, bank: Tensor, k: int) -> tuple[Vector, NDArray[np.int64]]:
+    """Similarities, descending, and rows of `bank` of the k nearest to each row of X; both of shape (len(X), k)."""
+    import torch
+
+    similarity, index = np.empty((len(X), k)), np.empty((len(X), k), dtype=np.int64)
+    step = max(1, BLOCK // len(bank))
+    for start in range(0, len(X), step):
+        rows = slice(start, start + step)
+        found = torch.topk(torch.from_numpy(unit(X[rows])).to(bank.device) @ bank.T, k)
+        similarity[rows], index[rows] = found.values.cpu().numpy(), found.indices.cpu().numpy()
+    return similarity, index
+
+
+def _shares(
+    similarity: Vector, index: NDArray[np.int64], labels: Labels, *, temperature: float, n_classes: int
+) -> Vector:
+    """Share of the votes that each class has, shape (n, n_classes), for neighbours as `_nearest` gives them."""
+    weights = np.exp((similarity - similarity[:, :1]) / temperature)  # the nearest weighs 1: no T overflows
+    weights /= weights.sum(axis=1, keepdims=True)
+    shares = np.zeros((len(index), n_classes))
+    everyone = np.arange(len(index))
+    for weight, neighbour in zip(weights.T, index.T, strict=True):  # not at once: (n, k, n_classes) may not fit
+        if labels.ndim == 2:
+            shares += weight[:, None] * labels[neighbour]
+        else:
+            shares[everyone, labels[neighbour]] += weight
+    return np.minimum(shares, 1)  # above by rounding only

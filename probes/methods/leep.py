@@ -1,0 +1,70 @@
+"""LEEP: how well the classes that the network was trained on predict the labels; nothing is trained.
+
+From the probabilities θ_iz (n, n_source) that the network's own classifier gives to its classes z,
+
+    P(c, z) = (1/n) Σ_{i: y_i = c} θ_iz,      LEEP = (1/n) Σ_i log Σ_z P(y_i | z) θ_iz,
+
+the mean log-likelihood, in nats, of an image whose z is drawn from θ_i and whose label then from P(· | z). At most 0;
+larger is better. The classifier is asked twice, block by block, so that θ is never held whole.
+
+Source: Nguyen, Hassner, Seeger and Archambeau, *LEEP: A New Measure to Evaluate Transferability of Learned
+Representations*, ICML 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from featurestore.errors import ProbeError
+from probes.fitted import FittedProbe
+from probes.methods import Means
+from probes.moments import BLOCK, indicators
+from probes.objective import Vector, check_data
+from probes.task import Task
+
+HYPERPARAMETER = None
+SOLVERS = ()
+MULTILABEL = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """There are none."""
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+    """Measure the network; see `probes.methods.Fit`."""
+    Y = indicators(task.final[1], task.n_classes)
+    sums = (Y[rows].T.astype(np.float64) @ source for rows, source in source_blocks(task, "LEEP"))
+    joint: Vector = reduce(np.add, sums)
+    seen = joint.sum(axis=0)
+    conditional = np.divide(joint, seen, out=np.zeros_like(joint), where=seen > 0)
+    log_likelihood = sum(
+        float(np.log(np.sum(source @ conditional.T, axis=1, where=Y[rows])).sum())
+        for rows, source in source_blocks(task, "LEEP")
+    )
+    return FittedProbe(scores=None, measures={"leep": log_likelihood / len(Y)})
+
+
+def source_blocks(task: Task, measure: str) -> Iterator[tuple[slice, Vector]]:
+    """Which images of `task.final`, and their probabilities of the source classes (n_rows, n_source), in float64.
+
+    Raises
+    ------
+    ProbeError
+        If the network has no classifier of its own, or the arrays do not fit each other.
+    """
+    X, y = task.final
+    check_data(X, y, task.n_classes)
+    if task.source_probabilities is None:
+        raise ProbeError(
+            f"{measure} is defined by what the network's own classifier says of the images, and none is stored for "
+            "this network. Leave it out here, or use logme or hscore, which need features only."
+        )
+    for start in range(0, len(X), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, np.asarray(task.source_probabilities(X[rows]), dtype=np.float64)

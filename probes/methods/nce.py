@@ -1,0 +1,40 @@
+"""NCE, negative conditional entropy: how much the network's own classes leave open of the labels; nothing is trained.
+
+With z_i the source class that the network's own classifier finds most probable for image i, and P(c, z) the shares of
+the n images,
+
+    NCE = −H(Y | Z) = Σ_{c, z} P(c, z) log (P(c, z) / P(z)),
+
+in nats. At most 0, where z decides the label; larger is better.
+
+Source: Tran, Nguyen and Hassner, *Transferability and Hardness of Supervised Classification Tasks*, ICCV 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import rel_entr
+
+from probes.fitted import FittedProbe
+from probes.methods import Means
+from probes.methods.leep import source_blocks
+from probes.task import Task
+
+HYPERPARAMETER = None
+SOLVERS = ()
+MULTILABEL = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """There are none."""
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+    """Measure the network; see `probes.methods.Fit`."""
+    source = np.concatenate([block.argmax(axis=1) for _, block in source_blocks(task, "NCE")])
+    joint = np.zeros((task.n_classes, source.max() + 1))
+    np.add.at(joint, (task.final[1], source), 1 / len(source))
+    return FittedProbe(scores=None, measures={"nce": float(rel_entr(joint, joint.sum(axis=0)).sum())})

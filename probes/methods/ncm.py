@@ -1,0 +1,57 @@
+"""Nearest class mean; nothing is trained and nothing chosen.
+
+The score of class c is minus the squared distance to the mean of its images, −||x − m_c||², with x divided by its
+Euclidean norm before anything else, so that it is ||x||² + ||m_c||² less twice a cosine similarity scaled by ||m_c||.
+Scores (n, n_classes) are no probabilities; a class without an image is infinitely far.
+
+Sources: Mensink et al., *Distance-Based Image Classification*, PAMI 35, 2013; Snell, Swersky and Zemel, *Prototypical
+Networks for Few-Shot Learning*, NeurIPS 2017; the unit rows, Wang et al., *SimpleShot*, 2019 (its L2N).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probes.fitted import FittedProbe
+from probes.methods import Means
+from probes.moments import by_blocks, class_means
+from probes.objective import Features, Vector, check_data, class_frequencies
+from probes.scaling import Scaling, scaler
+from probes.task import Task
+
+HYPERPARAMETER = None
+SOLVERS = ()
+MULTILABEL = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the numbers beside the images.
+
+    Attributes
+    ----------
+    scaling : str
+        One of `probes.scaling.Scaling`: "unit" as above, "none" for Euclidean distances of the features as they are.
+    """
+
+    scaling: Scaling = "unit"
+
+
+def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+    """Average the images of each class; see `probes.methods.Fit`."""
+    X, y = task.final
+    check_data(X, y, task.n_classes)
+    scale = scaler(options.scaling, task.train[0])
+    prototypes = class_means(scale(X), y, task.n_classes)
+    shown = class_frequencies(y, task.n_classes) > 0
+
+    def closeness(block: Vector) -> Vector:
+        squared = np.sum(block**2, axis=1)[:, None] - 2 * block @ prototypes.T + np.sum(prototypes**2, axis=1)
+        return np.where(shown, -squared, -np.inf)
+
+    def scores(X: Features) -> Vector:
+        return by_blocks(closeness, scale(X))
+
+    return FittedProbe(scores=scores, probabilistic=False)
