@@ -9,9 +9,11 @@ minimises
 - Multi-label, y_i a row of booleans: one binary regression per class, all with the same l2,
   loss(z, y) = Σ_k log(1 + exp z_k) − y_k z_k.
 
-The shape of y decides which. This l2 is the one of every table and argument of probestore. In other conventions:
+The shape of y decides which. With sample weights w_i the mean is weighted, Σ w_i loss_i / Σ w_i; multi-label problems
+may weigh an image differently in each class. This l2 is the one of every table and argument of probestore. In other
+conventions:
 
-- scikit-learn: C = 1 / (n l2);
+- scikit-learn: C = 1 / (n l2), or 1 / (l2 Σ w_i);
 - Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
 
 **Certificate.** Let p_i be the predicted probabilities and e_i the labels as indicators. Fenchel duality (Boyd and
@@ -27,8 +29,8 @@ m)/ε; ε is the smallest for which t holds probabilities. The Fenchel-Young equ
     P − D(q) = (1/n) Σ_i KL(q_i || p_i) + ||l2 W + G_q||² / (2 l2),        G_q = (1/n) Σ_i (q_i − e_i) x_iᵀ.
 
 That, divided by what is at stake, is the gap reported: the smaller of P, what is left to lose, and P₀ − P, what the
-weights have won so far, P₀ being the objective of no weights and the best biases (the entropy of f). Relative to P
-alone a fit at strong regularisation would pass without having begun, although a model of small weights ranks images as
+weights have won so far, P₀ being the objective of no weights and the best biases (the entropy of f). Without biases
+there is no constraint, ε = 0, and P₀ is the logarithm of the number of classes. Relative to P alone a fit at strong regularisation would pass without having begun, although a model of small weights ranks images as
 well as one of large. The bound holds at every (W, b), optimal or not; its terms are non-negative, so that no digits
 cancel; and the gradient has it nearly done.
 
@@ -120,7 +122,17 @@ class LogisticFit:
     certificate: Certificate
 
 
-def certificate(X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: float, n_classes: int) -> Certificate:
+def certificate(
+    X: Features,
+    y: Labels,
+    coef: Vector,
+    intercept: Vector,
+    *,
+    l2: float,
+    n_classes: int,
+    sample_weight: Vector | None = None,
+    fit_intercept: bool = True,
+) -> Certificate:
     """Certify parameters on the data they were fitted on, in float64, whatever made them.
 
     Parameters
@@ -132,6 +144,10 @@ def certificate(X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: 
     l2 : float
         Positive.
     n_classes : int
+    sample_weight : ndarray of shape (n,) or, when multi-label, (n, n_classes), optional
+        Not negative; only their ratios matter.
+    fit_intercept : bool
+        False where the biases were held at 0.
 
     Raises
     ------
@@ -139,24 +155,29 @@ def certificate(X: Features, y: Labels, coef: Vector, intercept: Vector, *, l2: 
         If X and y cannot be fitted (`check_data`).
     """
     check_data(X, y, n_classes)
-    centre = X.mean(axis=0, dtype=np.float64)
+    share = shares(sample_weight, y)
+    centre = X.mean(axis=0, dtype=np.float64) if fit_intercept else np.zeros(X.shape[1])
     X_centred = X - centre
     logits = X_centred @ coef.T + (intercept + coef @ centre)
     losses, residuals = losses_and_residuals(logits, y)
-    frequency = class_frequencies(y, n_classes)
-    mean_residual = residuals.mean(axis=0)
-    epsilon, t = mixture(mean_residual, frequency, multilabel=y.ndim == 2)
-    slope = residuals.T @ X_centred / len(y)
-    class_sums = _indicators(y, n_classes).T @ X_centred / len(y)
-    dual_residual = l2 * coef + (1 - epsilon[:, None]) * slope - epsilon[:, None] * class_sums
-    gap = _divergence(logits, epsilon, t, multilabel=y.ndim == 2) + float(np.sum(dual_residual**2)) / (2 * l2)
+    residuals *= share
+    frequency = class_frequencies(y, n_classes, sample_weight)
+    mean_residual = residuals.sum(axis=0)
+    slope = residuals.T @ X_centred
+    dual_residual, divergence = l2 * coef + slope, 0.0
+    if fit_intercept:
+        epsilon, t = mixture(mean_residual, frequency, multilabel=y.ndim == 2)
+        class_sums = (_indicators(y, n_classes) * share).T @ X_centred
+        dual_residual -= epsilon[:, None] * (slope + class_sums)
+        divergence = _divergence(logits, share, epsilon, t, multilabel=y.ndim == 2)
+    gap = divergence + float(np.sum(dual_residual**2)) / (2 * l2)
 
-    objective = float(losses.mean(axis=0).sum() + l2 / 2 * np.sum(coef**2))
+    objective = float((share * losses).sum() + l2 / 2 * np.sum(coef**2))
     gradient = l2 * coef + slope + np.outer(mean_residual, centre)  # on X as it came, not centred
     return Certificate(
         objective=objective,
-        gradient_norm=float(np.hypot(np.linalg.norm(gradient), np.linalg.norm(mean_residual))),
-        duality_gap=relative(gap, objective, chance_loss(frequency, multilabel=y.ndim == 2)),
+        gradient_norm=float(np.hypot(np.linalg.norm(gradient), np.linalg.norm(fit_intercept * mean_residual))),
+        duality_gap=relative(gap, objective, chance_loss(frequency, y.ndim == 2, fit_intercept)),
     )
 
 
@@ -188,9 +209,20 @@ def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tu
     return epsilon, np.maximum(mean - mean_residual / epsilon, 0)  # below zero by rounding only
 
 
-def chance_loss(frequency: Vector, *, multilabel: bool) -> float:
-    """Objective P₀ of no weights and the best biases: the entropy of the class frequencies, in nats."""
+def chance_loss(frequency: Vector, multilabel: bool, fit_intercept: bool = True) -> float:
+    """Objective P₀ of no weights and the best biases, in nats: the entropy of the class frequencies."""
+    if not fit_intercept:
+        return float(len(frequency) * np.log(2) if multilabel else np.log(len(frequency)))
     return float(np.sum(entr(frequency) + (entr(1 - frequency) if multilabel else 0.0)))
+
+
+def shares(sample_weight: Vector | None, y: Labels) -> Vector:
+    """What each image counts for, (n, 1) or (n, n_classes): its weight over their sum, 1/n without weights."""
+    if sample_weight is None:
+        return np.full((len(y), 1), 1 / len(y))
+    weight = sample_weight[:, None] if sample_weight.ndim == 1 else sample_weight
+    share: Vector = weight / weight.sum(axis=0)
+    return share
 
 
 def stake(objective: float, chance: float) -> float:
@@ -253,27 +285,37 @@ def probabilities(X: Features, coef: Vector, intercept: Vector, multilabel: bool
     return scores
 
 
-def check_data(X: Features, y: Labels, n_classes: int) -> None:
-    """Raise ProbeError unless X (n, n_features) is finite and y is labels for its n > 0 rows."""
+def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | None = None) -> None:
+    """Raise ProbeError unless X (n, n_features) is finite and y is labels, with weights if any, for its n > 0 rows."""
     if X.ndim != 2 or len(X) != len(y) or not len(X):
         raise ProbeError(f"A probe needs features (n, d) and n labels, n > 0. Got {X.shape} and {y.shape}.")
     if y.ndim == 2 and (y.shape[1] != n_classes or y.dtype != np.bool_):
         raise ProbeError(f"Multi-label y must be booleans (n, {n_classes}). Got {y.dtype} {y.shape}.")
     if y.ndim == 1 and not (y.min() >= 0 and y.max() < n_classes):
         raise ProbeError(f"Labels must be from 0 to {n_classes - 1}. Got {y.min()} to {y.max()}.")
-    if not np.isfinite(X).all():
+    if not all(np.isfinite(X[row : row + 4096]).all() for row in range(0, len(X), 4096)):
         raise ProbeError("Features must be finite. Got NaN or infinity.")
+    if sample_weight is not None and not (
+        sample_weight.shape in (y.shape, y.shape[:1]) and (sample_weight >= 0).all() and sample_weight.any()
+    ):
+        raise ProbeError(f"Sample weights must be {y.shape}, none negative, not all 0. Got {sample_weight.shape}.")
 
 
-def class_frequencies(y: Labels, n_classes: int) -> Vector:
-    """Share of the images that has each class, shape (n_classes,)."""
-    frequency: Vector = y.mean(axis=0) if y.ndim == 2 else np.bincount(y, minlength=n_classes) / len(y)
-    return frequency
+def class_frequencies(y: Labels, n_classes: int, sample_weight: Vector | None = None) -> Vector:
+    """Share of the images, by weight, that has each class, shape (n_classes,)."""
+    share = shares(sample_weight, y)
+    if y.ndim == 2:
+        mean: Vector = (share * y).sum(axis=0)
+        return mean
+    counts: Vector = np.bincount(y, weights=share[:, 0], minlength=n_classes).astype(np.float64)
+    return counts
 
 
-def free_classes(y: Labels, n_classes: int) -> NDArray[np.intp]:
-    """Indices of the classes whose optimal bias is finite; see the module docstring."""
-    frequency = class_frequencies(y, n_classes)
+def free_classes(y: Labels, n_classes: int, fit_intercept: bool = True) -> NDArray[np.intp]:
+    """Indices of the classes whose optimal bias is finite; see the module docstring. All, when it is held at 0."""
+    if not fit_intercept:
+        return np.arange(n_classes)
+    frequency = y.mean(axis=0) if y.ndim == 2 else np.bincount(y, minlength=n_classes)
     return np.flatnonzero((frequency > 0) & ((frequency < 1) | (y.ndim == 1)))
 
 
@@ -282,7 +324,9 @@ def among(y: Labels, classes: NDArray[np.intp]) -> Labels:
     return y[:, classes] if y.ndim == 2 else np.searchsorted(classes, y)
 
 
-def with_limits(coef: Vector, intercept: Vector, y: Labels, n_classes: int) -> tuple[Vector, Vector]:
+def with_limits(
+    coef: Vector, intercept: Vector, y: Labels, n_classes: int, fit_intercept: bool = True
+) -> tuple[Vector, Vector]:
     """Parameters of all classes from those of the free ones, the others at their limit.
 
     Parameters
@@ -292,21 +336,29 @@ def with_limits(coef: Vector, intercept: Vector, y: Labels, n_classes: int) -> t
     y : ndarray of shape (n,) or (n, n_classes)
     n_classes : int
     """
-    free = free_classes(y, n_classes)
+    free = free_classes(y, n_classes, fit_intercept)
     all_coef = np.zeros((n_classes, coef.shape[1]))
     all_intercept = np.where(class_frequencies(y, n_classes) > 0, np.inf, -np.inf)
     all_coef[free], all_intercept[free] = coef, intercept
     return all_coef, all_intercept
 
 
-def _divergence(logits: Vector, epsilon: Vector, t: Vector, *, multilabel: bool) -> float:
-    """(1/n) Σ_i KL(q_i || p_i) for q = (1 − ε) p + ε t; infinite, which is still a bound, where a p has underflowed."""
+def trivial_fit(X: Features, y: Labels, l2: float, n_classes: int) -> LogisticFit:
+    """The fit where there is nothing to tell apart: one class, or labels that all images share."""
+    coef, intercept = with_limits(np.zeros((0, X.shape[1])), np.zeros(0), y, n_classes)
+    if y.ndim == 1:
+        intercept[intercept == np.inf] = 0  # the one class there is; the others are at minus infinity
+    return LogisticFit(l2, coef, intercept, 0, True, 0.0, Certificate(0.0, 0.0, 0.0))
+
+
+def _divergence(logits: Vector, share: Vector, epsilon: Vector, t: Vector, *, multilabel: bool) -> float:
+    """Mean over images of KL(q_i || p_i) for q = (1 − ε) p + ε t; infinite, which is still a bound, where a p has underflowed."""
     if not multilabel:
         p = softmax(logits, axis=1)
-        return float(kl_div(p + epsilon * (t - p), p).sum(axis=1).mean())
+        return float((share * kl_div(p + epsilon * (t - p), p)).sum())
     p, not_p = expit(logits), expit(-logits)
     yes, no = kl_div(p + epsilon * (t - p), p), kl_div(not_p + epsilon * ((1 - t) - not_p), not_p)
-    return float((yes + no).mean(axis=0).sum())
+    return float((share * (yes + no)).sum())
 
 
 def _ratio(numerator: Vector, denominator: Vector) -> Vector:

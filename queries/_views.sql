@@ -9,16 +9,22 @@
 
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
-create table models as from read_parquet(getvariable('models_files'), hive_partitioning = false);
-create table datasets as from read_parquet(getvariable('datasets_files'), hive_partitioning = false);
 -- Columns that are newer than a file are null in it.
+create table models as
+from read_parquet(getvariable('models_files'), hive_partitioning = false, union_by_name = true);
+
+create table datasets as
+from read_parquet(getvariable('datasets_files'), hive_partitioning = false, union_by_name = true);
+
 create table stored_cells as
 from read_parquet(getvariable('cells_files'), hive_partitioning = false, union_by_name = true);
 
 create table stored_results as
 from read_parquet(getvariable('results_files'), hive_partitioning = false, union_by_name = true);
 
-create table stored_failures as from read_parquet(getvariable('failures_files'), hive_partitioning = false);
+create table stored_failures as
+from read_parquet(getvariable('failures_files'), hive_partitioning = false, union_by_name = true);
+
 create view stored_tuning as from read_parquet(getvariable('tuning_files'), hive_partitioning = false);
 create view stored_predictions as from read_parquet(getvariable('predictions_files'), hive_partitioning = false);
 create view stored_heads as from read_parquet(getvariable('heads_files'), hive_partitioning = false);

@@ -22,7 +22,7 @@
 with cheap as (
     select metric as score, model, dataset, avg(value order by seed, cell) as cheap
     from results
-    where not headline and n_test = 0 and setting = $setting and tap = $tap
+    where not headline and n_test = 0 and n_per_class is null and setting = $setting and tap = $tap
     group by score, model, dataset
 ),
 

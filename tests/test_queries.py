@@ -357,12 +357,12 @@ def test_cells_without_a_headline_metric_are_done_and_compare_no_models(given: G
 def test_a_store_of_before_the_newest_columns_and_tables_has_answers(tmp_path: Path) -> None:
     """Files of both ages lie side by side, and `heads` was not there at all."""
     store = FeatureStore.create(str(tmp_path / "old"))
-    tables = {"results": [score("a", "d0", 0.9)], "cells": [wanted("a", "d0")]}
+    tables = {"results": [score("a", "d0", 0.9)], "cells": [wanted("a", "d0")], "models": [model("a", 0.7)]}
     for table, rows in tables.items():
         store.publish(table, "old", rows_table(table, rows))
         for path in (tmp_path / "old" / table / "old.parquet", tmp_path / "old" / "_schema" / table / "empty.parquet"):
             content = pq.read_table(path, partitioning=None)
-            new = [name for name in ("options", "probabilistic") if name in content.column_names]
+            new = [name for name in ("options", "probabilistic", "model_key") if name in content.column_names]
             pq.write_table(content.drop_columns(new), path)
     shutil.rmtree(tmp_path / "old" / "_schema" / "heads")
     options = "select model, options from results order by model"

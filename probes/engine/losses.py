@@ -1,0 +1,101 @@
+"""The two losses of `probes.objective` in torch, class-major. Each makes B separate problems: 1, or one per class."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Loss(Protocol):
+    """A loss of logits."""
+
+    multilabel: bool
+
+    def __call__(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses (B, n) and residuals p − e (n_classes, n), both to full relative precision.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n_classes, n)
+        y : Tensor of shape (n,) of class indices, or (n_classes, n) of booleans
+        """
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """Inner products (B, 1), in float64, of (n_classes, r) matrices."""
+
+    def indicators(self, y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+        """Labels as (n_classes, n) numbers."""
+
+    def curvature(self, residuals: Tensor, y: Tensor, share: Tensor) -> Tensor:
+        """A = Σ share (diag p − p pᵀ) over classes, (n_classes, n_classes), float64; diagonal when multi-label."""
+
+    def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """KL(q || p), (B, n), for q = (1 − ε) p + ε t; ε (1,) or (n_classes,), t (n_classes,)."""
+
+
+class Softmax:
+    """Cross-entropy of one label per image: a single problem."""
+
+    multilabel = False
+
+    def __call__(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        # The torch form of objective.losses_and_residuals, in place.
+        label = y[None]
+        residuals = logits - logits.gather(0, label)
+        shift = residuals.amax(dim=0, keepdim=True)  # never negative: the label's own margin is 0
+        residuals.sub_(shift).exp_().scatter_(0, label, 0.0)
+        odds = residuals.sum(dim=0, keepdim=True)
+        normaliser = odds + (-shift).exp()
+        residuals.div_(normaliser).scatter_(0, label, -odds / normaliser)
+        return torch.where(shift > 0, shift + normaliser.log(), odds.log1p()), residuals
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.dot(a.reshape(-1), b.reshape(-1)).double().reshape(1, 1)
+
+    def indicators(self, y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(n_classes, len(y), dtype=dtype, device=y.device).scatter_(0, y[None], 1.0)
+
+    def curvature(self, residuals: Tensor, y: Tensor, share: Tensor) -> Tensor:
+        p = residuals + self.indicators(y, len(residuals), residuals.dtype)
+        matrix = -((p * share) @ p.T).double()
+        spread = residuals.abs() * (1 - residuals.abs())  # p (1 − p) without cancellation
+        matrix.diagonal().copy_((spread * share).sum(dim=1, dtype=torch.float64))
+        return matrix
+
+    def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        p = logits.softmax(dim=0)
+        return _kl(p + epsilon * (t[:, None] - p), p).sum(dim=0, keepdim=True)
+
+
+class OneVsRest:
+    """A binary cross-entropy per class: as many problems as classes."""
+
+    multilabel = True
+
+    def __call__(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        sign = torch.where(y, -1.0, 1.0).to(logits.dtype)  # a positive margin is a mistake
+        margins = sign * logits
+        return torch.logaddexp(margins.new_zeros(()), margins), sign * margins.sigmoid()
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(dim=1, keepdim=True, dtype=torch.float64)
+
+    def indicators(self, y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+        return y.to(dtype)
+
+    def curvature(self, residuals: Tensor, y: Tensor, share: Tensor) -> Tensor:
+        spread = residuals.abs() * (1 - residuals.abs())
+        return (spread * share).sum(dim=1, dtype=torch.float64).diag()
+
+    def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        p, not_p = logits.sigmoid(), (-logits).sigmoid()
+        epsilon, t = epsilon[:, None], t[:, None]
+        return _kl(p + epsilon * (t - p), p) + _kl(not_p + epsilon * ((1 - t) - not_p), not_p)
+
+
+def _kl(q: Tensor, p: Tensor) -> Tensor:
+    """q log(q/p) − q + p, elementwise; 0 where both are 0, infinite where only p is."""
+    divergence: Tensor = torch.special.xlogy(q, q / p).nan_to_num(nan=0.0, posinf=torch.inf) - q + p
+    return divergence

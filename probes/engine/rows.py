@@ -1,0 +1,81 @@
+"""Features on a device, in the precision they came in, handed out in blocks of the precision that is computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 8 * 1024**2
+"""Of a block of features: a few fit into a processor's cache, so that a block is read from memory once."""
+
+WHOLE_BYTES = {"cpu": 4 * 1024**3, "cuda": 1024**3}
+"""Features of up to this size are converted once; larger ones block by block, every time."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images as rows.
+
+    Attributes
+    ----------
+    X : Tensor of shape (n, n_features)
+        Of any floating type.
+    dtype : torch.dtype
+        What blocks are converted to.
+    """
+
+    X: Tensor
+    dtype: torch.dtype
+
+    @classmethod
+    def prepare(cls, X: Tensor, dtype: torch.dtype) -> Rows:
+        """Convert X at once where there is room for it."""
+        fits = X.numel() * dtype.itemsize <= WHOLE_BYTES[X.device.type]
+        return cls(X.to(dtype) if fits else X, dtype)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def slices(self, n_columns: int) -> list[slice]:
+        """Row ranges such that neither features nor `n_columns` values per image exceed a block."""
+        widest = max(self.X.shape[1], n_columns)
+        size = max(256, BLOCK_BYTES // (widest * self.dtype.itemsize))
+        return [slice(start, start + size) for start in range(0, len(self.X), size)]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Converted rows, (n_rows, n_features)."""
+        return self.X[rows].to(self.dtype)
+
+    def blocks(self, n_columns: int) -> Iterator[tuple[slice, Tensor]]:
+        """Row ranges with their converted rows."""
+        for rows in self.slices(n_columns):
+            yield rows, self[rows]
+
+
+def moments(rows: Rows, share: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
+    """Weighted mean (n_features,), zeros unless `centred`, and second moment about it (n_features, n_features).
+
+    Products are taken in the type of the rows and added up in float64.
+
+    Parameters
+    ----------
+    rows : Rows
+    share : Tensor of shape (n,)
+        Adds up to 1.
+    centred : bool
+    """
+    d = rows.X.shape[1]
+    mean = torch.zeros(d, dtype=torch.float64, device=rows.X.device)
+    if centred:
+        for block, x in rows.blocks(d):
+            mean += (share[block].to(x.dtype) @ x).double()
+    moment = torch.zeros(d, d, dtype=torch.float64, device=rows.X.device)
+    shift = mean.to(rows.dtype)
+    size = 8192
+    for start in range(0, len(rows), size):
+        x = (rows[slice(start, start + size)] - shift) * share[start : start + size, None].to(rows.dtype).sqrt()
+        moment += (x.T @ x).double()
+    return mean, moment
