@@ -1,7 +1,17 @@
-"""Probes on stored features. Importing this loads neither torch nor scikit-learn."""
+"""Probes on stored features. Importing this loads neither torch nor scikit-learn.
+
+The estimators `LogisticPath` and `LogisticProbe`, which need scikit-learn, are loaded when they are first asked for.
+They are not in `__all__`: a star import would load them.
+"""
+
+import typing
 
 from probes.fitted import Evidence, FittedProbe, Trial
 from probes.objective import GAP_TOLERANCE, L2_GRID, Certificate, LogisticFit, certificate, probabilities
+
+if typing.TYPE_CHECKING:
+    from probes.estimators import LogisticPath as LogisticPath
+    from probes.estimators import LogisticProbe as LogisticProbe
 
 __all__ = [
     "GAP_TOLERANCE",
@@ -14,3 +24,12 @@ __all__ = [
     "certificate",
     "probabilities",
 ]
+
+
+def __getattr__(name: str) -> type:
+    if name not in ("LogisticPath", "LogisticProbe"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from probes import estimators
+
+    found: type = getattr(estimators, name)
+    return found

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime, minimize
 from scipy.special import expit, logsumexp
 
 from featurestore.errors import ProbeError
@@ -98,6 +99,32 @@ def test_gap_equals_primal_less_dual_written_out(multilabel):
     chance = chance_loss(class_frequencies(y, K), multilabel=multilabel)
     assert chance == pytest.approx(direct_objective(X, y, np.zeros((K, D)), _best_biases(y, multilabel), l2), rel=1e-12)
     assert found.duality_gap == pytest.approx((primal - dual) / stake(primal, chance), rel=1e-9)
+
+
+@pytest.mark.parametrize(("multilabel", "by_class"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_with_weights_objective_gradient_and_gap_hold_against_a_minimiser(multilabel, fit_intercept, by_class):
+    X, y = data(multilabel)
+    rng = np.random.default_rng(4)
+    weight, l2 = rng.random((N, K) if by_class else N), 0.1
+    share = weight / weight.sum(axis=0)
+
+    def at(theta):
+        coef, intercept = theta.reshape(K, D + 1)[:, :D], fit_intercept * theta.reshape(K, D + 1)[:, D]
+        z = X @ coef.T + intercept
+        losses = np.logaddexp(0, z) - y * z if multilabel else logsumexp(z, axis=1) - z[np.arange(N), y]
+        return (losses * (share[:, None] if multilabel and not by_class else share)).sum() + l2 / 2 * np.sum(coef**2)
+
+    options = {"l2": l2, "n_classes": K, "sample_weight": weight, "fit_intercept": fit_intercept}
+    minimum = minimize(at, np.zeros(K * (D + 1)), method="BFGS", options={"gtol": 1e-7}).fun
+    chance = chance_loss(class_frequencies(y, K, weight), multilabel, fit_intercept)
+    for scale in (0.01, 0.3):
+        theta = scale * rng.standard_normal((K, D + 1))
+        theta[:, D] *= fit_intercept
+        found = certificate(X, y, theta[:, :D], theta[:, D], **options)
+        assert found.objective == pytest.approx(at(theta), rel=1e-12)
+        assert found.gradient_norm == pytest.approx(np.linalg.norm(approx_fprime(theta.ravel(), at)), rel=1e-4)
+        assert found.objective - found.duality_gap * stake(found.objective, chance) <= minimum <= found.objective
 
 
 def _best_biases(y, multilabel):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 
-from featurestore.errors import ProbeError, UnknownNameError
+from featurestore.errors import ConfigurationError, ProbeError, UnknownNameError
 from probes import GAP_TOLERANCE, certificate, probabilities, solvers
 
 L2S = [1e-2, 1.0, 1e-4]  # on purpose in no order
@@ -24,11 +26,22 @@ def images(n=200, d=12, k=4, multilabel=False, seed=0):
 
 
 def fit_path(name, *args, **options):
+    if name == "cuml" and not (find_spec("cuml") and torch.cuda.is_available()):
+        pytest.skip("needs cuML and a CUDA device")
     return solvers.load(name).fit_path(*args, device="cpu", **options)
 
 
-def certified(X, y, fit, n_classes):
-    return certificate(X, y, fit.coef, fit.intercept, l2=fit.l2, n_classes=n_classes)
+def certified(X, y, fit, n_classes, **options):
+    return certificate(X, y, fit.coef, fit.intercept, l2=fit.l2, n_classes=n_classes, **options)
+
+
+def assert_same(fit, other):
+    """The same solution, found in two ways that are both certified to 1e-8."""
+    assert fit.converged
+    assert other.converged
+    assert fit.certificate.objective == pytest.approx(other.certificate.objective, rel=1e-7)
+    np.testing.assert_allclose(fit.coef, other.coef, atol=1e-3 * np.abs(other.coef).max())
+    np.testing.assert_allclose(fit.intercept, other.intercept, atol=1e-3 * np.abs(other.coef).max())
 
 
 @every_solver
@@ -173,7 +186,103 @@ def test_a_weak_signal_at_strong_regularisation_is_fitted_all_the_same(solver, m
     y = np.arange(300) % 3
     X = 0.01 * (np.eye(3)[y] @ rng.normal(size=(3, 10)) + 0.3 * rng.normal(size=(300, 10)))
     labels = np.eye(3)[y].astype(bool) if multilabel else y
-    (fit,) = solvers.load(solver).fit_path(X, labels, l2s=[10.0], n_classes=3)
+    (fit,) = fit_path(solver, X, labels, l2s=[10.0], n_classes=3)
     assert fit.converged
     found = (X - X.mean(axis=0)) @ fit.coef.T
     assert (found.argmax(axis=1) == y).mean() > 0.9
+
+
+@every_solver
+@both_tasks
+def test_integer_weights_repeat_images(name, multilabel):
+    X, y = images(multilabel=multilabel)
+    times = np.random.default_rng(1).integers(1, 4, len(X))
+    options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
+    (weighted,) = fit_path(name, X, y, sample_weight=times.astype(float), **options)
+    (repeated,) = fit_path(name, X.repeat(times, axis=0), y.repeat(times, axis=0), **options)
+    assert_same(weighted, repeated)
+
+
+@every_solver
+@both_tasks
+def test_images_that_weigh_nothing_might_as_well_not_be_there(name, multilabel):
+    X, y = images(multilabel=multilabel)
+    kept = np.random.default_rng(1).random(len(X)) < 0.7
+    options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
+    (weighted,) = fit_path(name, X, y, sample_weight=kept.astype(float), **options)
+    (removed,) = fit_path(name, X[kept], y[kept], **options)
+    assert_same(weighted, removed)
+
+
+@every_solver
+def test_a_class_whose_images_weigh_nothing_is_absent(name):
+    X, y = images()
+    (fit,) = fit_path(name, X, y, l2s=[0.1], n_classes=4, sample_weight=(y != 2).astype(float))
+    assert fit.converged
+    assert np.isneginf(fit.intercept).tolist() == [False, False, True, False]
+    assert not fit.coef[2].any()
+
+
+@every_solver
+def test_only_ratios_of_weights_matter(name):
+    X, y = images()
+    weight = np.random.default_rng(1).random(len(X))
+    options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
+    (small,) = fit_path(name, X, y, sample_weight=1e-4 * weight, **options)
+    (large,) = fit_path(name, X, y, sample_weight=1e4 * weight, **options)
+    assert_same(small, large)
+
+
+@every_solver
+def test_weights_by_class_are_those_of_each_regression_by_itself(name):
+    X, y = images(multilabel=True)
+    weight = np.random.default_rng(1).random(y.shape) + 0.1
+    options = {"l2s": [1e-2], "gap_tolerance": 1e-8}
+    (together,) = fit_path(name, X, y, n_classes=4, sample_weight=weight, **options)
+    assert together.converged
+    assert certified(X, y, together, 4, sample_weight=weight).duality_gap <= 1.001e-8
+    for k in range(4):
+        (alone,) = fit_path(name, X, y[:, [k]], n_classes=1, sample_weight=weight[:, k], **options)
+        np.testing.assert_allclose(together.coef[[k]], alone.coef, atol=2e-3 * np.abs(alone.coef).max())
+
+
+@every_solver
+@both_tasks
+@pytest.mark.parametrize("weighted", [False, True])
+def test_without_an_intercept_every_solver_reaches_the_same_certified_optimum(name, multilabel, weighted):
+    X, y = images(multilabel=multilabel)
+    weight = np.random.default_rng(1).random(len(X)) if weighted else None
+    options = {"l2s": [1e-2, 1e-4], "n_classes": 4, "sample_weight": weight, "fit_intercept": False}
+    reference = fit_path("path", X, y, gap_tolerance=1e-10, **options)
+    for fit, best in zip(fit_path(name, X, y, gap_tolerance=1e-8, **options), reference, strict=True):
+        assert not fit.intercept.any()
+        assert certified(X, y, fit, 4, sample_weight=weight, fit_intercept=False).duality_gap <= 1.001e-8
+        assert_same(fit, best)
+
+
+@every_solver
+@both_tasks
+def test_without_an_intercept_a_class_without_images_is_a_class_like_any_other(name, multilabel):
+    X, y = images(multilabel=multilabel)
+    if multilabel:
+        y[:, 1], y[:, 3] = False, True
+    (fit,) = fit_path(name, X, y, l2s=[1e-2], n_classes=4 if multilabel else 6, fit_intercept=False)
+    assert fit.converged
+    assert not fit.intercept.any()
+    assert fit.coef.any(axis=1).all()
+    assert certified(X, y, fit, len(fit.coef), fit_intercept=False).duality_gap <= GAP_TOLERANCE
+
+
+@every_solver
+@pytest.mark.parametrize("weight", [-np.ones(200), np.zeros(200), np.ones(199)])
+def test_weights_that_cannot_be_used_are_refused(name, weight):
+    X, y = images()
+    with pytest.raises(ProbeError, match="Sample weights must be"):
+        fit_path(name, X, y, l2s=[1.0], n_classes=4, sample_weight=weight)
+
+
+@pytest.mark.skipif(find_spec("cuml") is not None, reason="cuML is installed")
+def test_without_cuml_its_solver_says_what_to_install_and_what_else_there_is():
+    X, y = images()
+    with pytest.raises(ConfigurationError, match=r"needs cuML.*pip install 'probestore\[cuml\]'.*NVIDIA GPU.*'path'"):
+        solvers.load("cuml").fit_path(X, y, l2s=[1.0], n_classes=4)

@@ -1,75 +1,102 @@
-"""Limited-memory BFGS whose pairs outlive a problem: they are carried along the regularisation path.
+"""Limited-memory BFGS whose pairs serve every value of l2 at once.
 
-A pair is a step s and the change of the gradient along it, y = (H + l2 I) s with H the mean curvature of the loss. Going
-to another l2' adds (l2' − l2) s to y and nothing else, exactly, so that curvature learned at one value serves the next.
+A pair is a step s and the change y of the gradient of the loss along it; at l2 the change of the objective's gradient is
+y + l2 s, exactly. So what is learned of the curvature at one value is known at all others, whether they were solved
+before or are being solved at the same time.
 
-Source: Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4.
+With S and Y the matrices whose rows are the pairs, oldest first, R the upper triangle of S Yᵀ and D its diagonal, the
+two-loop recursion (Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4) is
+
+    α = R⁻¹ S g,    r = M (g − Yᵀ α),    direction = r + Sᵀ R⁻ᵀ (D α − Y r),
+
+M the preconditioner: four products with pairs and two triangular solves, rather than a loop.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from probes.engine.losses import Loss
-
-PAIRS = 60
+PAIRS = 90
 PAIRS_BYTES = 512 * 1024**2
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A step and the change of the gradient along it, (n_classes, r), with 1 / (s · y) of each separate problem."""
-
-    step: Tensor
-    change: Tensor
-    rho: Tensor  # (B, 1); 0 drops the pair where rounding has eaten the curvature
-
-
 class Memory:
-    """The pairs of the last steps, oldest first."""
+    """The pairs of the last steps of B separate problems, each with weights of its own.
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
-        self._pairs: deque[Pair] = deque(maxlen=PAIRS)
+    Parameters
+    ----------
+    like : Tensor of shape (n_classes, r)
+        Weights.
+    n_problems : int
+        B: 1, or n_classes.
+    """
+
+    def __init__(self, like: Tensor, n_problems: int) -> None:
+        self._shape = like.shape
+        self._n_problems = n_problems
+        fits = PAIRS_BYTES // (2 * like.numel() * like.element_size())
+        self._capacity = max(10, min(PAIRS, fits))
+        self._count = 0
+        flat = (n_problems, self._capacity, like.numel() // n_problems)
+        square = (n_problems, self._capacity, self._capacity)
+        self._steps, self._changes = like.new_zeros(flat), like.new_zeros(flat)
+        self._step_change = like.new_zeros(square, dtype=torch.float64)  # S Yᵀ
+        self._step_step = like.new_zeros(square, dtype=torch.float64)  # S Sᵀ
 
     def add(self, step: Tensor, change: Tensor) -> None:
-        """Learn from a step taken."""
-        if not self._pairs:
-            fits = PAIRS_BYTES // (2 * step.numel() * step.element_size())
-            self._pairs = deque(maxlen=max(10, min(PAIRS, fits)))
-        self._pairs.append(self._pair(step, change))
+        """Learn from a step and the change of the loss's gradient along it, (n_classes, r)."""
+        slot = self._count % self._capacity
+        self._count += 1
+        s, y = self._flat(step), self._flat(change)
+        self._steps[:, slot], self._changes[:, slot] = s[:, :, 0], y[:, :, 0]
+        self._step_change[:, slot] = (self._changes @ s)[:, :, 0].double()
+        self._step_change[:, :, slot] = (self._steps @ y)[:, :, 0].double()
+        self._step_step[:, slot] = self._step_step[:, :, slot] = (self._steps @ s)[:, :, 0].double()
 
-    def move(self, change_of_l2: float) -> None:
-        """Carry the pairs to another l2."""
-        moved = (self._pair(pair.step, pair.change + change_of_l2 * pair.step) for pair in self._pairs)
-        self._pairs = deque(moved, maxlen=self._pairs.maxlen)
+    def inverse_hessian_times(self, gradient: Tensor, l2: float, precondition: Callable[[Tensor], Tensor]) -> Tensor:
+        """The inverse Hessian at `l2`, as far as it is known, times a gradient (n_classes, r)."""
+        n = min(self._count, self._capacity)
+        if not n:
+            return precondition(gradient)
+        order = [(self._count - n + i) % self._capacity for i in range(n)]
+        products = (self._step_change + l2 * self._step_step)[:, order][:, :, order]
+        diagonal = products.diagonal(dim1=1, dim2=2)
+        usable = diagonal > 0  # rounding has eaten the curvature of the others; a problem at rest has none
+        both = usable[:, :, None] & usable[:, None, :]
+        triangle = torch.where(both, products, 0.0).triu()
+        triangle.diagonal(dim1=1, dim2=2).masked_fill_(~usable, 1.0)
+        g = self._flat(gradient)
+        alpha = torch.linalg.solve_triangular(triangle, self._along(self._steps, g, order, usable), upper=True)
+        product = g - self._combined(self._changes, alpha, order) - l2 * self._combined(self._steps, alpha, order)
+        last = self._steps[:, order[-1]], self._changes[:, order[-1]] + l2 * self._steps[:, order[-1]]
+        r = self._flat(precondition(self._shaped(product)) * self._scale(*last, precondition))
+        back = self._along(self._changes, r, order, usable) + l2 * self._along(self._steps, r, order, usable)
+        right = torch.where(usable[:, :, None], diagonal[:, :, None] * alpha - back, 0.0)
+        gamma = torch.linalg.solve_triangular(triangle.mT, right, upper=False)
+        return self._shaped(r + self._combined(self._steps, gamma, order))
 
-    def inverse_hessian_times(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
-        """The two-loop recursion around `precondition`, rescaled to the curvature of the last step."""
-        product = gradient.clone()
-        weights = []
-        for pair in reversed(self._pairs):
-            weights.append((pair.rho * self._loss.dot(pair.step, product)).to(product.dtype))
-            product.addcmul_(weights[-1], pair.change, value=-1)
-        product = precondition(product) * self._scale(precondition)
-        for pair, weight in zip(self._pairs, reversed(weights), strict=True):
-            back = (pair.rho * self._loss.dot(pair.change, product)).to(product.dtype)
-            product.addcmul_(weight - back, pair.step)
-        return product
+    def _scale(self, step: Tensor, change: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
+        """How much more the curvature along the last step was than the preconditioner says, (B, 1)."""
+        said = precondition(self._shaped(change[:, :, None])).reshape(change.shape)
+        scale = (step * change).sum(dim=1) / (change * said).sum(dim=1)
+        return torch.where(scale.isfinite() & (scale > 0), scale, 1.0)[:, None]
 
-    def _scale(self, precondition: Callable[[Tensor], Tensor]) -> Tensor | float:
-        if not self._pairs:
-            return 1.0
-        last = self._pairs[-1]
-        dot = self._loss.dot
-        scale = dot(last.step, last.change) / dot(last.change, precondition(last.change))
-        return torch.where((last.rho > 0) & scale.isfinite(), scale, 1.0).to(last.step.dtype)
+    def _along(self, pairs: Tensor, vector: Tensor, order: list[int], usable: Tensor) -> Tensor:
+        """Inner products (B, n, 1) with the pairs in use, float64."""
+        return torch.where(usable[:, :, None], (pairs @ vector)[:, order].double(), 0.0)
 
-    def _pair(self, step: Tensor, change: Tensor) -> Pair:
-        curvature = self._loss.dot(step, change)
-        return Pair(step, change, torch.where(curvature > 0, 1 / curvature, 0.0))
+    def _combined(self, pairs: Tensor, weights: Tensor, order: list[int]) -> Tensor:
+        """Sum (B, size, 1) of pairs by weights (B, n, 1)."""
+        spread = pairs.new_zeros(self._n_problems, self._capacity, 1)
+        spread[:, order] = weights.to(pairs.dtype)
+        return pairs.mT @ spread
+
+    def _flat(self, matrix: Tensor) -> Tensor:
+        """(n_classes, r) as (B, size, 1)."""
+        return matrix.reshape(self._n_problems, -1, 1)
+
+    def _shaped(self, flat: Tensor) -> Tensor:
+        return flat.reshape(self._shape)

@@ -12,8 +12,9 @@ over logits that are kept where they fit and recomputed where they do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ LOGITS_BYTES = {"cpu": 8 * 1024**3, "cuda": 1024**3}
 """Logits and residuals of up to this size are kept during an evaluation."""
 
 BIAS_STEPS = 20
+STALE_STEPS = 2  # of them with the curvature that is given, which costs nothing; then it is computed where they are
 BIAS_TOLERANCE = 1e-6
 """Of Σ share (p − e), relative to the class frequency and to what is at stake: the gap then hardly notices."""
 
@@ -37,7 +39,7 @@ class Basis:
     Attributes
     ----------
     to_features : Tensor of shape (n_features, r)
-        Orthonormal columns, float64.
+        Orthonormal columns, in the type of the products.
     variances : Tensor of shape (r,)
         Of the features along them.
     mean : Tensor of shape (n_features,)
@@ -65,8 +67,6 @@ class Point:
         Float64, without the penalty.
     slope : Tensor of shape (n_classes, r)
         Gradient of the loss.
-    balance : Tensor of shape (n_classes,)
-        Σ share (p − e), what is left of the biases' gradient; float64.
     residuals : list of Tensor or None
         Blocks (n_classes, n_block) of p − e; None where there was no room for them.
     """
@@ -75,7 +75,6 @@ class Point:
     bias: Tensor
     loss: Tensor
     slope: Tensor
-    balance: Tensor
     residuals: list[Tensor] | None
 
     def objective(self, l2: float, loss: Loss) -> Tensor:
@@ -85,6 +84,37 @@ class Point:
     def gradient(self, l2: float) -> Tensor:
         """Gradient (n_classes, r) of the objective in the weights."""
         return self.slope + l2 * self.weights
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A point to evaluate.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (n_classes, r)
+    bias : Tensor of shape (n_classes,)
+        Where to start looking for the best one.
+    curvature : Tensor of shape (n_classes, n_classes)
+        A, or near it, for Newton's method on the biases.
+    gap : float
+        2 l2 times the relative gap that is aimed at: biases are solved for so well that the gap hardly notices.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    curvature: Tensor
+    gap: float
+
+
+@dataclass(frozen=True)
+class _Balanced:
+    """Biases (n_classes,), the loss (B,) and Σ share (p − e) (n_classes,) there, and residuals if they were kept."""
+
+    bias: Tensor
+    loss: Tensor
+    balance: Tensor
+    residuals: list[Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -104,8 +134,6 @@ class Problem:
     chance : Tensor of shape (B, 1)
         Objective of no weights and the best biases.
     frequency : Tensor of shape (n_classes,)
-    omitted_slope, omitted_balance : Tensor, optional
-        Of images that are left out: constants added to `Point.slope` and `Point.balance`.
     """
 
     rows: Rows
@@ -117,41 +145,37 @@ class Problem:
     fit_intercept: bool
     chance: Tensor
     frequency: Tensor
-    omitted_slope: Tensor | None = None
-    omitted_balance: Tensor | None = None
 
-    def at(self, weights: Tensor, bias: Tensor, curvature: Tensor, *, balanced: bool = True) -> Point:
-        """Evaluate at `weights`, with the biases moved from `bias` to their optimum.
+    def at(self, wishes: Sequence[Wish]) -> list[Point]:
+        """Evaluate at several points, whose products with the features are taken together.
 
-        Parameters
-        ----------
-        weights : Tensor of shape (n_classes, r)
-        bias : Tensor of shape (n_classes,)
-        curvature : Tensor of shape (n_classes, n_classes)
-            A, or near it, for Newton's method on the biases.
-        balanced : bool
-            False leaves the biases where they are.
+        Where there are few classes a product with the features of all images takes as long as reading them.
         """
-        in_features = self._in_features(weights)
-        keep = 2 * self.n_classes * len(self.rows) * self.rows.dtype.itemsize <= LOGITS_BYTES[weights.device.type]
+        in_features = self._in_features(torch.cat([wish.weights for wish in wishes]))
+        n_columns = len(in_features)
+        keep = 2 * n_columns * len(self.rows) * self.rows.dtype.itemsize <= LOGITS_BYTES[in_features.device.type]
         kept = list(self._logits(in_features)) if keep else None
-        bias, loss, balance, residuals = self._balance(in_features, kept, bias, curvature, balanced)
-        slope = torch.zeros(in_features.shape, dtype=torch.float64, device=weights.device)
-        for block, residual in residuals or self._residuals(in_features, bias):
-            slope += (residual @ self.rows[block]).double()
-        return Point(
-            weights,
-            bias,
-            loss,
-            self._in_basis(slope, balance),
-            balance if self.omitted_balance is None else balance + self.omitted_balance,
-            [residual for _, residual in residuals] if residuals else None,
-        )
+        k = self.n_classes
+        parts = [slice(i * k, (i + 1) * k) for i in range(len(wishes))]
+        balanced = [
+            self._balance(in_features[part], [(block, z[part]) for block, z in kept] if kept else None, wish)
+            for part, wish in zip(parts, wishes, strict=True)
+        ]
+        slope = torch.zeros(in_features.shape, dtype=torch.float64, device=in_features.device)
+        for block, residuals in self._together(in_features, balanced):
+            slope += (residuals @ self.rows[block]).double()
+        return [
+            Point(wish.weights, one.bias, one.loss[:, None], self._in_basis(slope[part], one.balance), one.residuals)
+            for part, wish, one in zip(parts, wishes, balanced, strict=True)
+        ]
 
     def curvature(self, point: Point) -> Tensor:
         """A of `probes.engine.losses.Loss.curvature` at a point."""
+        return self._curvature(self._blocks_of(point))
+
+    def _curvature(self, blocks: Iterable[tuple[slice, Tensor]]) -> Tensor:
         total = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=self.rows.X.device)
-        for block, residual in self._blocks_of(point):
+        for block, residual in blocks:
             # Residuals come multiplied by their share.
             share = self.share[:, block]
             total += self.loss.curvature(residual / share, self.y[..., block], share)
@@ -179,41 +203,16 @@ class Problem:
         vectors = vectors.to(dtype)
         return lambda gradient: vectors @ ((vectors.T @ gradient) * scale)
 
-    def restricted(self, point: Point, least: float) -> Problem | None:
-        """The problem on the images that hold all but `least` of the curvature, the others' slope held constant.
-
-        At weak regularisation most images are far on the right side: their loss is linear, and next to nothing, for as
-        far as a step goes. None where that leaves out less than 40 % of them, or where there is no room for a copy.
-        """
-        if self.loss.multilabel or point.residuals is None:
-            return None
-        spread = torch.cat([self._spread(residual, block) for block, residual in self._blocks_of(point)])
-        ascending, order = spread.sort()
-        first = int(torch.searchsorted(ascending.cumsum(0), least * float(ascending.sum())))
-        active = order[first:].sort().values
-        if len(active) > 0.6 * len(self.rows) or not self.rows.X.dtype == self.rows.dtype:
-            return None
-        free = replace(
-            self,
-            rows=Rows(self.rows.X[active], self.rows.dtype),
-            y=self.y[active],
-            share=self.share[:, active],
-            omitted_slope=None,
-            omitted_balance=None,
-        )
-        inside = free.at(point.weights, point.bias, torch.empty(0), balanced=False)
-        return replace(free, omitted_slope=point.slope - inside.slope, omitted_balance=point.balance - inside.balance)
-
     def original(self, point: Point) -> tuple[Tensor, Tensor]:
         """Coefficients (n_classes, n_features) and intercepts (n_classes,) of features as they came, float64."""
         coef = self._in_features(point.weights).double()
         if self.basis.rotated:
-            coef = coef @ self.basis.to_features.T
+            coef = coef @ self.basis.to_features.T.double()
         return coef, point.bias - coef @ self.basis.mean
 
     def own(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse of `original`: weights (n_classes, r) and biases (n_classes,)."""
-        return (coef @ self.basis.to_features).to(self.rows.dtype), intercept + coef @ self.basis.mean
+        return (coef @ self.basis.to_features.double()).to(self.rows.dtype), intercept + coef @ self.basis.mean
 
     def nothing(self) -> tuple[Tensor, Tensor]:
         """No weights, and the biases that then are best: the solution at infinite l2."""
@@ -229,15 +228,29 @@ class Problem:
     # ---- pieces of an evaluation -------------------------------------------------------------------------------
 
     def _in_features(self, weights: Tensor) -> Tensor:
-        return weights if self.basis.rotated else weights @ self.basis.to_features.T.to(weights.dtype)
+        return weights if self.basis.rotated else weights @ self.basis.to_features.T
 
     def _in_basis(self, slope: Tensor, balance: Tensor) -> Tensor:
-        """A slope that was summed over rows as they are, centred, in the basis, and with that of omitted images."""
-        if not self.basis.rotated:
-            slope = slope - torch.outer(balance, self.basis.mean)
-            slope = slope.to(self.rows.dtype) @ self.basis.to_features.to(self.rows.dtype)
-        slope = slope.to(self.rows.dtype)
-        return slope if self.omitted_slope is None else slope + self.omitted_slope
+        """A slope that was summed over rows as they are, centred and in the basis."""
+        if self.basis.rotated:
+            return slope.to(self.rows.dtype)
+        return (slope - torch.outer(balance, self.basis.mean)).to(self.rows.dtype) @ self.basis.to_features
+
+    def _together(self, in_features: Tensor, balanced: list[_Balanced]) -> Iterator[tuple[slice, Tensor]]:
+        """Residuals of all points (columns, n_block), computed again where there was no room to keep them."""
+        if balanced[0].residuals is not None:
+            blocks = [one.residuals or [] for one in balanced]
+            for block, *several in zip(self.rows.slices(self.n_classes), *blocks, strict=True):
+                yield block, several[0] if len(several) == 1 else torch.cat(several)
+            return
+        bias = torch.cat([one.bias for one in balanced])
+        k = self.n_classes
+        for block, logits in self._logits(in_features):
+            logits += bias[:, None].to(logits.dtype)
+            for start in range(0, len(logits), k):
+                _, residuals = self.loss(logits[start : start + k], self.y[..., block])
+                logits[start : start + k] = residuals * self.share[:, block]
+            yield block, logits
 
     def _logits(self, in_features: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Logits (n_classes, n_block) without biases, of centred features."""
@@ -245,10 +258,8 @@ class Problem:
         for block, x in self.rows.blocks(self.n_classes):
             yield block, in_features @ x.T - shift
 
-    def _residuals(
-        self, in_features: Tensor, bias: Tensor, kept: list[tuple[slice, Tensor]] | None = None
-    ) -> Iterator[tuple[slice, Tensor]]:
-        for block, residual, _ in self._passed(in_features, bias, kept):
+    def _residuals(self, in_features: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        for block, residual, _ in self._passed(in_features, bias, None):
             yield block, residual
 
     def _passed(
@@ -261,30 +272,35 @@ class Problem:
             share = self.share[:, block]
             yield block, residuals.mul_(share), (losses * share).sum(dim=1, dtype=torch.float64)
 
-    def _balance(
-        self,
-        in_features: Tensor,
-        kept: list[tuple[slice, Tensor]] | None,
-        bias: Tensor,
-        curvature: Tensor,
-        balanced: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, list[tuple[slice, Tensor]] | None]:
-        """Newton's method on the biases: them, the loss (B, 1), the balance, and the residuals if there is room."""
+    def _balance(self, in_features: Tensor, kept: list[tuple[slice, Tensor]] | None, wish: Wish) -> _Balanced:
+        """Newton's method on the biases."""
+        bias, curvature, worst = wish.bias, wish.curvature, math.inf
         for step in range(BIAS_STEPS + 1):
             residuals = []
-            loss, balance = self.chance.new_zeros(len(self.chance)), torch.zeros_like(bias)
+            loss, balance = torch.zeros_like(self.chance[:, 0]), torch.zeros_like(bias)
             for block, residual, losses in self._passed(in_features, bias, kept):
                 loss += losses
                 balance += residual.sum(dim=1, dtype=torch.float64)
                 if kept is not None:
                     residuals.append((block, residual))
-            left = balance if self.omitted_balance is None else balance + self.omitted_balance
-            stake = torch.minimum(loss, self.chance[:, 0]).clamp(min=SMALLEST_STAKE)
-            done = (left.abs() <= BIAS_TOLERANCE * stake * self.frequency).all()
-            if step == BIAS_STEPS or not (balanced and self.fit_intercept) or done:
+            before, worst = worst, float((balance.abs() / self._imbalance(loss, wish.gap)).max())
+            # Newton's method halves it at least, but for the first steps and for rounding.
+            if worst <= 1 or step == BIAS_STEPS or (step > STALE_STEPS + 1 and worst > before / 2):
                 break
-            bias = bias - self._bias_step(left, curvature)
-        return bias, loss[:, None], balance, residuals if kept is not None else None
+            if step >= STALE_STEPS:
+                curvature = self._curvature(residuals or self._residuals(in_features, bias))
+            bias = bias - self._bias_step(balance, curvature)
+        return _Balanced(bias, loss, balance, [one for _, one in residuals] if kept is not None else None)
+
+    def _imbalance(self, loss: Tensor, gap: float) -> Tensor:
+        """The balance (n_classes,) that may be left; without biases any."""
+        if not self.fit_intercept:
+            return torch.full_like(self.frequency, torch.inf)
+        stake = torch.minimum(loss, self.chance[:, 0]).clamp(min=SMALLEST_STAKE)
+        # ε of the module `probes.objective` is the balance over the frequency. It enters the gap by a divergence of
+        # about ε, and by the square of ε times the spread of the features over 2 l2.
+        spread = self.basis.variances.sum().sqrt()
+        return torch.minimum(BIAS_TOLERANCE * stake, 0.03 * (gap * stake).sqrt() / spread) * self.frequency
 
     def _bias_step(self, balance: Tensor, curvature: Tensor) -> Tensor:
         """Newton's step, at most 2 in any class."""
@@ -301,9 +317,3 @@ class Problem:
             yield from self._residuals(self._in_features(point.weights), point.bias)
         else:
             yield from zip(self.rows.slices(self.n_classes), point.residuals, strict=True)
-
-    def _spread(self, residual: Tensor, block: slice) -> Tensor:
-        """Σ_k share p_k (1 − p_k) of each image, (n_block,)."""
-        share = self.share[:, block]
-        p = residual.abs()
-        return (p * (1 - p / share)).sum(dim=0, dtype=torch.float64)

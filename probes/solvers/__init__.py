@@ -2,7 +2,8 @@
 
 Adding a solver is adding a file here with one function,
 
-    fit_path(X, y, *, l2s, n_classes, gap_tolerance=GAP_TOLERANCE, max_iter=1000, device="auto") -> list[LogisticFit]
+    fit_path(X, y, *, l2s, n_classes, sample_weight=None, fit_intercept=True, gap_tolerance=GAP_TOLERANCE,
+             max_iter=1000, device="auto") -> list[LogisticFit]
 
 whose arguments and promises are those of `FitPath`. `tests/test_solvers.py` then tests it with the others. A file is
 imported only when its solver is asked for, so a solver may need a library that is not always there.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from featurestore import registry
-from probes.objective import GAP_TOLERANCE, Features, Labels, LogisticFit
+from probes.objective import GAP_TOLERANCE, Features, Labels, LogisticFit, Vector
 
 
 class FitPath(Protocol):
@@ -28,6 +29,8 @@ class FitPath(Protocol):
         *,
         l2s: Sequence[float],
         n_classes: int,
+        sample_weight: Vector | None = None,
+        fit_intercept: bool = True,
         gap_tolerance: float = GAP_TOLERANCE,
         max_iter: int = 1000,
         device: str = "auto",
@@ -43,6 +46,11 @@ class FitPath(Protocol):
         l2s : sequence of float
             Positive.
         n_classes : int
+        sample_weight : ndarray of shape (n,) or, when multi-label, (n, n_classes), optional
+            Not negative; only their ratios matter, in each class by themselves. An image that weighs nothing might as
+            well not be there.
+        fit_intercept : bool
+            False holds the biases at 0. A class without images is then a class like any other.
         gap_tolerance : float
             Relative duality gap to reach.
         max_iter : int
@@ -59,6 +67,8 @@ class FitPath(Protocol):
         ------
         ProbeError
             If X and y cannot be fitted (`probes.objective.check_data`).
+        ConfigurationError
+            If the solver needs a library or a device that is not there.
         """
 
 

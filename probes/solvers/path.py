@@ -5,10 +5,11 @@ What makes it fast, from strong to weak l2, in the order of what it saves:
 - **Biases at their optimum.** Every evaluation solves for them on logits that it has anyway (`probes.engine.problem`).
 - **Preconditioning** with the inverse of A ⊗ Σ + l2 I, A = Σ share (diag p − p pᵀ), Σ the covariance of the features,
   whose eigenbasis is computed once for the whole grid.
-- **Curvature is carried along.** The pairs of L-BFGS are exact at the next l2 too, but for a known multiple of the step.
+- **One memory.** The pairs of L-BFGS are exact at every l2, but for a known multiple of the step, so all values share
+  them (`probes.engine.lbfgs`).
 - **Extrapolation.** Optimal weights change smoothly with log l2: each value starts from the line through the last two.
-- **Images that no longer matter rest.** Where regularisation is weak, most images hold next to no curvature. The
-  problem is solved on the others, with the slope of those that rest held constant, and then checked on all.
+- **Several values at once.** With few classes a product takes as long as reading the features does, so a few values
+  are on their way together (`_Path`).
 
 Products are taken in float32, or in float64 where the features come so, are few, or the gap asked for is out of
 float32's reach; sums over images are kept in float64. When the path is done every fit is certified in float64 on the
@@ -27,10 +28,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from torch import Tensor
 from probes.engine.certify import certify
 from probes.engine.lbfgs import Memory
 from probes.engine.losses import Loss, OneVsRest, Softmax
-from probes.engine.problem import Basis, Point, Problem
+from probes.engine.problem import Basis, Point, Problem, Wish
 from probes.engine.rows import Rows, moments
 from probes.objective import (
     GAP_TOLERANCE,
@@ -58,8 +59,9 @@ from probes.objective import (
     with_limits,
 )
 
-LEAST_CURVATURE = 0.002  # share of the curvature that resting images may hold
-INNER_GAP = 0.3  # of the gap allowed, to which the problem of the others is solved
+OBJECTIVE_TOLERANCE = 1e-6  # relative: what is estimated to be left, beside what the gap bounds
+CLOSE = 100  # times the gap allowed: near enough for the next value to set out
+COLUMNS = 32  # classes times values on their way at once: what a product takes hardly longer for than for fewer
 STEEP = 0.9  # a step is too long when the slope at its end exceeds this part of the slope at its start
 LINE_SEARCH_STEPS = 20
 PATIENCE = 40  # iterations without a smaller gap after which the arithmetic has given all it can
@@ -125,9 +127,8 @@ def _solved(data: _Data, l2s: Sequence[float], exact: bool, gap_tolerance: float
     return fits
 
 
-def _certified(data: _Data, problem: Problem, steps: Iterable[_Step]) -> list[_Fit]:
+def _certified(data: _Data, problem: Problem, steps: Sequence[_Step]) -> list[_Fit]:
     """Certify fits together; each is charged an equal part of the time."""
-    steps = list(steps)
     parameters = [problem.original(step.point) for step in steps]
     start = time.perf_counter()
     coefs, intercepts = [coef for coef, _ in parameters], [intercept for _, intercept in parameters]
@@ -216,11 +217,10 @@ def _with_basis(rows: Rows, share: Tensor, n_classes: int, *, centred: bool) -> 
         return _in_row_space(rows, share, centred=centred)
     mean, moment = moments(rows, share, centred=centred)
     variances, vectors = torch.linalg.eigh(moment if rows.dtype == torch.float64 else moment.float())
-    variances, vectors = variances.double().clamp(min=0), vectors.double()
+    variances, vectors = variances.double().clamp(min=0), vectors.to(rows.dtype)
     rotated = n < ROTATE_BELOW * n_classes and rows.X.dtype == rows.dtype
     if rotated:
-        rotation = vectors.to(rows.dtype)
-        rows = Rows(torch.cat([(x - mean.to(x.dtype)) @ rotation for _, x in rows.blocks(d)]), rows.dtype)
+        rows = Rows(torch.cat([(x - mean.to(x.dtype)) @ vectors for _, x in rows.blocks(d)]), rows.dtype)
     return rows, Basis(vectors, variances, mean, rotated)
 
 
@@ -230,13 +230,8 @@ def _in_row_space(rows: Rows, share: Tensor, *, centred: bool) -> tuple[Rows, Ba
     mean = share.double() @ X if centred else torch.zeros_like(X[0])
     row_space, triangle = torch.linalg.qr((X - mean).T)
     variances, vectors = torch.linalg.eigh(triangle @ (share.double()[:, None] * triangle.T))
-    basis = Basis(row_space @ vectors, variances.clamp(min=0), mean, rotated=True)
+    basis = Basis((row_space @ vectors).to(rows.dtype), variances.clamp(min=0), mean, rotated=True)
     return Rows((triangle.T @ vectors).to(rows.dtype), rows.dtype), basis
-
-
-def _always(allowed: Tensor, _: Point) -> Tensor:
-    """A gap that does not depend on where one is: images that rest add nothing to what is at stake."""
-    return allowed
 
 
 @dataclass(frozen=True)
@@ -249,119 +244,138 @@ class _Step:
     seconds: float
 
 
+Solving: TypeAlias = Generator[Wish, Point, tuple[Point, int]]
+"""A minimisation that asks for evaluations, and ends with a point and the iterations taken."""
+
+
 class _Path:
-    """A walk from strong to weak l2 that remembers where it was and what it has learned of the curvature."""
+    """A walk from strong to weak l2.
+
+    A few values are on their way at once: the next sets out as soon as the one before has come close, and the products
+    of all with the features are taken together. What one learns of the curvature serves all.
+    """
 
     def __init__(self, problem: Problem, gap_tolerance: float, max_iter: int) -> None:
         self._problem = problem
         self._gap_tolerance = gap_tolerance
         self._max_iter = max_iter
-        self._memory = Memory(problem.loss)
+        weights, _ = problem.nothing()
+        self._memory = Memory(weights, problem.n_classes if problem.loss.multilabel else 1)
+        f = problem.frequency
+        self._curvature = (f * (1 - f)).diag() if problem.loss.multilabel else f.diag() - torch.outer(f, f)
+        self._reached: dict[float, tuple[Point, float]] = {}  # l2 -> where it is, and its gap over the one allowed
 
-    def down(self, l2s: Sequence[float]) -> Iterator[_Step]:
+    def down(self, l2s: Sequence[float]) -> list[_Step]:
         """Solve for each of the descending `l2s`."""
-        before: _Step | None = None
-        last: _Step | None = None
-        for l2 in l2s:
-            begin = time.perf_counter()
-            if last:
-                self._memory.move(l2 - last.l2)
-            point, n_iter = self._solve(self._start(before, last, l2), l2)
-            before, last = last, _Step(l2, replace(point, residuals=None), n_iter, time.perf_counter() - begin)
-            yield last
+        waiting = deque(l2s)
+        window = max(1, COLUMNS // self._problem.n_classes)
+        under_way: dict[float, tuple[Solving, Wish]] = {}
+        steps: dict[float, _Step] = {}
+        last = math.inf
+        clock = time.perf_counter()
+        while waiting or under_way:
+            if waiting and len(under_way) < window and (last == math.inf or self._close(last)):
+                last = waiting.popleft()
+                solving = self._solve(last)
+                under_way[last] = solving, next(solving)
+                continue
+            points = self._problem.at([wish for _, wish in under_way.values()])
+            for (l2, (solving, _)), point in zip(list(under_way.items()), points, strict=True):
+                try:
+                    under_way[l2] = solving, solving.send(point)
+                except StopIteration as end:
+                    del under_way[l2]
+                    stop = time.perf_counter()
+                    steps[l2] = _Step(l2, replace(end.value[0], residuals=None), end.value[1], stop - clock)
+                    clock = stop
+        return [steps[l2] for l2 in l2s]
 
     def finish(self, fit: _Fit) -> _Step:
         """Go on from a fit, whose coordinates are those of the features."""
         begin = time.perf_counter()
-        problem = self._problem
-        self._memory = Memory(problem.loss)
-        start = problem.at(*problem.own(fit.coef, fit.intercept), self._chance_curvature())
-        point, n_iter = self._solve(start, fit.l2)
-        return _Step(fit.l2, replace(point, residuals=None), n_iter, time.perf_counter() - begin)
+        wish = Wish(*self._problem.own(fit.coef, fit.intercept), self._curvature, self._gap(fit.l2))
+        solving = self._minimise(self._problem.at([wish])[0], fit.l2)
+        point: Point | None = None
+        while True:
+            try:
+                wish = next(solving) if point is None else solving.send(point)
+                (point,) = self._problem.at([wish])
+            except StopIteration as end:
+                return _Step(fit.l2, replace(end.value[0], residuals=None), end.value[1], time.perf_counter() - begin)
 
-    def _start(self, before: _Step | None, last: _Step | None, l2: float) -> Point:
-        """No weights; then the last solution; then the line through the last two, where that is better."""
-        problem = self._problem
-        if last is None:
-            return problem.at(*problem.nothing(), self._chance_curvature())
-        a = last.point
-        if before is None:
-            return problem.at(a.weights, a.bias, self._curvature)
-        step = math.log(l2 / last.l2) / math.log(last.l2 / before.l2)
-        guess = problem.at(
-            a.weights + step * (a.weights - before.point.weights),
-            a.bias + step * (a.bias - before.point.bias),
-            self._curvature,
-        )
-        worse = guess.objective(l2, problem.loss) > a.objective(l2, problem.loss)
+    def _close(self, l2: float) -> bool:
+        return l2 in self._reached and self._reached[l2][1] <= CLOSE
+
+    def _gap(self, l2: float) -> float:
+        return 2 * l2 * self._gap_tolerance
+
+    def _solve(self, l2: float) -> Solving:
+        point = yield from self._start(l2)
+        return (yield from self._minimise(point, l2))
+
+    def _start(self, l2: float) -> Generator[Wish, Point, Point]:
+        """No weights; then the last point; then the line through the last two, where that is better."""
+        loss, gap = self._problem.loss, self._gap(l2)
+        if not self._reached:
+            return (yield Wish(*self._problem.nothing(), self._curvature, gap))
+        *_, last_l2 = self._reached
+        last = self._reached[last_l2][0]
+        if len(self._reached) == 1:
+            return (yield Wish(last.weights, last.bias, self._curvature, gap))
+        *_, before_l2, _ = self._reached
+        before = self._reached[before_l2][0]
+        step = math.log(l2 / last_l2) / math.log(last_l2 / before_l2)
+        weights = last.weights + step * (last.weights - before.weights)
+        guess = yield Wish(weights, last.bias + step * (last.bias - before.bias), self._curvature, gap)
+        worse = guess.objective(l2, loss) > last.objective(l2, loss)
         if not worse.any():
             return guess
-        weights = torch.where(worse, a.weights, guess.weights)
-        return problem.at(weights, torch.where(worse[:, 0], a.bias, guess.bias), self._curvature)
+        bias = torch.where(worse[:, 0], last.bias, guess.bias)
+        return (yield Wish(torch.where(worse, last.weights, weights), bias, self._curvature, gap))
 
-    def _solve(self, point: Point, l2: float) -> tuple[Point, int]:
-        """Minimise at one l2, on fewer images as long as that gets on, then on all."""
-        problem, n_iter = self._problem, 0
-        self._curvature = problem.curvature(point)
-        while not self._done(point, l2) and n_iter < self._max_iter:
-            fewer = problem.restricted(point, LEAST_CURVATURE)
-            if fewer is None:
-                break
-            inner, used = self._minimise(
-                fewer, point, l2, partial(_always, INNER_GAP * self._allowed(point, l2)), self._max_iter - n_iter
-            )
-            n_iter += used
-            new = problem.at(inner.weights, inner.bias, self._curvature)
-            if not used or (new.objective(l2, problem.loss) > point.objective(l2, problem.loss)).any():
-                break
-            point = new
-        point, used = self._minimise(problem, point, l2, lambda at: self._allowed(at, l2), self._max_iter - n_iter)
-        return point, n_iter + used
-
-    def _allowed(self, point: Point, l2: float) -> Tensor:
-        return self._gap_tolerance * self._problem.stake(point, l2)
-
-    def _done(self, point: Point, l2: float) -> bool:
-        return bool((self._problem.gap(point, l2) <= self._allowed(point, l2)).all())
-
-    def _minimise(
-        self, problem: Problem, point: Point, l2: float, allowed: Callable[[Point], Tensor], max_iter: int
-    ) -> tuple[Point, int]:
-        """L-BFGS from `point`; return where it ends and the iterations taken."""
-        if problem is not self._problem:
-            point = problem.at(point.weights, point.bias, self._curvature)
-        precondition = problem.preconditioner(self._curvature, l2)
+    def _minimise(self, point: Point, l2: float) -> Solving:
+        """L-BFGS from `point`."""
+        problem = self._problem
+        curvature = self._curvature = problem.curvature(point)
+        precondition = problem.preconditioner(curvature, l2)
         best, waited = math.inf, 0
-        for n_iter in range(max_iter):
-            excess = problem.gap(point, l2) / allowed(point)
+        for n_iter in range(self._max_iter):
+            gradient = point.gradient(l2)
+            direction = -self._memory.inverse_hessian_times(gradient, l2, precondition)
+            excess = self._excess(point, direction, l2)
             worst = float(excess.max())
+            self._reached[l2] = replace(point, residuals=None), worst
             best, waited = (worst, 0) if worst < best else (best, waited + 1)
             if worst <= 1 or waited == PATIENCE:
                 return point, n_iter
-            gradient = point.gradient(l2)
             # Problems that are solved rest: another step would be rounding.
-            direction = -self._memory.inverse_hessian_times(gradient, precondition) * (excess > 1)
-            new = self._line_search(problem, point, direction, l2)
-            self._memory.add(new.weights - point.weights, new.gradient(l2) - gradient)
+            new = yield from self._line_search(point, direction * (excess > 1), l2, curvature)
+            self._memory.add(new.weights - point.weights, new.slope - point.slope)
             point = new
-        return point, max_iter
+        return point, self._max_iter
 
-    def _line_search(self, problem: Problem, point: Point, direction: Tensor, l2: float) -> Point:
+    def _excess(self, point: Point, direction: Tensor, l2: float) -> Tensor:
+        """How far a point is from being good enough, (B, 1); 1 is enough."""
+        problem = self._problem
+        gap = problem.gap(point, l2) / (self._gap_tolerance * problem.stake(point, l2))
+        # Half of what Newton's step wins at first order is what there is to win, as long as it is little.
+        left = -problem.loss.dot(point.gradient(l2), direction) / 2
+        return torch.maximum(gap, left / (OBJECTIVE_TOLERANCE * point.objective(l2, problem.loss)))
+
+    def _line_search(
+        self, point: Point, direction: Tensor, l2: float, curvature: Tensor
+    ) -> Generator[Wish, Point, Point]:
         """Go along `direction`, in each problem by 1, or to where the slope is no longer steep upwards."""
-        dot = problem.loss.dot
+        dot = self._problem.loss.dot
         at_start = dot(point.gradient(l2), direction)
         step = torch.ones_like(at_start)
-        weights, bias = point.weights, point.bias
         for _ in range(LINE_SEARCH_STEPS):
-            point = problem.at(weights + step.to(weights.dtype) * direction, bias, self._curvature)
-            slope = dot(point.gradient(l2), direction)
+            weights = point.weights + step.to(direction.dtype) * direction
+            new = yield Wish(weights, point.bias, curvature, self._gap(l2))
+            slope = dot(new.gradient(l2), direction)
             too_far = slope > STEEP * at_start.abs()
             if not too_far.any():
                 break
-            # Zero of the chord, but not next to the start.
+            # Zero of the chord, but neither at the start nor at the end.
             step = torch.where(too_far, step * (at_start / (at_start - slope)).clamp(0.1, 0.9), step)
-        return point
-
-    def _chance_curvature(self) -> Tensor:
-        f = self._problem.frequency
-        return (f * (1 - f)).diag() if self._problem.loss.multilabel else f.diag() - torch.outer(f, f)
+        return new

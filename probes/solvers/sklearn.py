@@ -4,15 +4,21 @@ scikit-learn stops at a largest gradient entry below `tol`, which means somethin
 what our gap asks for, and lowered until the gap is reached. Its L-BFGS also stops on steps that gain less than 1.4e-14,
 absolutely: where the objective itself is tiny (separable classes, weak l2) it may end there, short of the gap, and says
 so by ``converged=False``.
+
+What is not scikit-learn's own, `fit_regressions` and `Regression`, serves every library that fits one regression at a
+time and judges by the gradient.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -33,6 +39,8 @@ from probes.objective import (
     with_limits,
 )
 
+FIRST_TOLERANCE = 1e-4
+
 
 def fit_path(
     X: Features,
@@ -40,25 +48,59 @@ def fit_path(
     *,
     l2s: Sequence[float],
     n_classes: int,
+    sample_weight: Vector | None = None,
+    fit_intercept: bool = True,
     gap_tolerance: float = GAP_TOLERANCE,
     max_iter: int = 1000,
     device: str = "auto",  # of no effect: scikit-learn's L-BFGS runs on the CPU
 ) -> list[LogisticFit]:
     """Fit every l2 with `sklearn.linear_model.LogisticRegression`; see `probes.solvers.FitPath`."""
-    check_data(X, y, n_classes)
-    X_double: Vector = X.astype(np.float64, copy=False)
-    free = free_classes(y, n_classes)
-    y_free = among(y, free)
-    columns = [y_free[:, k] for k in range(free.size)] if y.ndim == 2 else [y_free] if free.size > 1 else []
-    regressions = [_Regression(X_double, column) for column in columns]
+    return fit_regressions(
+        _Lbfgs,
+        X,
+        y,
+        l2s=l2s,
+        n_classes=n_classes,
+        sample_weight=sample_weight,
+        fit_intercept=fit_intercept,
+        gap_tolerance=gap_tolerance,
+        max_iter=max_iter,
+    )
+
+
+def fit_regressions(
+    kind: type[Regression],
+    X: Features,
+    y: Labels,
+    *,
+    l2s: Sequence[float],
+    n_classes: int,
+    sample_weight: Vector | None,
+    fit_intercept: bool,
+    gap_tolerance: float,
+    max_iter: int,
+) -> list[LogisticFit]:
+    """Fit every l2 by regressions of one `kind`: one softmax, or one for each class when multi-label.
+
+    Parameters and what is returned are those of `probes.solvers.FitPath`.
+    """
+    check_data(X, y, n_classes, sample_weight)
+    X, y, sample_weight = _weighing(X.astype(np.float64, copy=False), y, sample_weight)
+    if not fit_intercept:
+        X, y, sample_weight = _with_contrasts(X, y, n_classes, sample_weight)
+    free = free_classes(y, n_classes, fit_intercept)
+    placed = kind.place(X)
+    regressions = [kind(X, placed, *task, fit_intercept) for task in _tasks(among(y, free), free, sample_weight)]
     fits = {}
     for l2 in sorted({float(l2) for l2 in l2s}, reverse=True):
         start = time.perf_counter()
         n_iters = [regression.fit(l2, gap_tolerance, max_iter) for regression in regressions]
         coef = np.vstack([regression.coef for regression in regressions] or [np.zeros((free.size, X.shape[1]))])
         intercept = np.concatenate([regression.intercept for regression in regressions] or [np.zeros(free.size)])
-        coef, intercept = with_limits(coef, intercept, y, n_classes)
-        evidence = certificate(X_double, y, coef, intercept, l2=l2, n_classes=n_classes)
+        coef, intercept = with_limits(coef, intercept, y, n_classes, fit_intercept)
+        evidence = certificate(
+            X, y, coef, intercept, l2=l2, n_classes=n_classes, sample_weight=sample_weight, fit_intercept=fit_intercept
+        )
         fits[l2] = LogisticFit(
             l2=l2,
             coef=coef,
@@ -71,35 +113,116 @@ def fit_path(
     return [fits[float(l2)] for l2 in l2s]
 
 
-class _Regression:
-    """One scikit-learn regression, softmax over class indices or binary over booleans, that keeps its warm start."""
+def _weighing(X: Vector, y: Labels, sample_weight: Vector | None) -> tuple[Vector, Labels, Vector | None]:
+    """Only the images that weigh something; where one weighs nothing in a class, its label there adds no contrast."""
+    if sample_weight is None or sample_weight.all():
+        return X, y, sample_weight
+    kept = sample_weight > 0 if sample_weight.ndim == 1 else sample_weight.any(axis=1)
+    X, y, sample_weight = X[kept], y[kept], sample_weight[kept]
+    if sample_weight.ndim == 2:
+        y = np.where(sample_weight > 0, y, (y & (sample_weight > 0)).any(axis=0))
+    return X, y, sample_weight
 
-    def __init__(self, X: Vector, y: Labels) -> None:
-        self.X, self.y = X, y
-        share = class_frequencies(y[:, None], 1) if y.dtype == np.bool_ else class_frequencies(y, int(y.max()) + 1)
-        self.chance = chance_loss(share, multilabel=y.dtype == np.bool_)
-        self.model = LogisticRegression(solver="lbfgs", warm_start=True)
-        # scikit-learn fits two classes with one weight vector w, which stands for the softmax weights (−w/2, w/2).
-        self.halved = y.dtype != np.bool_ and y.max() == 1
+
+def _with_contrasts(
+    X: Vector, y: Labels, n_classes: int, sample_weight: Vector | None
+) -> tuple[Vector, Labels, Vector | None]:
+    """Add images that weigh nothing, so that libraries, which count the labels they see, count all classes."""
+    extra: Labels
+    if y.ndim == 2:
+        extra = np.zeros((0, n_classes), dtype=np.bool_)
+        if not (y.any(axis=0) & ~y.all(axis=0)).all():
+            extra = np.array([[False], [True]]).repeat(n_classes, axis=1)
+    else:
+        extra = np.setdiff1d(np.arange(n_classes), y)
+    if not len(extra):
+        return X, y, sample_weight
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    return (
+        np.concatenate([X, np.zeros((len(extra), X.shape[1]))]),
+        np.concatenate([y, extra]),
+        np.concatenate([weight, np.zeros((len(extra), *weight.shape[1:]))]),
+    )
+
+
+def _tasks(y: Labels, free: NDArray[np.intp], sample_weight: Vector | None) -> list[tuple[Labels, int, Vector | None]]:
+    """Labels, number of classes and weights of each regression over the free classes; none where there is but one."""
+    if y.ndim == 1:
+        return [(y, free.size, sample_weight)] if free.size > 1 else []
+    if sample_weight is None or sample_weight.ndim == 1:
+        return [(labels, 1, sample_weight) for labels in y.T]
+    return [(labels, 1, weight) for labels, weight in zip(y.T, sample_weight[:, free].T, strict=True)]
+
+
+class Regression(ABC):
+    """One regression of a library, softmax over class indices or binary over booleans, that keeps its warm start.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+        Float64.
+    placed : object
+        What `place` has made of it.
+    y : ndarray of shape (n,)
+    n_classes : int
+        All with an image; 1 over booleans.
+    sample_weight : ndarray of shape (n,), optional
+    fit_intercept : bool
+    """
+
+    def __init__(
+        self, X: Vector, placed: Any, y: Labels, n_classes: int, sample_weight: Vector | None, fit_intercept: bool
+    ) -> None:
+        self.X, self.placed, self.y, self.sample_weight = X, placed, y, sample_weight
+        self.n_classes, self.fit_intercept = n_classes, fit_intercept
+        self.binary = y.dtype == np.bool_
+        # Libraries fit two classes with one weight vector w, which stands for the softmax weights (−w/2, w/2).
+        self.halved = n_classes == 2
+        frequency = class_frequencies(self._labels, n_classes, sample_weight)
+        self.chance = chance_loss(frequency, self.binary, fit_intercept)
+        self.objective = self.chance
+
+    @staticmethod
+    def place(X: Vector) -> Any:
+        """X, once for all regressions, where the library wants it."""
+        return X
+
+    @abstractmethod
+    def go_on(self, penalty: float, tol: float, max_iter: int) -> int:
+        """Run the library, warm; return the iterations taken.
+
+        Parameters
+        ----------
+        penalty : float
+            l2 of the library's own weights.
+        tol : float
+            Largest entry of the gradient of the mean loss, with its penalty, to stop at.
+        max_iter : int
+        """
+
+    @abstractmethod
+    def parameters(self) -> tuple[Vector, Vector]:
+        """The library's weights (n_rows, n_features) and biases (n_rows,), float64; one row for two classes."""
 
     @property
     def coef(self) -> Vector:
-        """Weights, shape (n_classes, n_features); (1, n_features) over booleans."""
-        return self._both(self.model.coef_)
+        """Weights, shape (n_classes, n_features)."""
+        return self._both(self.parameters()[0])
 
     @property
     def intercept(self) -> Vector:
-        """Biases, shape (n_classes,); (1,) over booleans."""
-        return self._both(self.model.intercept_)
+        """Biases, shape (n_classes,)."""
+        return self._both(self.parameters()[1])
 
     def fit(self, l2: float, gap_tolerance: float, max_iter: int) -> int:
         """Go on from the last solution until the gap is reached; return the iterations that this took."""
         # ||(−w/2, w/2)||² = ||w||²/2, so that half the penalty on w is the same objective.
-        self.model.set_params(C=1 / (len(self.y) * (l2 / 2 if self.halved else l2)))
-        tol, n_iter, last_gap = 1e-4, 0, np.inf
+        penalty = l2 / 2 if self.halved else l2
+        tol, n_iter, last_gap = FIRST_TOLERANCE, 0, np.inf
         while n_iter < max_iter:
-            n_iter += self._go_on(tol, max_iter - n_iter)
+            n_iter += self.go_on(penalty, tol, max_iter - n_iter)
             evidence = self._certificate(l2)
+            self.objective = evidence.objective
             # The gap is ||gradient||²/(2 l2) at the optimal bias; a tenth of that, since `tol` bounds single entries.
             needed = 0.1 * np.sqrt(2 * l2 * gap_tolerance * stake(evidence.objective, self.chance))
             stuck = tol <= needed / 100 and evidence.duality_gap > 0.9 * last_gap
@@ -108,17 +231,42 @@ class _Regression:
             tol, last_gap = min(tol / 10, needed), evidence.duality_gap
         return n_iter
 
-    def _go_on(self, tol: float, max_iter: int) -> int:
-        """Run scikit-learn once, warm; its warnings are dropped because the certificate judges."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model.set_params(tol=tol, max_iter=max_iter).fit(self.X, self.y)
-        return int(self.model.n_iter_[0])
+    @property
+    def _labels(self) -> Labels:
+        """Labels as `probes.objective` has them: one class of booleans is multi-label too."""
+        return self.y[:, None] if self.binary else self.y
 
     def _certificate(self, l2: float) -> Certificate:
-        y = self.y[:, None] if self.y.dtype == np.bool_ else self.y
-        return certificate(self.X, y, self.coef, self.intercept, l2=l2, n_classes=len(self.intercept))
+        return certificate(
+            self.X,
+            self._labels,
+            self.coef,
+            self.intercept,
+            l2=l2,
+            n_classes=self.n_classes,
+            sample_weight=self.sample_weight,
+            fit_intercept=self.fit_intercept,
+        )
 
     def _both(self, parameter: Vector) -> Vector:
-        """The softmax parameters of both classes where scikit-learn keeps their difference."""
+        """The softmax parameters of both classes where the library keeps their difference."""
         return np.concatenate([-parameter / 2, parameter / 2]) if self.halved else parameter
+
+
+class _Lbfgs(Regression):
+    """`sklearn.linear_model.LogisticRegression`."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._total = len(self.y) if self.sample_weight is None else self.sample_weight.sum()
+        self._model = LogisticRegression(solver="lbfgs", warm_start=True, fit_intercept=self.fit_intercept)
+
+    def go_on(self, penalty: float, tol: float, max_iter: int) -> int:
+        self._model.set_params(C=1 / (self._total * penalty), tol=tol, max_iter=max_iter)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the certificate judges
+            self._model.fit(self.placed, self.y, sample_weight=self.sample_weight)
+        return int(self._model.n_iter_[0])
+
+    def parameters(self) -> tuple[Vector, Vector]:
+        return self._model.coef_, self._model.intercept_
