@@ -35,9 +35,7 @@ def few_shot(task: Task, n_per_class: int, seed: int) -> Task:
             f"n_per_class must be at most the training images of the smallest class, {fewest}. Got {n_per_class}."
         )
     rows = np.concatenate([train, task.n_train + val])
-    return dataclasses.replace(
-        task, X=task.X[rows], y=task.y[rows], n_train=len(train), refit_on_validation=False
-    )
+    return dataclasses.replace(task, X=task.X[rows], y=task.y[rows], n_train=len(train), refit_on_validation=False)
 
 
 def _draw(y: Labels, n_classes: int, n_per_class: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -140,9 +140,30 @@ class Metric:
 METRICS = (
     Metric("top1", top1, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
     Metric("top5", top5, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
-    Metric("mean_per_class", mean_per_class, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
-    Metric("map_11point", map_11point, higher_is_better=True, single_label=False, multilabel=True, needs_probabilities="never"),
-    Metric("balanced_accuracy", balanced_accuracy, higher_is_better=True, single_label=True, multilabel=True, needs_probabilities="multilabel"),
+    Metric(
+        "mean_per_class",
+        mean_per_class,
+        higher_is_better=True,
+        single_label=True,
+        multilabel=False,
+        needs_probabilities="never",
+    ),
+    Metric(
+        "map_11point",
+        map_11point,
+        higher_is_better=True,
+        single_label=False,
+        multilabel=True,
+        needs_probabilities="never",
+    ),
+    Metric(
+        "balanced_accuracy",
+        balanced_accuracy,
+        higher_is_better=True,
+        single_label=True,
+        multilabel=True,
+        needs_probabilities="multilabel",
+    ),
     Metric("nll", nll, higher_is_better=False, single_label=True, multilabel=True, needs_probabilities="always"),
     Metric("ece", ece, higher_is_better=False, single_label=True, multilabel=False, needs_probabilities="always"),
 )

@@ -49,7 +49,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr, expit, kl_div, softmax
+from scipy.special import entr, expit, log_expit, log_softmax, softmax, xlogy
 
 from featurestore.errors import ProbeError
 
@@ -154,14 +154,17 @@ def certificate(
     ProbeError
         If X and y cannot be fitted (`check_data`).
     """
-    check_data(X, y, n_classes)
+    check_data(X, y, n_classes, sample_weight)
     share = shares(sample_weight, y)
+    counts = share.any(axis=1)
+    X, y, share = X[counts], y[counts], share[counts]
     centre = X.mean(axis=0, dtype=np.float64) if fit_intercept else np.zeros(X.shape[1])
     X_centred = X - centre
     logits = X_centred @ coef.T + (intercept + coef @ centre)
     losses, residuals = losses_and_residuals(logits, y)
+    losses[np.broadcast_to(share == 0, losses.shape)] = 0  # it may be infinite
     residuals *= share
-    frequency = class_frequencies(y, n_classes, sample_weight)
+    frequency = class_frequencies(y, n_classes, share)
     mean_residual = residuals.sum(axis=0)
     slope = residuals.T @ X_centred
     dual_residual, divergence = l2 * coef + slope, 0.0
@@ -311,12 +314,16 @@ def class_frequencies(y: Labels, n_classes: int, sample_weight: Vector | None = 
     return counts
 
 
-def free_classes(y: Labels, n_classes: int, fit_intercept: bool = True) -> NDArray[np.intp]:
+def free_classes(
+    y: Labels, n_classes: int, fit_intercept: bool = True, sample_weight: Vector | None = None
+) -> NDArray[np.intp]:
     """Indices of the classes whose optimal bias is finite; see the module docstring. All, when it is held at 0."""
     if not fit_intercept:
         return np.arange(n_classes)
-    frequency = y.mean(axis=0) if y.ndim == 2 else np.bincount(y, minlength=n_classes)
-    return np.flatnonzero((frequency > 0) & ((frequency < 1) | (y.ndim == 1)))
+    counts = shares(sample_weight, y) > 0
+    if y.ndim == 1:
+        return np.flatnonzero(np.bincount(y[counts[:, 0]], minlength=n_classes))
+    return np.flatnonzero((y & counts).any(axis=0) & (~y & counts).any(axis=0))
 
 
 def among(y: Labels, classes: NDArray[np.intp]) -> Labels:
@@ -325,7 +332,12 @@ def among(y: Labels, classes: NDArray[np.intp]) -> Labels:
 
 
 def with_limits(
-    coef: Vector, intercept: Vector, y: Labels, n_classes: int, fit_intercept: bool = True
+    coef: Vector,
+    intercept: Vector,
+    y: Labels,
+    n_classes: int,
+    fit_intercept: bool = True,
+    sample_weight: Vector | None = None,
 ) -> tuple[Vector, Vector]:
     """Parameters of all classes from those of the free ones, the others at their limit.
 
@@ -335,30 +347,53 @@ def with_limits(
     intercept : ndarray of shape (n_free,)
     y : ndarray of shape (n,) or (n, n_classes)
     n_classes : int
+    fit_intercept : bool
+    sample_weight : ndarray of shape (n,) or (n, n_classes), optional
     """
-    free = free_classes(y, n_classes, fit_intercept)
+    free = free_classes(y, n_classes, fit_intercept, sample_weight)
     all_coef = np.zeros((n_classes, coef.shape[1]))
-    all_intercept = np.where(class_frequencies(y, n_classes) > 0, np.inf, -np.inf)
+    all_intercept = np.where(class_frequencies(y, n_classes, sample_weight) > 0, np.inf, -np.inf)
     all_coef[free], all_intercept[free] = coef, intercept
     return all_coef, all_intercept
 
 
-def trivial_fit(X: Features, y: Labels, l2: float, n_classes: int) -> LogisticFit:
+def trivial_fit(
+    X: Features,
+    y: Labels,
+    l2: float,
+    n_classes: int,
+    fit_intercept: bool = True,
+    sample_weight: Vector | None = None,
+) -> LogisticFit:
     """The fit where there is nothing to tell apart: one class, or labels that all images share."""
-    coef, intercept = with_limits(np.zeros((0, X.shape[1])), np.zeros(0), y, n_classes)
-    if y.ndim == 1:
-        intercept[intercept == np.inf] = 0  # the one class there is; the others are at minus infinity
-    return LogisticFit(l2, coef, intercept, 0, True, 0.0, Certificate(0.0, 0.0, 0.0))
+    free = free_classes(y, n_classes, fit_intercept, sample_weight)
+    none = np.zeros((free.size, X.shape[1])), np.zeros(free.size)
+    parameters = with_limits(*none, y, n_classes, fit_intercept, sample_weight)
+    return LogisticFit(l2, *parameters, 0, True, 0.0, Certificate(0.0, 0.0, 0.0))
 
 
 def _divergence(logits: Vector, share: Vector, epsilon: Vector, t: Vector, *, multilabel: bool) -> float:
-    """Mean over images of KL(q_i || p_i) for q = (1 − ε) p + ε t; infinite, which is still a bound, where a p has underflowed."""
+    """Mean over images of KL(q_i || p_i) for q = (1 − ε) p + ε t."""
     if not multilabel:
-        p = softmax(logits, axis=1)
-        return float((share * kl_div(p + epsilon * (t - p), p)).sum())
-    p, not_p = expit(logits), expit(-logits)
-    yes, no = kl_div(p + epsilon * (t - p), p), kl_div(not_p + epsilon * ((1 - t) - not_p), not_p)
+        return float((share * mixed_divergence(log_softmax(logits, axis=1), epsilon, t)).sum())
+    yes, no = mixed_divergence(log_expit(logits), epsilon, t), mixed_divergence(log_expit(-logits), epsilon, 1 - t)
     return float((share * (yes + no)).sum())
+
+
+def mixed_divergence(log_p: Vector, epsilon: Vector, t: Vector) -> Vector:
+    """q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t.
+
+    From the logarithm of p, which is finite where p underflows; and where q is close to p by the series' first terms, of
+    which a difference of logarithms would leave nothing.
+    """
+    p = np.exp(log_p)
+    shift = epsilon * (t - p)
+    small = np.abs(shift) < p / 2
+    change = np.divide(shift, p, out=np.zeros_like(p), where=small)
+    near = p * ((1 + change) * np.log1p(change) - change)
+    q = p + shift
+    far: Vector = np.where(small, near, xlogy(q, q) - q * np.maximum(log_p, -1e300) - shift)
+    return far
 
 
 def _ratio(numerator: Vector, denominator: Vector) -> Vector:

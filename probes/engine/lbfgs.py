@@ -1,8 +1,7 @@
-"""Limited-memory BFGS whose pairs serve every value of l2 at once.
+"""Limited-memory BFGS whose pairs serve every value of l2.
 
 A pair is a step s and the change y of the gradient of the loss along it; at l2 the change of the objective's gradient is
-y + l2 s, exactly. So what is learned of the curvature at one value is known at all others, whether they were solved
-before or are being solved at the same time.
+y + l2 s, exactly. So what is learned of the curvature at one value is known at all others.
 
 With S and Y the matrices whose rows are the pairs, oldest first, R the upper triangle of S Yᵀ and D its diagonal, the
 two-loop recursion (Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4) is
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 PAIRS = 90
-PAIRS_BYTES = 512 * 1024**2
+PAIRS_BYTES = 32 * 1024**2
 
 
 class Memory:

@@ -65,8 +65,7 @@ class Softmax:
         return matrix
 
     def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        p = logits.softmax(dim=0)
-        return _kl(p + epsilon * (t[:, None] - p), p).sum(dim=0, keepdim=True)
+        return _kl(logits.log_softmax(dim=0), epsilon, t[:, None]).sum(dim=0, keepdim=True)
 
 
 class OneVsRest:
@@ -90,12 +89,17 @@ class OneVsRest:
         return (spread * share).sum(dim=1, dtype=torch.float64).diag()
 
     def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        p, not_p = logits.sigmoid(), (-logits).sigmoid()
         epsilon, t = epsilon[:, None], t[:, None]
-        return _kl(p + epsilon * (t - p), p) + _kl(not_p + epsilon * ((1 - t) - not_p), not_p)
+        log_sigmoid = torch.nn.functional.logsigmoid
+        return _kl(log_sigmoid(logits), epsilon, t) + _kl(log_sigmoid(-logits), epsilon, 1 - t)
 
 
-def _kl(q: Tensor, p: Tensor) -> Tensor:
-    """q log(q/p) − q + p, elementwise; 0 where both are 0, infinite where only p is."""
-    divergence: Tensor = torch.special.xlogy(q, q / p).nan_to_num(nan=0.0, posinf=torch.inf) - q + p
-    return divergence
+def _kl(log_p: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+    """q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t; `probes.objective.mixed_divergence` in torch."""
+    p = log_p.exp()
+    shift = epsilon * (t - p)
+    small = shift.abs() < p / 2
+    change = torch.where(small, shift / p, 0.0)
+    near = p * ((1 + change) * change.log1p() - change)
+    q = p + shift
+    return torch.where(small, near, torch.special.xlogy(q, q) - q * log_p.clamp(min=-1e300) - shift)

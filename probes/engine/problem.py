@@ -13,8 +13,9 @@ over logits that are kept where they fit and recomputed where they do not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,10 +27,14 @@ from probes.objective import SMALLEST_STAKE
 LOGITS_BYTES = {"cpu": 8 * 1024**3, "cuda": 1024**3}
 """Logits and residuals of up to this size are kept during an evaluation."""
 
+ELEMENTWISE = 2**19  # values in a block that products are not taken with
+
 BIAS_STEPS = 20
 STALE_STEPS = 2  # of them with the curvature that is given, which costs nothing; then it is computed where they are
-BIAS_TOLERANCE = 1e-6
-"""Of Σ share (p − e), relative to the class frequency and to what is at stake: the gap then hardly notices."""
+
+
+_Blocks: TypeAlias = list[tuple[slice, Tensor]]
+"""Ranges of images with a matrix (n_classes, n_block) of each."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,15 @@ class Point:
         Float64, without the penalty.
     slope : Tensor of shape (n_classes, r)
         Gradient of the loss.
-    residuals : list of Tensor or None
-        Blocks (n_classes, n_block) of p − e; None where there was no room for them.
+    residuals : list of (slice, Tensor) or None
+        Ranges of images with their share (p − e), (n_classes, n_block); None where there was no room for them.
     """
 
     weights: Tensor
     bias: Tensor
     loss: Tensor
     slope: Tensor
-    residuals: list[Tensor] | None
+    residuals: _Blocks | None
 
     def objective(self, l2: float, loss: Loss) -> Tensor:
         """Objective (B, 1) of each separate problem."""
@@ -87,34 +92,11 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A point to evaluate.
+class Aim:
+    """What an evaluation is to be good enough for: this relative gap at this l2."""
 
-    Attributes
-    ----------
-    weights : Tensor of shape (n_classes, r)
-    bias : Tensor of shape (n_classes,)
-        Where to start looking for the best one.
-    curvature : Tensor of shape (n_classes, n_classes)
-        A, or near it, for Newton's method on the biases.
-    gap : float
-        2 l2 times the relative gap that is aimed at: biases are solved for so well that the gap hardly notices.
-    """
-
-    weights: Tensor
-    bias: Tensor
-    curvature: Tensor
+    l2: float
     gap: float
-
-
-@dataclass(frozen=True)
-class _Balanced:
-    """Biases (n_classes,), the loss (B,) and Σ share (p − e) (n_classes,) there, and residuals if they were kept."""
-
-    bias: Tensor
-    loss: Tensor
-    balance: Tensor
-    residuals: list[Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -146,28 +128,33 @@ class Problem:
     chance: Tensor
     frequency: Tensor
 
-    def at(self, wishes: Sequence[Wish]) -> list[Point]:
-        """Evaluate at several points, whose products with the features are taken together.
+    def at(self, weights: Tensor, bias: Tensor, curvature: Tensor, aim: Aim) -> Point:
+        """Evaluate at `weights`, with the biases moved from `bias` to their optimum.
 
-        Where there are few classes a product with the features of all images takes as long as reading them.
+        Parameters
+        ----------
+        weights : Tensor of shape (n_classes, r)
+        bias : Tensor of shape (n_classes,)
+        curvature : Tensor of shape (n_classes, n_classes)
+            A, or near it, for Newton's method on the biases.
+        aim : Aim
+            Biases are solved for so well that a gap of that size hardly notices.
         """
-        in_features = self._in_features(torch.cat([wish.weights for wish in wishes]))
-        n_columns = len(in_features)
-        keep = 2 * n_columns * len(self.rows) * self.rows.dtype.itemsize <= LOGITS_BYTES[in_features.device.type]
-        kept = list(self._logits(in_features)) if keep else None
-        k = self.n_classes
-        parts = [slice(i * k, (i + 1) * k) for i in range(len(wishes))]
-        balanced = [
-            self._balance(in_features[part], [(block, z[part]) for block, z in kept] if kept else None, wish)
-            for part, wish in zip(parts, wishes, strict=True)
-        ]
-        slope = torch.zeros(in_features.shape, dtype=torch.float64, device=in_features.device)
-        for block, residuals in self._together(in_features, balanced):
-            slope += (residuals @ self.rows[block]).double()
-        return [
-            Point(wish.weights, one.bias, one.loss[:, None], self._in_basis(slope[part], one.balance), one.residuals)
-            for part, wish, one in zip(parts, wishes, balanced, strict=True)
-        ]
+        in_features = self._in_features(weights)
+        keep = 2 * self.n_classes * len(self.rows) * self.rows.dtype.itemsize <= LOGITS_BYTES[weights.device.type]
+        kept = list(_joined(self._logits(in_features))) if keep else None
+        bias, loss, balance, residuals = self._balance(in_features, kept, bias, curvature, aim)
+        slope = torch.zeros(in_features.shape, dtype=torch.float64, device=weights.device)
+        for block, residual in residuals or self._residuals(in_features, bias):
+            for part in self.rows.slices(self.n_classes, block):
+                slope += (residual[:, part.start - block.start : part.stop - block.start] @ self.rows[part]).double()
+        return Point(
+            weights,
+            bias,
+            loss[:, None],
+            self._in_basis(slope, balance),
+            residuals,
+        )
 
     def curvature(self, point: Point) -> Tensor:
         """A of `probes.engine.losses.Loss.curvature` at a point."""
@@ -176,9 +163,9 @@ class Problem:
     def _curvature(self, blocks: Iterable[tuple[slice, Tensor]]) -> Tensor:
         total = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=self.rows.X.device)
         for block, residual in blocks:
-            # Residuals come multiplied by their share.
             share = self.share[:, block]
-            total += self.loss.curvature(residual / share, self.y[..., block], share)
+            bare = (residual / share).nan_to_num(0.0)  # what counts for nothing has no residual
+            total += self.loss.curvature(bare, self.y[..., block], share)
         return total
 
     def gap(self, point: Point, l2: float) -> Tensor:
@@ -236,22 +223,6 @@ class Problem:
             return slope.to(self.rows.dtype)
         return (slope - torch.outer(balance, self.basis.mean)).to(self.rows.dtype) @ self.basis.to_features
 
-    def _together(self, in_features: Tensor, balanced: list[_Balanced]) -> Iterator[tuple[slice, Tensor]]:
-        """Residuals of all points (columns, n_block), computed again where there was no room to keep them."""
-        if balanced[0].residuals is not None:
-            blocks = [one.residuals or [] for one in balanced]
-            for block, *several in zip(self.rows.slices(self.n_classes), *blocks, strict=True):
-                yield block, several[0] if len(several) == 1 else torch.cat(several)
-            return
-        bias = torch.cat([one.bias for one in balanced])
-        k = self.n_classes
-        for block, logits in self._logits(in_features):
-            logits += bias[:, None].to(logits.dtype)
-            for start in range(0, len(logits), k):
-                _, residuals = self.loss(logits[start : start + k], self.y[..., block])
-                logits[start : start + k] = residuals * self.share[:, block]
-            yield block, logits
-
     def _logits(self, in_features: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Logits (n_classes, n_block) without biases, of centred features."""
         shift = 0.0 if self.basis.rotated else (in_features.double() @ self.basis.mean)[:, None].to(in_features.dtype)
@@ -263,7 +234,7 @@ class Problem:
             yield block, residual
 
     def _passed(
-        self, in_features: Tensor, bias: Tensor, kept: list[tuple[slice, Tensor]] | None
+        self, in_features: Tensor, bias: Tensor, kept: _Blocks | None
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Residuals, multiplied by their share, and losses (B,) of each block."""
         column = bias[:, None].to(in_features.dtype)
@@ -272,9 +243,11 @@ class Problem:
             share = self.share[:, block]
             yield block, residuals.mul_(share), (losses * share).sum(dim=1, dtype=torch.float64)
 
-    def _balance(self, in_features: Tensor, kept: list[tuple[slice, Tensor]] | None, wish: Wish) -> _Balanced:
-        """Newton's method on the biases."""
-        bias, curvature, worst = wish.bias, wish.curvature, math.inf
+    def _balance(
+        self, in_features: Tensor, kept: _Blocks | None, bias: Tensor, curvature: Tensor, aim: Aim
+    ) -> tuple[Tensor, Tensor, Tensor, _Blocks | None]:
+        """Newton's method on the biases: them, the loss (B,), what is left to balance, and residuals if they are kept."""
+        worst = math.inf
         for step in range(BIAS_STEPS + 1):
             residuals = []
             loss, balance = torch.zeros_like(self.chance[:, 0]), torch.zeros_like(bias)
@@ -283,37 +256,56 @@ class Problem:
                 balance += residual.sum(dim=1, dtype=torch.float64)
                 if kept is not None:
                     residuals.append((block, residual))
-            before, worst = worst, float((balance.abs() / self._imbalance(loss, wish.gap)).max())
+            before, worst = worst, float((balance.abs() / self._imbalance(loss, aim)).max())
             # Newton's method halves it at least, but for the first steps and for rounding.
             if worst <= 1 or step == BIAS_STEPS or (step > STALE_STEPS + 1 and worst > before / 2):
                 break
             if step >= STALE_STEPS:
                 curvature = self._curvature(residuals or self._residuals(in_features, bias))
             bias = bias - self._bias_step(balance, curvature)
-        return _Balanced(bias, loss, balance, [one for _, one in residuals] if kept is not None else None)
+        return bias, loss, balance, residuals if kept is not None else None
 
-    def _imbalance(self, loss: Tensor, gap: float) -> Tensor:
-        """The balance (n_classes,) that may be left; without biases any."""
+    def _imbalance(self, loss: Tensor, aim: Aim) -> Tensor:
+        """How much of the balance (n_classes,) may be left; without biases any."""
         if not self.fit_intercept:
             return torch.full_like(self.frequency, torch.inf)
         stake = torch.minimum(loss, self.chance[:, 0]).clamp(min=SMALLEST_STAKE)
         # ε of the module `probes.objective` is the balance over the frequency. It enters the gap by a divergence of
-        # about ε, and by the square of ε times the spread of the features over 2 l2.
+        # some hundreds of ε at most, and by the square of ε times the spread of the features, over 2 l2.
         spread = self.basis.variances.sum().sqrt()
-        return torch.minimum(BIAS_TOLERANCE * stake, 0.03 * (gap * stake).sqrt() / spread) * self.frequency
+        by_square = 0.1 * (2 * aim.l2 * aim.gap * stake).sqrt() / spread
+        return torch.minimum(1e-3 * aim.gap * stake, by_square) * self.frequency
 
     def _bias_step(self, balance: Tensor, curvature: Tensor) -> Tensor:
         """Newton's step, at most 2 in any class."""
         if self.loss.multilabel:
             step = balance / curvature.diagonal().clamp(min=1e-300)
         else:
-            # One number added to all biases changes nothing; the rank-one term picks the step that adds none.
-            ones = curvature.diagonal().mean().expand_as(curvature)
-            step = torch.linalg.solve(curvature + ones, balance)
+            # One number added to all biases changes nothing; the rank-one term picks the step that adds none. Where
+            # no image is in doubt curvature vanishes, and the step is as long as it may be.
+            diagonal = curvature.diagonal()
+            least = torch.full_like(diagonal, 1e-13 * float(diagonal.max()) + 1e-290).diag()
+            step = torch.linalg.solve(curvature + diagonal.mean() + least, balance)
         return step.clamp(-2, 2)
 
     def _blocks_of(self, point: Point) -> Iterator[tuple[slice, Tensor]]:
         if point.residuals is None:
             yield from self._residuals(self._in_features(point.weights), point.bias)
         else:
-            yield from zip(self.rows.slices(self.n_classes), point.residuals, strict=True)
+            yield from point.residuals
+
+
+def _joined(blocks: Iterable[tuple[slice, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
+    """The blocks with neighbours joined to about a million values: there an elementwise pass is fastest."""
+    pending: _Blocks = []
+    for block in blocks:
+        pending.append(block)
+        if sum(values.numel() for _, values in pending) >= ELEMENTWISE:
+            yield _join(pending)
+            pending = []
+    if pending:
+        yield _join(pending)
+
+
+def _join(blocks: _Blocks) -> tuple[slice, Tensor]:
+    return slice(blocks[0][0].start, blocks[-1][0].stop), torch.cat([values for _, values in blocks], dim=1)

@@ -39,11 +39,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.X)
 
-    def slices(self, n_columns: int) -> list[slice]:
+    def slices(self, n_columns: int, within: slice | None = None) -> list[slice]:
         """Row ranges such that neither features nor `n_columns` values per image exceed a block."""
+        within = within or slice(0, len(self.X))
         widest = max(self.X.shape[1], n_columns)
         size = max(256, BLOCK_BYTES // (widest * self.dtype.itemsize))
-        return [slice(start, start + size) for start in range(0, len(self.X), size)]
+        return [slice(row, min(row + size, within.stop)) for row in range(within.start, within.stop, size)]
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Converted rows, (n_rows, n_features)."""

@@ -8,8 +8,6 @@ What makes it fast, from strong to weak l2, in the order of what it saves:
 - **One memory.** The pairs of L-BFGS are exact at every l2, but for a known multiple of the step, so all values share
   them (`probes.engine.lbfgs`).
 - **Extrapolation.** Optimal weights change smoothly with log l2: each value starts from the line through the last two.
-- **Several values at once.** With few classes a product takes as long as reading the features does, so a few values
-  are on their way together (`_Path`).
 
 Products are taken in float32, or in float64 where the features come so, are few, or the gap asked for is out of
 float32's reach; sums over images are kept in float64. When the path is done every fit is certified in float64 on the
@@ -17,7 +15,7 @@ features as they came, and the few that float32 has left short of their gap are 
 is that of `probes.objective`, whatever the arithmetic before it.
 
 Memory, beside X as it came: a copy in the precision of the products where it is small (`Rows.prepare`), two matrices of
-n n_classes values where they are (`LOGITS_BYTES`), and 512 MB at most of pairs (never fewer than ten).
+n n_classes values where they are (`LOGITS_BYTES`), and 32 MB of pairs (never fewer than ten).
 
 Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed. (L-BFGS, algorithm 7.4); the Kronecker factor is Böhning's
 (1992) bound with the curvature averaged instead of bounded; eliminating the biases is variable projection.
@@ -28,10 +26,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +37,7 @@ from torch import Tensor
 from probes.engine.certify import certify
 from probes.engine.lbfgs import Memory
 from probes.engine.losses import Loss, OneVsRest, Softmax
-from probes.engine.problem import Basis, Point, Problem, Wish
+from probes.engine.problem import Aim, Basis, Point, Problem
 from probes.engine.rows import Rows, moments
 from probes.objective import (
     GAP_TOLERANCE,
@@ -60,11 +57,11 @@ from probes.objective import (
 )
 
 OBJECTIVE_TOLERANCE = 1e-6  # relative: what is estimated to be left, beside what the gap bounds
-CLOSE = 100  # times the gap allowed: near enough for the next value to set out
-COLUMNS = 32  # classes times values on their way at once: what a product takes hardly longer for than for fewer
+ON_THE_WAY = 100.0  # times what is allowed: enough for a value that is only passed through
+LOOSE = 4  # times the excess that an evaluation may leave to the biases
 STEEP = 0.9  # a step is too long when the slope at its end exceeds this part of the slope at its start
 LINE_SEARCH_STEPS = 20
-PATIENCE = 40  # iterations without a smaller gap after which the arithmetic has given all it can
+PATIENCE = 40  # iterations without a smaller gap after which float32 has given all it can
 ROTATE_BELOW = 300  # images per class: with fewer, rotating the features once is cheaper than weights every time
 FLOAT32_GAP = 1e-6
 FEW = 2**20  # values of X: float64 costs nothing that could be noticed
@@ -84,17 +81,22 @@ def fit_path(
 ) -> list[LogisticFit]:
     """Fit every l2 on one warm-started path; see `probes.solvers.FitPath`."""
     check_data(X, y, n_classes, sample_weight)
-    free = free_classes(y, n_classes, fit_intercept)
+    if sample_weight is not None and not sample_weight.all():
+        counts = sample_weight.any(axis=1) if sample_weight.ndim == 2 else sample_weight > 0
+        X, y, sample_weight = X[counts], y[counts], sample_weight[counts]
+    free = free_classes(y, n_classes, fit_intercept, sample_weight)
     if free.size <= (y.ndim == 1):
-        return [trivial_fit(X, y, l2, n_classes) for l2 in l2s]
+        return [trivial_fit(X, y, l2, n_classes, fit_intercept, sample_weight) for l2 in l2s]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = _Data.of(X, among(y, free), free.size, sample_weight, fit_intercept, torch.device(device))
+    weight = sample_weight[:, free] if sample_weight is not None and sample_weight.ndim == 2 else sample_weight
+    data = _Data.of(X, among(y, free), free.size, weight, fit_intercept, torch.device(device))
     exact = X.dtype == np.float64 or X.size <= FEW or gap_tolerance < FLOAT32_GAP
     strong_to_weak = sorted({float(l2) for l2 in l2s}, reverse=True)
     fits = {}
     for one in _solved(data, strong_to_weak, exact, gap_tolerance, max_iter):
-        coef, intercept = with_limits(one.coef.cpu().numpy(), one.intercept.cpu().numpy(), y, n_classes, fit_intercept)
+        parameters = one.coef.cpu().numpy(), one.intercept.cpu().numpy()
+        coef, intercept = with_limits(*parameters, y, n_classes, fit_intercept, sample_weight)
         converged = one.certificate.duality_gap <= gap_tolerance
         fits[one.l2] = LogisticFit(one.l2, coef, intercept, one.n_iter, converged, one.seconds, one.certificate)
     return [fits[float(l2)] for l2 in l2s]
@@ -163,10 +165,7 @@ class _Data:
         fit_intercept: bool,
         device: torch.device,
     ) -> _Data:
-        """Put images on a device, without those that weigh nothing."""
-        if sample_weight is not None and not sample_weight.all():
-            kept = sample_weight.any(axis=1) if sample_weight.ndim == 2 else sample_weight > 0
-            X, y, sample_weight = X[kept], y[kept], sample_weight[kept]
+        """Put images on a device."""
         loss: Loss = OneVsRest() if y.ndim == 2 else Softmax()
         frequency = class_frequencies(y, n_classes, sample_weight)
         chances = (
@@ -244,16 +243,8 @@ class _Step:
     seconds: float
 
 
-Solving: TypeAlias = Generator[Wish, Point, tuple[Point, int]]
-"""A minimisation that asks for evaluations, and ends with a point and the iterations taken."""
-
-
 class _Path:
-    """A walk from strong to weak l2.
-
-    A few values are on their way at once: the next sets out as soon as the one before has come close, and the products
-    of all with the features are taken together. What one learns of the curvature serves all.
-    """
+    """A walk from strong to weak l2 that remembers where it was and what it has learned of the curvature."""
 
     def __init__(self, problem: Problem, gap_tolerance: float, max_iter: int) -> None:
         self._problem = problem
@@ -261,95 +252,69 @@ class _Path:
         self._max_iter = max_iter
         weights, _ = problem.nothing()
         self._memory = Memory(weights, problem.n_classes if problem.loss.multilabel else 1)
+        self._last: list[tuple[float, Point]] = []
         f = problem.frequency
         self._curvature = (f * (1 - f)).diag() if problem.loss.multilabel else f.diag() - torch.outer(f, f)
-        self._reached: dict[float, tuple[Point, float]] = {}  # l2 -> where it is, and its gap over the one allowed
 
     def down(self, l2s: Sequence[float]) -> list[_Step]:
-        """Solve for each of the descending `l2s`."""
-        waiting = deque(l2s)
-        window = max(1, COLUMNS // self._problem.n_classes)
-        under_way: dict[float, tuple[Solving, Wish]] = {}
-        steps: dict[float, _Step] = {}
-        last = math.inf
-        clock = time.perf_counter()
-        while waiting or under_way:
-            if waiting and len(under_way) < window and (last == math.inf or self._close(last)):
-                last = waiting.popleft()
-                solving = self._solve(last)
-                under_way[last] = solving, next(solving)
-                continue
-            points = self._problem.at([wish for _, wish in under_way.values()])
-            for (l2, (solving, _)), point in zip(list(under_way.items()), points, strict=True):
-                try:
-                    under_way[l2] = solving, solving.send(point)
-                except StopIteration as end:
-                    del under_way[l2]
-                    stop = time.perf_counter()
-                    steps[l2] = _Step(l2, replace(end.value[0], residuals=None), end.value[1], stop - clock)
-                    clock = stop
-        return [steps[l2] for l2 in l2s]
+        """Solve for each of the descending `l2s`, on the way from each to the next in strides of a decade at most."""
+        steps: list[_Step] = []
+        begin, previous = time.perf_counter(), max(1.0, l2s[0])
+        for l2 in l2s:
+            strides = max(1, math.ceil(math.log10(previous / l2) - 1e-9))
+            for stride in range(1, strides + 1):
+                here = l2 if stride == strides else previous * (l2 / previous) ** (stride / strides)
+                point, n_iter = self._minimise(self._start(here), here, 1 if stride == strides else ON_THE_WAY)
+                self._last = [*self._last[-1:], (here, replace(point, residuals=None))]
+            stop = time.perf_counter()
+            steps.append(_Step(l2, self._last[-1][1], n_iter, stop - begin))
+            begin, previous = stop, l2
+        return steps
 
     def finish(self, fit: _Fit) -> _Step:
         """Go on from a fit, whose coordinates are those of the features."""
         begin = time.perf_counter()
-        wish = Wish(*self._problem.own(fit.coef, fit.intercept), self._curvature, self._gap(fit.l2))
-        solving = self._minimise(self._problem.at([wish])[0], fit.l2)
-        point: Point | None = None
-        while True:
-            try:
-                wish = next(solving) if point is None else solving.send(point)
-                (point,) = self._problem.at([wish])
-            except StopIteration as end:
-                return _Step(fit.l2, replace(end.value[0], residuals=None), end.value[1], time.perf_counter() - begin)
+        point, n_iter = self._minimise(self._at(*self._problem.own(fit.coef, fit.intercept), fit.l2), fit.l2)
+        return _Step(fit.l2, replace(point, residuals=None), n_iter, time.perf_counter() - begin)
 
-    def _close(self, l2: float) -> bool:
-        return l2 in self._reached and self._reached[l2][1] <= CLOSE
+    def _at(self, weights: Tensor, bias: Tensor, l2: float, excess: float = 1.0) -> Point:
+        """Evaluate, more loosely as long as there is much to go."""
+        aim = Aim(l2, self._gap_tolerance * max(1.0, excess / LOOSE))
+        return self._problem.at(weights, bias, self._curvature, aim)
 
-    def _gap(self, l2: float) -> float:
-        return 2 * l2 * self._gap_tolerance
-
-    def _solve(self, l2: float) -> Solving:
-        point = yield from self._start(l2)
-        return (yield from self._minimise(point, l2))
-
-    def _start(self, l2: float) -> Generator[Wish, Point, Point]:
+    def _start(self, l2: float) -> Point:
         """No weights; then the last point; then the line through the last two, where that is better."""
-        loss, gap = self._problem.loss, self._gap(l2)
-        if not self._reached:
-            return (yield Wish(*self._problem.nothing(), self._curvature, gap))
-        *_, last_l2 = self._reached
-        last = self._reached[last_l2][0]
-        if len(self._reached) == 1:
-            return (yield Wish(last.weights, last.bias, self._curvature, gap))
-        *_, before_l2, _ = self._reached
-        before = self._reached[before_l2][0]
+        if not self._last:
+            return self._at(*self._problem.nothing(), l2)
+        last_l2, last = self._last[-1]
+        if len(self._last) == 1:
+            return self._at(last.weights, last.bias, l2)
+        before_l2, before = self._last[0]
         step = math.log(l2 / last_l2) / math.log(last_l2 / before_l2)
         weights = last.weights + step * (last.weights - before.weights)
-        guess = yield Wish(weights, last.bias + step * (last.bias - before.bias), self._curvature, gap)
+        guess = self._at(weights, last.bias + step * (last.bias - before.bias), l2)
+        loss = self._problem.loss
         worse = guess.objective(l2, loss) > last.objective(l2, loss)
         if not worse.any():
             return guess
         bias = torch.where(worse[:, 0], last.bias, guess.bias)
-        return (yield Wish(torch.where(worse, last.weights, weights), bias, self._curvature, gap))
+        return self._at(torch.where(worse, last.weights, weights), bias, l2)
 
-    def _minimise(self, point: Point, l2: float) -> Solving:
-        """L-BFGS from `point`."""
-        problem = self._problem
-        curvature = self._curvature = problem.curvature(point)
-        precondition = problem.preconditioner(curvature, l2)
+    def _minimise(self, point: Point, l2: float, slack: float = 1.0) -> tuple[Point, int]:
+        """L-BFGS from `point` to `slack` times what is allowed; where it ends and the iterations taken."""
+        patience = PATIENCE if point.weights.dtype == torch.float32 else self._max_iter
+        self._curvature = self._problem.curvature(point)
+        precondition = self._problem.preconditioner(self._curvature, l2)
         best, waited = math.inf, 0
         for n_iter in range(self._max_iter):
-            gradient = point.gradient(l2)
-            direction = -self._memory.inverse_hessian_times(gradient, l2, precondition)
-            excess = self._excess(point, direction, l2)
+            direction = -self._memory.inverse_hessian_times(point.gradient(l2), l2, precondition)
+            excess = self._excess(point, direction, l2) / slack
             worst = float(excess.max())
-            self._reached[l2] = replace(point, residuals=None), worst
             best, waited = (worst, 0) if worst < best else (best, waited + 1)
-            if worst <= 1 or waited == PATIENCE:
+            if worst <= 1 or waited == patience:
                 return point, n_iter
             # Problems that are solved rest: another step would be rounding.
-            new = yield from self._line_search(point, direction * (excess > 1), l2, curvature)
+            new = self._line_search(point, direction * (excess > 1), l2, worst)
             self._memory.add(new.weights - point.weights, new.slope - point.slope)
             point = new
         return point, self._max_iter
@@ -362,16 +327,13 @@ class _Path:
         left = -problem.loss.dot(point.gradient(l2), direction) / 2
         return torch.maximum(gap, left / (OBJECTIVE_TOLERANCE * point.objective(l2, problem.loss)))
 
-    def _line_search(
-        self, point: Point, direction: Tensor, l2: float, curvature: Tensor
-    ) -> Generator[Wish, Point, Point]:
+    def _line_search(self, point: Point, direction: Tensor, l2: float, excess: float) -> Point:
         """Go along `direction`, in each problem by 1, or to where the slope is no longer steep upwards."""
         dot = self._problem.loss.dot
         at_start = dot(point.gradient(l2), direction)
         step = torch.ones_like(at_start)
         for _ in range(LINE_SEARCH_STEPS):
-            weights = point.weights + step.to(direction.dtype) * direction
-            new = yield Wish(weights, point.bias, curvature, self._gap(l2))
+            new = self._at(point.weights + step.to(direction.dtype) * direction, point.bias, l2, excess)
             slope = dot(new.gradient(l2), direction)
             too_far = slope > STEEP * at_start.abs()
             if not too_far.any():
