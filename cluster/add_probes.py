@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cluster.ledger import Ledger, Summary
 from cluster.probe_settings import ProbeSettings
-from cluster.probing import run_probes
+from cluster.probing import run_probes, with_classifiers
 from cluster.progress import Reporter
 from cluster.runtime import Runtime
 from cluster.wanted_cells import Pair, cells_of
@@ -39,7 +39,7 @@ def add_probes(settings: ProbeSettings, store: FeatureStore, *, runtime: Runtime
     StoreError
         If the store cannot be written.
     """
-    pairs = _stored_pairs(store, reporter)
+    pairs = with_classifiers(_stored_pairs(store, reporter), store)
     ledger = Ledger(study_name(settings), store, reporter)
     ledger.want([cell for pair in pairs for cell in cells_of(pair, settings)])
     run_probes(pairs, settings, store, ledger=ledger, runtime=runtime, reporter=reporter)

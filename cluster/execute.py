@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cluster.extraction import Extraction
 from cluster.ledger import Ledger, Summary
-from cluster.probing import run_probes
+from cluster.probing import run_probes, with_classifiers
 from cluster.progress import Reporter
 from cluster.runtime import Runtime
 from cluster.study import Study
@@ -42,7 +42,10 @@ def run_study(study: Study, store: FeatureStore, *, runtime: Runtime, reporter: 
     while extraction.run(runtime):
         _want(study, extraction, ledger)
         reporter.note("Extracting again as float32 what float16 cannot hold.")
-    pairs = [pair for pair in _pairs(extraction) if not extraction.failed(pair.model, pair.dataset)]
+    made = [pair for pair in _pairs(extraction) if not extraction.failed(pair.model, pair.dataset)]
+    not_made = [pair for pair in _pairs(extraction) if extraction.failed(pair.model, pair.dataset)]
+    pairs = with_classifiers(made, store)
+    ledger.want([cell for pair in [*pairs, *not_made] for cell in cells_of(pair, study.probe)])
     run_probes(pairs, study.probe, store, ledger=ledger, runtime=runtime, reporter=reporter)
     return ledger.summary
 

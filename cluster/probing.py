@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,12 @@ from cluster.tasks import ProbeTask
 from cluster.wanted_cells import Pair, cells_of, left_out
 from featurestore import FeatureStore
 from featurestore.errors import Failure
+
+
+def with_classifiers(pairs: Iterable[Pair], store: FeatureStore) -> list[Pair]:
+    """The pairs, whose features are stored, with what is known since: whether the network's classifier was kept."""
+    kept = store.names("heads")
+    return [replace(pair, classifier=pair.model_key in kept) for pair in pairs]
 
 
 def run_probes(

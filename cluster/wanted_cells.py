@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,6 +23,8 @@ class Pair:
         The dataset's headline metric.
     train_key, val_key, test_key : str
         Keys of the feature sets.
+    classifier : bool
+        False once it is known that the network has no linear classifier of its own.
     """
 
     model: str
@@ -36,10 +38,11 @@ class Pair:
     test_key: str
     setting: str = "fixed"
     tap: str = "penultimate"
+    classifier: bool = True
 
 
 def cells_of(pair: Pair, settings: ProbeSettings) -> list[Cell]:
-    """The cells that are wanted of a pair, probe by probe; without those that its labels do not allow."""
+    """The cells that are wanted of a pair, probe by probe; without those that do not apply to it."""
     return [
         Cell(
             model=pair.model,
@@ -62,17 +65,29 @@ def cells_of(pair: Pair, settings: ProbeSettings) -> list[Cell]:
     ]
 
 
-def left_out(pairs: Iterable[Pair], settings: ProbeSettings) -> list[str]:
+def left_out(pairs: Sequence[Pair], settings: ProbeSettings) -> list[str]:
     """What the settings ask for and cannot have, in words."""
+    return [*_left_out_by_labels(pairs, settings), *_left_out_by_networks(pairs, settings)]
+
+
+def _left_out_by_labels(pairs: Iterable[Pair], settings: ProbeSettings) -> list[str]:
     single_label = [probe for probe in settings.probes if not methods.load(probe).MULTILABEL]
     what = [*single_label, *(["few-shot tasks"] if settings.n_per_class else [])]
     datasets = sorted({pair.dataset for pair in pairs if pair.multilabel}) if what else []
     return [f"Images of {name} can have several labels; left out there: {', '.join(what)}." for name in datasets]
 
 
+def _left_out_by_networks(pairs: Iterable[Pair], settings: ProbeSettings) -> list[str]:
+    asking = ", ".join(probe for probe in settings.probes if methods.needs_classifier(probe))
+    models = sorted({pair.model for pair in pairs if not pair.classifier}) if asking else []
+    return [f"No linear classifier of {name} is in the store; left out there: {asking}." for name in models]
+
+
 def _tasks(pair: Pair, probe: str, settings: ProbeSettings) -> Iterator[tuple[int | None, int]]:
     """Number of training images per class, None for all of them, and seed."""
     if pair.multilabel and not methods.load(probe).MULTILABEL:
+        return
+    if methods.needs_classifier(probe) and not pair.classifier:
         return
     yield None, settings.seed
     if methods.predicts(probe) and not pair.multilabel:

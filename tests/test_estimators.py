@@ -35,7 +35,7 @@ def indicators(y):
 
 # Two of the checks compare fits to seven digits. Where regularisation is weaker, two fits that are both within the gap
 # differ by more than that.
-@parametrize_with_checks([LogisticProbe(0.1), LogisticProbe(0.1, class_weight="balanced")])
+@parametrize_with_checks([LogisticProbe(), LogisticProbe(class_weight="balanced")])
 def test_scikit_learn_accepts_the_probe(estimator, check):
     check(estimator)
 

@@ -1,4 +1,5 @@
 import io
+import json
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 from PIL import Image
 from tiny import save_images
@@ -25,7 +27,7 @@ from cluster.study import read_study
 from cluster.tasks import ExtractTask
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import MissingFeaturesError, UnknownNameError
-from probes.methods import logme
+from probes import methods
 from queries.database import Database
 from queries.report import write_report
 
@@ -315,8 +317,37 @@ def add(store: FeatureStore, runtime: Runtime, *probes: str, **keys) -> tuple[Su
     return add_probes(settings, store, runtime=runtime, reporter=recorder), recorder
 
 
-def test_a_study_of_several_probes_has_full_and_few_shot_cells(runtime, study_file, store, monkeypatch):
-    monkeypatch.setattr(logme, "PREDICTS", False, raising=False)
+def test_every_probe_runs_where_it_applies(runtime, study_file, store, tmp_path):
+    """Two networks: one without a classifier of its own, on which LEEP and NCE are left out, and one with."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=7)
+    torch.save(network.state_dict(), tmp_path / "seven.pth")
+    more = (
+        '[[model]]\nname = "seven"\nbackbone = "timm:test_resnet"\nweights = "seven.pth"\ninput_size = 32\n'
+        f"[probe]\nprobes = {json.dumps(methods.names())}\n"
+    )
+    study = study_file(1, more)
+    summary, recorder = run(study, store, runtime)
+    asking = {"leep", "nce"}
+    assert summary.failures == []
+    assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep, nce."]
+    found = {(row["model"], row["probe"]) for row in rows(store, "results")}
+    wanted = {("seven", probe) for probe in methods.names()} | {
+        ("tiny_0", probe) for probe in methods.names() if probe not in asking
+    }
+    assert found == wanted
+    assert summary.cells == summary.cells_wanted == len(wanted)
+    measures = {row["metric"]: row["value"] for row in rows(store, "results") if row["n_test"] == 0}
+    assert set(measures) == {"logme", "hscore", "leep", "nce"}
+    assert measures["leep"] <= 0
+    assert measures["nce"] <= 0
+    with Database(store) as database:
+        assert set(database.query("coverage")["status"].to_pylist()) == {"done"}
+    again, _ = run(study, store, runtime)
+    assert (again.cells, again.cells_wanted) == (0, len(wanted))
+
+
+def test_a_study_of_several_probes_has_full_and_few_shot_cells(runtime, study_file, store):
     summary, _ = run(study_file(1, PROBES), store, runtime)
     assert (summary.cells, summary.cells_wanted, summary.failures) == (6, 6, [])
     found = {(row["probe"], row["n_per_class"], row["seed"]) for row in rows(store, "results")}
@@ -387,13 +418,20 @@ print(*sys.modules)
 
 def test_a_probe_that_fails_leaves_the_others_alone(runtime, study_file, store):
     run(study_file(1), store, runtime)
-    summary, recorder = add(store, runtime, "leep", "ncm", n_per_class=[1000], few_shot_seeds=1)
-    failed = {work.failure.message for work in summary.failures}
-    assert any("none is stored for this network" in message for message in failed)
-    assert any("training images of the smallest class" in message for message in failed)
-    assert (summary.cells, len(recorder.failures)) == (1, len(summary.failures))
+    summary, recorder = add(store, runtime, "knn", "ncm", n_per_class=[1000], few_shot_seeds=1)
+    failed = [work.failure.message for work in summary.failures]
+    assert len(failed) == 2
+    assert all("training images of the smallest class" in message for message in failed)
+    assert (summary.cells, len(recorder.failures)) == (2, 2)
     with Database(store) as database:
-        assert database.query("open_failures").num_rows == len(summary.failures)
+        assert database.query("open_failures").num_rows == 2
+
+
+def test_a_probe_that_no_network_allows_is_left_out_and_said(runtime, study_file, store):
+    run(study_file(1), store, runtime)
+    summary, recorder = add(store, runtime, "leep")
+    assert (summary.cells_wanted, summary.failures) == (0, [])
+    assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep."]
 
 
 def test_probes_are_added_where_three_complete_sets_belong_together(runtime, study_file, store):

@@ -1,11 +1,11 @@
 import json
+from dataclasses import replace
 
 from cluster.add_probes import study_name
 from cluster.plan import Placement, ShardUnit, Wanted, missing_shards, place
 from cluster.probe_settings import ProbeSettings, probe_settings
 from cluster.wanted_cells import Pair, cells_of, left_out
 from featurestore.layout import check_name
-from probes import methods
 from probes.results import Cell
 
 
@@ -60,8 +60,7 @@ def test_a_probe_is_wanted_on_all_images_and_on_few_of_them():
     assert grain(cells_of(PETS, settings)) == wanted
 
 
-def test_a_measure_of_the_features_alone_is_wanted_once(monkeypatch):
-    monkeypatch.setattr(methods.load("logme"), "PREDICTS", False, raising=False)
+def test_a_measure_of_the_features_alone_is_wanted_once():
     settings = ProbeSettings(probes=("logme",), n_per_class=(1, 5))
     assert grain(cells_of(PETS, settings)) == [("logme", None, 0)]
 
@@ -73,6 +72,17 @@ def test_what_labels_do_not_allow_is_left_out_and_said():
         "Images of tags can have several labels; left out there: ncm, few-shot tasks."
     ]
     assert left_out([PETS], settings) == left_out([TAGS], ProbeSettings(probes=("knn",))) == []
+
+
+def test_what_a_network_does_not_allow_is_left_out_and_said():
+    settings = ProbeSettings(probes=("leep", "logme", "nce"))
+    headless = replace(PETS, model="headless", classifier=False)
+    assert [cell.probe for cell in cells_of(PETS, settings)] == ["leep", "logme", "nce"]
+    assert [cell.probe for cell in cells_of(headless, settings)] == ["logme"]
+    assert left_out([PETS, headless, headless], settings) == [
+        "No linear classifier of headless is in the store; left out there: leep, nce."
+    ]
+    assert left_out([headless], ProbeSettings(probes=("logme",))) == []
 
 
 def test_options_and_solver_are_part_of_a_cell():

@@ -1,6 +1,6 @@
 """Limited-memory BFGS whose pairs serve every value of l2.
 
-A pair is a step s and the change y of the gradient of the loss along it; at l2 the change of the objective's gradient is
+A pair is a step s and the change y of the gradient of the loss along it; at l2 the gradient of the objective changes by
 y + l2 s, exactly. So what is learned of the curvature at one value is known at all others.
 
 With S and Y the matrices whose rows are the pairs, oldest first, R the upper triangle of S Yᵀ and D its diagonal, the

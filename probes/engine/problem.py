@@ -1,8 +1,8 @@
 """A logistic problem at any l2: evaluations with the biases at their optimum, preconditioning, and certificates.
 
-Weights are kept in the eigenbasis of the features' covariance (r ≤ n_features directions, `Basis`), where the Hessian is
-nearly A ⊗ diag(σ) + l2 I. Features are rotated into it once where that costs less than rotating weights and gradients at
-every evaluation.
+Weights are kept in the eigenbasis of the features' covariance (r ≤ n_features directions, `Basis`), where the Hessian
+is nearly A ⊗ diag(σ) + l2 I. Features are rotated into it once where that costs less than rotating weights and
+gradients at every evaluation.
 
 The biases are eliminated: an evaluation at weights W moves them to where Σ share (p − e) = 0 before it takes the
 gradient. The dual point of `probes.objective` is then feasible as it is, L-BFGS works on a better conditioned function,
@@ -246,7 +246,7 @@ class Problem:
     def _balance(
         self, in_features: Tensor, kept: _Blocks | None, bias: Tensor, curvature: Tensor, aim: Aim
     ) -> tuple[Tensor, Tensor, Tensor, _Blocks | None]:
-        """Newton's method on the biases: them, the loss (B,), what is left to balance, and residuals if they are kept."""
+        """Newton's method on the biases: them, the loss (B,), the balance left, and residuals if they are kept."""
         worst = math.inf
         for step in range(BIAS_STEPS + 1):
             residuals = []

@@ -80,6 +80,9 @@ class Method(Protocol):
     PREDICTS: bool
     """False if its fits have no scores: a measure of the features alone. It may be left out where it is True."""
 
+    NEEDS_CLASSIFIER: bool
+    """True if it asks the network's own linear classifier (`Task.source_probabilities`). May be left out where False."""
+
     Options: type
     """A frozen dataclass of whatever else decides its numbers, such as a grid; every field has a default.
 
@@ -108,3 +111,8 @@ def load(name: str) -> Method:
 def predicts(name: str) -> bool:
     """Whether a method scores images, rather than measure the features alone."""
     return getattr(load(name), "PREDICTS", True)
+
+
+def needs_classifier(name: str) -> bool:
+    """Whether a method asks what the network's own classifier says of the images."""
+    return getattr(load(name), "NEEDS_CLASSIFIER", False)

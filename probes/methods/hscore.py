@@ -33,6 +33,7 @@ from probes.task import Task
 HYPERPARAMETER = None
 SOLVERS = ()
 MULTILABEL = False
+PREDICTS = False
 
 
 @dataclass(frozen=True)

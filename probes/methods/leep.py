@@ -29,6 +29,8 @@ from probes.task import Task
 HYPERPARAMETER = None
 SOLVERS = ()
 MULTILABEL = False
+PREDICTS = False
+NEEDS_CLASSIFIER = True
 
 
 @dataclass(frozen=True)

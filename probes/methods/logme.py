@@ -35,6 +35,7 @@ from probes.task import Task
 HYPERPARAMETER = None
 SOLVERS = ()
 MULTILABEL = True
+PREDICTS = False
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -25,6 +25,8 @@ from probes.task import Task
 HYPERPARAMETER = None
 SOLVERS = ()
 MULTILABEL = False
+PREDICTS = False
+NEEDS_CLASSIFIER = True
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,11 @@ class _Step:
     seconds: float
 
 
+def _kept(point: Point) -> Point:
+    """A point without what only its own iteration needs: there is one for every value of l2."""
+    return replace(point, residuals=None, slope=point.slope[:0])
+
+
 class _Path:
     """A walk from strong to weak l2 that remembers where it was and what it has learned of the curvature."""
 
@@ -265,7 +270,7 @@ class _Path:
             for stride in range(1, strides + 1):
                 here = l2 if stride == strides else previous * (l2 / previous) ** (stride / strides)
                 point, n_iter = self._minimise(self._start(here), here, 1 if stride == strides else ON_THE_WAY)
-                self._last = [*self._last[-1:], (here, replace(point, residuals=None))]
+                self._last = [*self._last[-1:], (here, _kept(point))]
             stop = time.perf_counter()
             steps.append(_Step(l2, self._last[-1][1], n_iter, stop - begin))
             begin, previous = stop, l2
@@ -275,7 +280,7 @@ class _Path:
         """Go on from a fit, whose coordinates are those of the features."""
         begin = time.perf_counter()
         point, n_iter = self._minimise(self._at(*self._problem.own(fit.coef, fit.intercept), fit.l2), fit.l2)
-        return _Step(fit.l2, replace(point, residuals=None), n_iter, time.perf_counter() - begin)
+        return _Step(fit.l2, _kept(point), n_iter, time.perf_counter() - begin)
 
     def _at(self, weights: Tensor, bias: Tensor, l2: float, excess: float = 1.0) -> Point:
         """Evaluate, more loosely as long as there is much to go."""
