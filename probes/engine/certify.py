@@ -18,7 +18,12 @@ COLUMNS = 512  # logits per image in one product: enough for full speed, and 4 K
 
 
 def certify(
-    problem: Problem, X: Tensor, coefs: Sequence[Tensor], intercepts: Sequence[Tensor], l2s: Sequence[float]
+    problem: Problem,
+    X: Tensor,
+    share: Tensor,
+    coefs: Sequence[Tensor],
+    intercepts: Sequence[Tensor],
+    l2s: Sequence[float],
 ) -> list[Certificate]:
     """Certify fits of one problem.
 
@@ -27,6 +32,8 @@ def certify(
     problem : Problem
     X : Tensor of shape (n, n_features)
         As it came, of any floating type.
+    share : Tensor of shape (1, n) or (n_classes, n), float64
+        What each image counts for.
     coefs : sequence of Tensor of shape (n_classes, n_features), float64
     intercepts : sequence of Tensor of shape (n_classes,), float64
     l2s : sequence of float
@@ -35,9 +42,8 @@ def certify(
     found = []
     for start in range(0, len(l2s), group):
         several = slice(start, start + group)
-        found += _Group(problem, X, torch.stack(list(coefs[several])), torch.stack(list(intercepts[several]))).certify(
-            l2s[several]
-        )
+        together = torch.stack(list(coefs[several])), torch.stack(list(intercepts[several]))
+        found += _Group(problem, X, share, *together).certify(l2s[several])
     return found
 
 
@@ -47,8 +53,8 @@ class _Group:
     coefs is (m, n_classes, n_features), intercepts (m, n_classes), for m fits.
     """
 
-    def __init__(self, problem: Problem, X: Tensor, coefs: Tensor, intercepts: Tensor) -> None:
-        self.problem, self.coefs = problem, coefs
+    def __init__(self, problem: Problem, X: Tensor, share: Tensor, coefs: Tensor, intercepts: Tensor) -> None:
+        self.problem, self.share, self.coefs = problem, share, coefs
         self.rows = Rows(X, torch.float64)
         self.mean = problem.basis.mean
         self.bias = intercepts + coefs @ self.mean
@@ -62,7 +68,7 @@ class _Group:
         losses, balance = self.coefs.new_zeros(m), self.coefs.new_zeros(m, n_classes)
         slope, class_sums = self.coefs.new_zeros(m, n_classes, d), self.coefs.new_zeros(n_classes, d)
         for block, x, logits in self._logits(keep=True):
-            y, share = problem.y[..., block], problem.share[:, block].double()
+            y, share = problem.y[..., block], self.share[:, block]
             residuals = torch.empty_like(logits)
             for fit in range(m):
                 one, residual = loss(logits[fit], y)
@@ -77,7 +83,7 @@ class _Group:
             epsilon, t = self._mixtures(balance)
             dual = slope - epsilon[:, :, None] * (slope + class_sums)
             for block, _, logits in self._logits():
-                share = problem.share[:, block].double()
+                share = self.share[:, block]
                 for fit in range(m):
                     divergence[fit] += (loss.divergence(logits[fit], epsilon[fit], t[fit]) * share).sum()
         return [

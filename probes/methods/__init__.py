@@ -81,7 +81,7 @@ class Method(Protocol):
     """False if its fits have no scores: a measure of the features alone. It may be left out where it is True."""
 
     NEEDS_CLASSIFIER: bool
-    """True if it asks the network's own linear classifier (`Task.source_probabilities`). May be left out where False."""
+    """True if it asks the network's own classifier, `Task.source_probabilities`. It may be left out where False."""
 
     Options: type
     """A frozen dataclass of whatever else decides its numbers, such as a grid; every field has a default.

@@ -134,7 +134,7 @@ def _certified(data: _Data, problem: Problem, steps: Sequence[_Step]) -> list[_F
     parameters = [problem.original(step.point) for step in steps]
     start = time.perf_counter()
     coefs, intercepts = [coef for coef, _ in parameters], [intercept for _, intercept in parameters]
-    found = certify(problem, data.X, coefs, intercepts, [step.l2 for step in steps])
+    found = certify(problem, data.X, data.share, coefs, intercepts, [step.l2 for step in steps])
     each = (time.perf_counter() - start) / len(steps)
     return [
         _Fit(step.l2, coef, intercept, step.n_iter, step.seconds + each, certificate)
