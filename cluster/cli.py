@@ -141,7 +141,7 @@ def demo(store: str, address: str | None) -> None:
         f"The report: {report_path}\n\n"
         "Three commands to try next:\n"
         f"  probestore query transfer_correlation --store {store}\n"
-        f'  probestore sql "select model, avg(probability) from predictions group by model" --store {store}\n'
+        f'  probestore sql "select probe, model, avg(probability) from predictions group by all" --store {store}\n'
         "  probestore run study.toml        # your own models and data: the README shows the file"
     )
     sys.exit(1 if summary.failures else 0)
@@ -270,7 +270,7 @@ def sql(text: str, store: str | None, format_: str, out: Path | None) -> None:
     Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads.
 
     \b
-    Example:  probestore sql "select model, avg(value) from results where headline group by model"
+    Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"
     """
     from queries.database import connect
 

@@ -104,7 +104,7 @@ def _pairs(extraction: Extraction) -> list[Pair]:
 
 
 def _pair(model: Model, dataset: Dataset, storage: Storage) -> Pair:
-    keys = {f"{split}_key": feature_set(model, dataset, split, storage).key for split in SPLITS}
+    train_key, val_key, test_key = (feature_set(model, dataset, split, storage).key for split in SPLITS)
     return Pair(
         model=model.name,
         model_key=model.key,
@@ -112,5 +112,7 @@ def _pair(model: Model, dataset: Dataset, storage: Storage) -> Pair:
         metric=dataset.spec.metric,
         n_classes=len(dataset.classes),
         multilabel=dataset.multilabel,
-        **keys,
+        train_key=train_key,
+        val_key=val_key,
+        test_key=test_key,
     )
