@@ -17,8 +17,8 @@ is that of `probes.objective`, whatever the arithmetic before it.
 Memory, beside X as it came: a copy in the precision of the products where it is small (`Rows.prepare`), two matrices of
 n n_classes values where they are (`LOGITS_BYTES`), and 32 MB of pairs (never fewer than ten).
 
-Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed. (L-BFGS, algorithm 7.4); the Kronecker factor is Böhning's
-(1992) bound with the curvature averaged instead of bounded; eliminating the biases is variable projection.
+Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed. (algorithm 7.4); the Kronecker factor is Böhning's (1992)
+bound with the curvature averaged instead of bounded; eliminating the biases is variable projection.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_scaling.py
 
-Synthetic features (those of `bench_sweep.py`), float32, CPU. One size at a time goes from its base up by factors of two;
-an exponent is the slope of log seconds over log size, by least squares. Median of several, the sizes taking turns.
+Synthetic features (those of `bench_sweep.py`), float32, CPU. One size at a time goes from its base up by factors of
+two; an exponent is the slope of log seconds over log size, by least squares. Median of several, the sizes taking turns.
 """
 
 # ruff: noqa: T201 - a script that prints a table
