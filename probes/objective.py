@@ -385,8 +385,8 @@ def _divergence(logits: Vector, share: Vector, epsilon: Vector, t: Vector, *, mu
 def mixed_divergence(log_p: Vector, epsilon: Vector, t: Vector) -> Vector:
     """q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t.
 
-    From the logarithm of p, which is finite where p underflows; and where q is close to p by log1p, because a difference
-    of logarithms would leave nothing.
+    From the logarithm of p, which is finite where p underflows; and where q is close to p by log1p: a difference of
+    logarithms would leave nothing.
     """
     p = np.exp(log_p)
     shift = epsilon * (t - p)
