@@ -28,6 +28,7 @@ from cluster.tasks import ExtractTask
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import MissingFeaturesError, UnknownNameError
 from probes import methods
+from probes import GAP_TOLERANCE
 from queries.database import Database
 from queries.report import write_report
 
@@ -302,7 +303,7 @@ def test_both_solvers_give_the_same_answer(runtime, study_file, store):
     tuned = {row["solver"]: [] for row in rows(store, "results")}
     for row in sorted(rows(store, "tuning"), key=lambda row: row["value"]):
         tuned[row["solver"]].append(row["objective"])
-    np.testing.assert_allclose(tuned["path"], tuned["sklearn"], rtol=2e-4)
+    np.testing.assert_allclose(tuned["path"], tuned["sklearn"], rtol=2 * GAP_TOLERANCE)
 
 
 # ---- probes -----------------------------------------------------------------------------------------------------

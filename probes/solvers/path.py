@@ -56,7 +56,7 @@ from probes.objective import (
     with_limits,
 )
 
-OBJECTIVE_TOLERANCE = 1e-6  # relative: what is estimated to be left, beside what the gap bounds
+OBJECTIVE_TOLERANCE = 2e-7  # relative: what is estimated to be left, beside what the gap bounds
 ON_THE_WAY = 100.0  # times what is allowed: enough for a value that is only passed through
 LOOSE = 4  # times the excess that an evaluation may leave to the biases
 STEEP = 0.9  # a step is too long when the slope at its end exceeds this part of the slope at its start
