@@ -27,8 +27,7 @@ from cluster.study import read_study
 from cluster.tasks import ExtractTask
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import MissingFeaturesError, UnknownNameError
-from probes import methods
-from probes import GAP_TOLERANCE
+from probes import GAP_TOLERANCE, methods
 from queries.database import Database
 from queries.report import write_report
 
