@@ -40,15 +40,25 @@ _FLOATS = (np.float64, np.float32, np.float16)  # the first is for what is none 
 class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annotations
     """What both estimators do with their arguments."""
 
-    solver: str
-    device: str
-    gap_tolerance: float
-    max_iter: int
-    fit_intercept: bool
-    class_weight: ClassWeight
     classes_: NDArray[Any]
     multilabel_: bool
     n_features_in_: int
+
+    def __init__(
+        self,
+        solver: str,
+        device: str,
+        gap_tolerance: float,
+        max_iter: int,
+        fit_intercept: bool,
+        class_weight: ClassWeight,
+    ) -> None:
+        self.solver = solver
+        self.device = device
+        self.gap_tolerance = gap_tolerance
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -165,12 +175,7 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
         class_weight: ClassWeight = None,
     ) -> None:
         self.l2 = l2
-        self.solver = solver
-        self.device = device
-        self.gap_tolerance = gap_tolerance
-        self.max_iter = max_iter
-        self.fit_intercept = fit_intercept
-        self.class_weight = class_weight
+        super().__init__(solver, device, gap_tolerance, max_iter, fit_intercept, class_weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -268,12 +273,7 @@ class LogisticPath(_Logistic):
         class_weight: ClassWeight = None,
     ) -> None:
         self.l2s = l2s
-        self.solver = solver
-        self.device = device
-        self.gap_tolerance = gap_tolerance
-        self.max_iter = max_iter
-        self.fit_intercept = fit_intercept
-        self.class_weight = class_weight
+        super().__init__(solver, device, gap_tolerance, max_iter, fit_intercept, class_weight)
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit every l2, and warn if one of the fits is not certified.

@@ -306,6 +306,14 @@ def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | N
         raise ProbeError(f"Sample weights must be {y.shape}, none negative, not all 0. Got {sample_weight.shape}.")
 
 
+def weighing(X: Features, y: Labels, sample_weight: Vector | None) -> tuple[Features, Labels, Vector | None]:
+    """The images that weigh something, with their labels and weights."""
+    if sample_weight is None or sample_weight.all():
+        return X, y, sample_weight
+    counts = sample_weight.any(axis=1) if sample_weight.ndim == 2 else sample_weight > 0
+    return X[counts], y[counts], sample_weight[counts]
+
+
 def class_frequencies(y: Labels, n_classes: int, sample_weight: Vector | None = None) -> Vector:
     """Share of the images, by weight, that has each class, shape (n_classes,)."""
     share = shares(sample_weight, y)

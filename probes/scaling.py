@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from probes import moments
 from probes.objective import Features
 
 Scaling = Literal["none", "standardize", "unit"]
@@ -19,7 +20,7 @@ def scaler(scaling: Scaling, X_train: Features) -> Callable[[Features], Features
     Features are not centred: a bias that is free undoes it. One that does not vary is left as it is.
     """
     if scaling == "standardize":
-        deviation = X_train.std(axis=0, dtype=np.float64)
+        deviation = np.sqrt(moments.variances(X_train, moments.mean(X_train)))
         deviation[deviation == 0] = 1
         return lambda X: (X / deviation).astype(np.float32)
     return unit if scaling == "unit" else lambda X: X

@@ -87,7 +87,7 @@ class _Group:
                 for fit in range(m):
                     divergence[fit] += (loss.divergence(logits[fit], epsilon[fit], t[fit]) * share).sum()
         return [
-            self._certificate(fit, l2, losses[fit] + 0.0, slope[fit], dual[fit], balance[fit], divergence[fit])
+            self._certificate(fit, l2, losses[fit], slope[fit], dual[fit], balance[fit], divergence[fit])
             for fit, l2 in enumerate(l2s)
         ]
 

@@ -148,13 +148,7 @@ class Problem:
         for block, residual in residuals or self._residuals(in_features, bias):
             for part in self.rows.slices(self.n_classes, block):
                 slope += (residual[:, part.start - block.start : part.stop - block.start] @ self.rows[part]).double()
-        return Point(
-            weights,
-            bias,
-            loss[:, None],
-            self._in_basis(slope, balance),
-            residuals,
-        )
+        return Point(weights, bias, loss[:, None], self._in_basis(slope, balance), residuals)
 
     def curvature(self, point: Point) -> Tensor:
         """A of `probes.engine.losses.Loss.curvature` at a point."""
@@ -296,7 +290,7 @@ class Problem:
 
 
 def _joined(blocks: Iterable[tuple[slice, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
-    """The blocks with neighbours joined to about a million values: there an elementwise pass is fastest."""
+    """The blocks with neighbours joined to `ELEMENTWISE` values: there an elementwise pass is fastest."""
     pending: _Blocks = []
     for block in blocks:
         pending.append(block)

@@ -46,7 +46,7 @@ class Rows:
         size = max(256, BLOCK_BYTES // (widest * self.dtype.itemsize))
         return [slice(row, min(row + size, within.stop)) for row in range(within.start, within.stop, size)]
 
-    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+    def __getitem__(self, rows: slice) -> Tensor:
         """Converted rows, (n_rows, n_features)."""
         return self.X[rows].to(self.dtype)
 

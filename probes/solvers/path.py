@@ -53,6 +53,7 @@ from probes.objective import (
     free_classes,
     shares,
     trivial_fit,
+    weighing,
     with_limits,
 )
 
@@ -81,9 +82,7 @@ def fit_path(
 ) -> list[LogisticFit]:
     """Fit every l2 on one warm-started path; see `probes.solvers.FitPath`."""
     check_data(X, y, n_classes, sample_weight)
-    if sample_weight is not None and not sample_weight.all():
-        counts = sample_weight.any(axis=1) if sample_weight.ndim == 2 else sample_weight > 0
-        X, y, sample_weight = X[counts], y[counts], sample_weight[counts]
+    X, y, sample_weight = weighing(X, y, sample_weight)
     free = free_classes(y, n_classes, fit_intercept, sample_weight)
     if free.size <= (y.ndim == 1):
         return [trivial_fit(X, y, l2, n_classes, fit_intercept, sample_weight) for l2 in l2s]

@@ -36,6 +36,7 @@ from probes.objective import (
     class_frequencies,
     free_classes,
     stake,
+    weighing,
     with_limits,
 )
 
@@ -85,21 +86,29 @@ def fit_regressions(
     Parameters and what is returned are those of `probes.solvers.FitPath`.
     """
     check_data(X, y, n_classes, sample_weight)
-    X, y, sample_weight = _weighing(X.astype(np.float64, copy=False), y, sample_weight)
+    X_weighing, y, sample_weight = weighing(X, y, sample_weight)
+    X_double: Vector = X_weighing.astype(np.float64, copy=False)
     if not fit_intercept:
-        X, y, sample_weight = _with_contrasts(X, y, n_classes, sample_weight)
-    free = free_classes(y, n_classes, fit_intercept)
-    placed = kind.place(X)
-    regressions = [kind(X, placed, *task, fit_intercept) for task in _tasks(among(y, free), free, sample_weight)]
+        X_double, y, sample_weight = _with_contrasts(X_double, y, n_classes, sample_weight)
+    free = free_classes(y, n_classes, fit_intercept, sample_weight)
+    placed = kind.place(X_double)
+    regressions = [kind(X_double, placed, *task, fit_intercept) for task in _tasks(among(y, free), free, sample_weight)]
     fits = {}
     for l2 in sorted({float(l2) for l2 in l2s}, reverse=True):
         start = time.perf_counter()
         n_iters = [regression.fit(l2, gap_tolerance, max_iter) for regression in regressions]
-        coef = np.vstack([regression.coef for regression in regressions] or [np.zeros((free.size, X.shape[1]))])
+        coef = np.vstack([regression.coef for regression in regressions] or [np.zeros((free.size, X_double.shape[1]))])
         intercept = np.concatenate([regression.intercept for regression in regressions] or [np.zeros(free.size)])
-        coef, intercept = with_limits(coef, intercept, y, n_classes, fit_intercept)
+        coef, intercept = with_limits(coef, intercept, y, n_classes, fit_intercept, sample_weight)
         evidence = certificate(
-            X, y, coef, intercept, l2=l2, n_classes=n_classes, sample_weight=sample_weight, fit_intercept=fit_intercept
+            X_double,
+            y,
+            coef,
+            intercept,
+            l2=l2,
+            n_classes=n_classes,
+            sample_weight=sample_weight,
+            fit_intercept=fit_intercept,
         )
         fits[l2] = LogisticFit(
             l2=l2,
@@ -111,17 +120,6 @@ def fit_regressions(
             certificate=evidence,
         )
     return [fits[float(l2)] for l2 in l2s]
-
-
-def _weighing(X: Vector, y: Labels, sample_weight: Vector | None) -> tuple[Vector, Labels, Vector | None]:
-    """Only the images that weigh something; where one weighs nothing in a class, its label there adds no contrast."""
-    if sample_weight is None or sample_weight.all():
-        return X, y, sample_weight
-    kept = sample_weight > 0 if sample_weight.ndim == 1 else sample_weight.any(axis=1)
-    X, y, sample_weight = X[kept], y[kept], sample_weight[kept]
-    if sample_weight.ndim == 2:
-        y = np.where(sample_weight > 0, y, (y & (sample_weight > 0)).any(axis=0))
-    return X, y, sample_weight
 
 
 def _with_contrasts(
