@@ -159,7 +159,7 @@ def _page(answers: _Answers, drawn: Mapping[str, alt.LayerChart], uri: str) -> s
         left_out=[row for row in answers.rows("leaderboard") if row["rank"] is None],
         slices=answers.slices,
         grid=_grid(answers),
-        health=_health(answers.rows("chosen_regularization")),
+        health=_health([row for row in answers.rows("chosen_regularization") if _is_shown(row, answers.slices[0])]),
         statuses=Counter(answers.tables["coverage"]["status"].to_pylist()),
         # vl-convert escapes the names inside, and the page is nothing but its output there
         svg={name: Markup(charts.to_svg(chart)) for name, chart in drawn.items() if name != "accuracy_grid"},
@@ -198,6 +198,11 @@ def _grid(answers: _Answers) -> dict[str, Any]:
 def _share(value: float, of: list[float]) -> float:
     low, high = min(of), max(of)
     return (value - low) / (high - low) if high > low else 0.5
+
+
+def _is_shown(row: Row, shown: Row) -> bool:
+    """Whether a row belongs to the slice that the page shows."""
+    return all(row[name] == shown[name] for name in _PARAMETERS)
 
 
 def _health(fits: list[Row]) -> dict[str, Any]:
