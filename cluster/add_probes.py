@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 
+from cluster.events import Note, Reporter, Reporters, RunStarted
 from cluster.ledger import Ledger, Summary
 from cluster.probe_settings import ProbeSettings
 from cluster.probing import run_probes, with_classifiers
-from cluster.progress import Reporter
+from cluster.progress_table import ProgressTable
 from cluster.runtime import Runtime
 from cluster.wanted_cells import Pair, cells_of
 from featurestore import FeatureSet, FeatureStore
@@ -27,10 +29,17 @@ order by max(wanted_at) desc, model, dataset
 """
 
 
-def add_probes(settings: ProbeSettings, store: FeatureStore, *, runtime: Runtime, reporter: Reporter) -> Summary:
+def add_probes(
+    settings: ProbeSettings, store: FeatureStore, *, runtime: Runtime, reporter: Reporter, retry_failed: bool = False
+) -> Summary:
     """Fit probes on every model and dataset whose features the store holds, and compute no cell twice.
 
     Which features belong together is known from the cells of the studies that were run.
+
+    Parameters
+    ----------
+    retry_failed : bool
+        Try again what failed before, although nothing that it depends on has changed.
 
     Raises
     ------
@@ -40,10 +49,14 @@ def add_probes(settings: ProbeSettings, store: FeatureStore, *, runtime: Runtime
         If the store cannot be written.
     """
     pairs = with_classifiers(_stored_pairs(store, reporter), store)
-    ledger = Ledger(study_name(settings), store, reporter)
+    name = study_name(settings)
+    reporter = Reporters(reporter, ProgressTable(name, store))
+    models, datasets = (tuple(dict.fromkeys(getattr(pair, kind) for pair in pairs)) for kind in ("model", "dataset"))
+    reporter.tell(RunStarted(name, store.uri, models, datasets, version("probestore")))
+    ledger = Ledger(name, store, reporter, retry_failed=retry_failed)
     ledger.want([cell for pair in pairs for cell in cells_of(pair, settings)])
     run_probes(pairs, settings, store, ledger=ledger, runtime=runtime, reporter=reporter)
-    return ledger.summary
+    return ledger.close()
 
 
 def study_name(settings: ProbeSettings) -> str:
@@ -74,7 +87,9 @@ def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
 
 def _feature_sets(pair: Pair) -> tuple[FeatureSet, ...]:
     keys = (pair.train_key, pair.val_key, pair.test_key)
-    return tuple(FeatureSet(pair.model, pair.dataset, split, key) for split, key in zip(SPLITS, keys, strict=True))
+    return tuple(
+        FeatureSet(pair.model, pair.dataset, split, key, pair.tap) for split, key in zip(SPLITS, keys, strict=True)
+    )
 
 
 def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:
@@ -85,7 +100,5 @@ def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter
     known = {(pair.model, pair.dataset) for pair in pairs}
     for model, dataset in sorted(place for place, found in splits.items() if found == set(SPLITS)):
         if (model, dataset) not in known:
-            reporter.note(
-                f"Left out: {model} on {dataset}. It has features, but no study says which of them belong together; "
-                "run one that wants them: probestore run STUDY."
-            )
+            text = f"Left out: {model} on {dataset}. It has features, but no study says which of them belong together; "
+            reporter.tell(Note(f"{text}run one that wants them: probestore run STUDY."))

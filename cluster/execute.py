@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 
+from cluster.events import Note, Reporter, Reporters, RunStarted
 from cluster.extraction import Extraction
 from cluster.ledger import Ledger, Summary
 from cluster.probing import run_probes, with_classifiers
-from cluster.progress import Reporter
+from cluster.progress_table import ProgressTable
 from cluster.runtime import Runtime
 from cluster.study import Study
 from cluster.wanted_cells import Pair, cells_of
+from cluster.wanted_features import WantedFeatures
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError, UnknownNameError
-from featurestore.extract import Model, Storage, feature_set, identify
-from featurestore.schema import SPLITS
+from featurestore.identity import Model, identify
 from featurestore.splits import Dataset
 from featurestore.store import rows_table
 from probes import metrics
 
 
-def run_study(study: Study, store: FeatureStore, *, runtime: Runtime, reporter: Reporter) -> Summary:
+def run_study(
+    study: Study, store: FeatureStore, *, runtime: Runtime, reporter: Reporter, retry_failed: bool = False
+) -> Summary:
     """Compute whatever `study` wants and `store` does not have.
+
+    Parameters
+    ----------
+    retry_failed : bool
+        Try again what failed before, although nothing that it depends on has changed.
 
     Raises
     ------
@@ -31,26 +41,35 @@ def run_study(study: Study, store: FeatureStore, *, runtime: Runtime, reporter: 
     StoreError
         If the store cannot be written.
     """
-    if str(study.folder) not in sys.path:
-        sys.path.insert(0, str(study.folder))
+    find_modules(study)
     store.save_study(study.name, study.text)
-    ledger = Ledger(study.name, store, reporter)
-    models, datasets = _identified(study, ledger), _opened(study, ledger)
+    reporter = Reporters(reporter, ProgressTable(study.name, store))
+    models_named, datasets_named = (tuple(spec.name for spec in specs) for specs in (study.models, study.datasets))
+    reporter.tell(RunStarted(study.name, store.uri, models_named, datasets_named, version("probestore")))
+    ledger = Ledger(study.name, store, reporter, retry_failed=retry_failed)
+    models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
     _record_catalogue(store, models, datasets)
     extraction = Extraction(study, store, models, datasets, ledger=ledger, reporter=reporter)
     _want(study, extraction, ledger)
     while extraction.run(runtime):
         _want(study, extraction, ledger)
-        reporter.note("Extracting again as float32 what float16 cannot hold.")
-    made = [pair for pair in _pairs(extraction) if not extraction.failed(pair.model, pair.dataset)]
-    not_made = [pair for pair in _pairs(extraction) if extraction.failed(pair.model, pair.dataset)]
-    pairs = with_classifiers(made, store)
+        reporter.tell(Note("Extracting again as float32 what float16 cannot hold."))
+    wanted = extraction.wanted()
+    pairs = with_classifiers([pair_of(item) for item in wanted if not extraction.failed(item)], store)
+    not_made = [pair_of(item) for item in wanted if extraction.failed(item)]
     ledger.want([cell for pair in [*pairs, *not_made] for cell in cells_of(pair, study.probe)])
     run_probes(pairs, study.probe, store, ledger=ledger, runtime=runtime, reporter=reporter)
-    return ledger.summary
+    return ledger.close()
 
 
-def _identified(study: Study, ledger: Ledger) -> dict[str, Model]:
+def find_modules(study: Study) -> None:
+    """Let Python find the modules of ``python:`` models, which lie beside the study file."""
+    if str(study.folder) not in sys.path:
+        sys.path.insert(0, str(study.folder))
+
+
+def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
+    """The models of a study by name; of those that cannot be identified, `fail` is told as `Ledger.fail` is."""
     models = {}
     for spec in study.models:
         try:
@@ -58,11 +77,12 @@ def _identified(study: Study, ledger: Ledger) -> dict[str, Model]:
         except UnknownNameError:
             raise
         except Exception as error:  # a user's own module may raise anything when it is imported
-            ledger.fail("model", error, model=spec.name)
+            fail("model", error, model=spec.name)
     return models
 
 
-def _opened(study: Study, ledger: Ledger) -> dict[str, Dataset]:
+def opened(study: Study, fail: Callable[..., None]) -> dict[str, Dataset]:
+    """The datasets of a study by name; of those that cannot be used, `fail` is told as `Ledger.fail` is."""
     datasets = {}
     for spec in study.datasets:
         try:
@@ -72,7 +92,7 @@ def _opened(study: Study, ledger: Ledger) -> dict[str, Dataset]:
         except UnknownNameError:
             raise
         except Exception as error:  # files of a user may break any reader in its own way
-            ledger.fail("dataset", error, dataset=spec.name)
+            fail("dataset", error, dataset=spec.name)
     return datasets
 
 
@@ -96,23 +116,21 @@ def _record_catalogue(store: FeatureStore, models: dict[str, Model], datasets: d
 
 
 def _want(study: Study, extraction: Extraction, ledger: Ledger) -> None:
-    ledger.want([cell for pair in _pairs(extraction) for cell in cells_of(pair, study.probe)])
+    ledger.want([cell for item in extraction.wanted() for cell in cells_of(pair_of(item), study.probe)])
 
 
-def _pairs(extraction: Extraction) -> list[Pair]:
-    return [_pair(*pair) for pair in extraction.pairs()]
-
-
-def _pair(model: Model, dataset: Dataset, storage: Storage) -> Pair:
-    train_key, val_key, test_key = (feature_set(model, dataset, split, storage).key for split in SPLITS)
+def pair_of(item: WantedFeatures) -> Pair:
+    """What a probe has to be told of wanted features."""
+    dataset = item.dataset
     return Pair(
-        model=model.name,
-        model_key=model.key,
+        model=item.model.name,
+        model_key=item.model.key,
         dataset=dataset.spec.name,
         metric=dataset.spec.metric,
         n_classes=len(dataset.classes),
         multilabel=dataset.multilabel,
-        train_key=train_key,
-        val_key=val_key,
-        test_key=test_key,
+        tap=item.tap,
+        train_key=item.sets["train"].key,
+        val_key=item.sets["val"].key,
+        test_key=item.sets["test"].key,
     )

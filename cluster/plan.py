@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ModelTap(NamedTuple):
+    """Where features come from."""
+
+    model: str
+    tap: str
 
 
 @dataclass(frozen=True)
@@ -14,8 +22,8 @@ class Wanted:
     ----------
     n_images, n_shards : int
         Of the split.
-    committed : mapping of str to set of int
-        For every model that should see the split, the shards that are published.
+    committed : mapping of ModelTap to set of int
+        For every model and tap that should see the split, the shards that are published.
     committed_samples : set of int
         The published shards of the image table.
     """
@@ -25,19 +33,28 @@ class Wanted:
     n_images: int
     n_shards: int
     shard_images: int
-    committed: Mapping[str, set[int]]
+    committed: Mapping[ModelTap, set[int]]
     committed_samples: set[int]
+
+    def images_of(self, shard: int) -> int:
+        """Images of a shard; the last one may be smaller."""
+        return min(self.shard_images, self.n_images - shard * self.shard_images)
 
 
 @dataclass(frozen=True)
 class ShardUnit:
-    """One shard to be decoded once, for the models that still miss it (none: only its image table is missing)."""
+    """One shard to be decoded once, for the models and taps that still miss it (none: only its image table does)."""
 
     dataset: str
     split: str
     shard: int
     n_images: int
-    models: tuple[str, ...]
+    parts: tuple[ModelTap, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the parts, each once."""
+        return tuple(dict.fromkeys(part.model for part in self.parts))
 
     @property
     def passes(self) -> int:
@@ -45,50 +62,50 @@ class ShardUnit:
         return self.n_images * len(self.models)
 
 
-def missing_shards(wanted: Iterable[Wanted]) -> list[ShardUnit]:
-    """The shards that some model, or the image table, still misses, in the order of `wanted`."""
-    units = []
-    for item in wanted:
-        for shard in range(item.n_shards):
-            models = tuple(model for model, done in item.committed.items() if shard not in done)
-            if models or shard not in item.committed_samples:
-                n_images = min(item.shard_images, item.n_images - shard * item.shard_images)
-                units.append(ShardUnit(item.dataset, item.split, shard, n_images, models))
-    return units
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How workers are laid out on a cluster.
-
-    Attributes
-    ----------
-    n_workers : int
-    cpus : int
-        CPUs, and threads, per worker.
-    gpus : float
-        GPUs per worker; 0 on a cluster without any.
-    """
-
-    n_workers: int
-    cpus: int
-    gpus: float
-
-
-def place(nodes: Sequence[Mapping[str, float]]) -> Placement:
-    """Lay out workers: one per GPU where there are any, else as many as the CPUs carry.
-
-    Several workers of few threads beat one of many: small networks on small batches do not fill more than a few cores.
-    A worker asks for no more CPUs than the poorest node it could land on has for it, so that every one finds a place.
+def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] | None = None) -> list[ShardUnit]:
+    """The shards that some model, or the image table, still misses.
 
     Parameters
     ----------
-    nodes : sequence of mapping
-        Resources of each node: ``CPU`` and ``GPU``.
+    wanted : sequence of Wanted
+    groups : iterable of collections of str, optional
+        Models that a worker can hold at once; by default all of them. All shards of one group come before those of the
+        next, in the order of `wanted`, so that a worker loads a network once.
     """
-    with_gpus = [(int(node["GPU"]), int(node.get("CPU", 0))) for node in nodes if node.get("GPU", 0) >= 1]
-    if with_gpus:
-        return Placement(sum(gpus for gpus, _ in with_gpus), max(1, min(cpus // gpus for gpus, cpus in with_gpus)), 1)
-    cpus = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1] or [1]
-    threads = max(1, min(4, min(cpus) // 4))
-    return Placement(sum(count // threads for count in cpus), threads, 0)
+    every = {part.model for item in wanted for part in item.committed}
+    planned: set[tuple[str, str, int]] = set()
+    units = []
+    for models in groups if groups is not None else [every]:
+        for unit in _units(wanted, models):
+            place = (unit.dataset, unit.split, unit.shard)
+            if unit.parts or place not in planned:
+                units.append(unit)
+            planned.add(place)
+    return units
+
+
+def _units(wanted: Iterable[Wanted], models: Collection[str]) -> Iterator[ShardUnit]:
+    for item in wanted:
+        for shard in range(item.n_shards):
+            parts = tuple(part for part, done in item.committed.items() if part.model in models and shard not in done)
+            if parts or shard not in item.committed_samples:
+                yield ShardUnit(item.dataset, item.split, shard, item.images_of(shard), parts)
+
+
+def groups_that_fit(weight_bytes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:
+    """Models to be held at once, so that their weights take at most `room` bytes; one larger than that goes alone.
+
+    Parameters
+    ----------
+    weight_bytes : mapping of str to int
+        In the order in which models should share a group: those of equal preprocessing next to each other.
+    """
+    groups: list[list[str]] = []
+    taken = 0
+    for model, size in weight_bytes.items():
+        if not groups or taken + size > room:
+            groups.append([])
+            taken = 0
+        groups[-1].append(model)
+        taken += size
+    return [tuple(group) for group in groups]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from cluster.plan import Wanted
+from cluster.plan import ModelTap, Wanted
+from cluster.wanted_features import WantedFeatures
 from featurestore import FeatureSet, FeatureStore
-from featurestore.extract import Job, Model, Storage, feature_set, finish_features, finish_samples
+from featurestore.identity import Model, Storage
+from featurestore.layout import SampleSet
 from featurestore.schema import SPLITS
+from featurestore.shards import finish_features, finish_samples
 from featurestore.splits import Dataset
+from featurestore.store import Part, Stock
 
 
 class ShardBook:
-    """Stock of the features of `pairs` and of the image tables of `datasets`.
+    """Stock of features, and of the image tables of datasets.
 
     Attributes
     ----------
@@ -20,61 +24,79 @@ class ShardBook:
         Every split of every dataset, with what was there when the book was opened.
     """
 
-    def __init__(
-        self, store: FeatureStore, pairs: Sequence[tuple[Model, Dataset, Storage]], datasets: Sequence[Dataset]
-    ) -> None:
+    def __init__(self, store: FeatureStore, features: Iterable[WantedFeatures], datasets: Sequence[Dataset]) -> None:
         self._store = store
         self._datasets = {dataset.spec.name: dataset for dataset in datasets}
-        self._storage = {(model.name, dataset.spec.name): storage for model, dataset, storage in pairs}
-        self._models = {model.name: model for model, _, _ in pairs}
-        self._shards: dict[FeatureSet, set[int]] = {}
-        self._sample_shards: dict[tuple[str, str], set[int]] = {}
-        self.wanted = [self._take_stock(dataset, split) for dataset in datasets for split in SPLITS]
+        self._features = {item.place: item for item in features}
+        self._parts: dict[FeatureSet | SampleSet, dict[str, Part]] = {}
+        self._shards: dict[FeatureSet | SampleSet, set[int]] = {}
+        stock = store.stock()
+        self._complete = {item for item in self._sets() if stock.has(item)}
+        self.wanted = [self._take_stock(stock, dataset, split) for dataset in datasets for split in SPLITS]
 
-    def job(self, model: str, dataset: str, split: str) -> Job:
-        """What an extractor is told of one model's part."""
-        return Job(self._models[model], self._target(model, dataset, split), self._storage[model, dataset])
+    def model(self, part: ModelTap, dataset: str) -> Model:
+        """The model of a part."""
+        return self._features[*part, dataset].model
 
-    def features_done(self, target: FeatureSet, shard: int) -> None:
+    def target(self, part: ModelTap, dataset: str, split: str) -> tuple[FeatureSet, Storage]:
+        """Where the features of a part belong, and as what they are stored."""
+        item = self._features[*part, dataset]
+        return item.sets[split], item.storage
+
+    def features_done(self, target: FeatureSet, shard: int, part: Part) -> None:
         """Note a published shard of features."""
-        self._shards[target].add(shard)
+        self._note(target, shard, part)
         self._complete_features(target)
 
-    def samples_done(self, dataset: str, split: str, shard: int) -> None:
+    def samples_done(self, dataset: str, split: str, shard: int, part: Part | None) -> None:
         """Note a published shard of the image table."""
-        self._sample_shards[dataset, split].add(shard)
+        self._note(self._datasets[dataset].samples(split), shard, part)
         self._complete_samples(dataset, split)
 
-    def _target(self, model: str, dataset: str, split: str) -> FeatureSet:
-        storage = self._storage[model, dataset]
-        return feature_set(self._models[model], self._datasets[dataset], split, storage)
+    def _sets(self) -> Iterator[FeatureSet | SampleSet]:
+        for dataset in self._datasets.values():
+            yield from (dataset.samples(split) for split in SPLITS)
+        for item in self._features.values():
+            yield from item.sets.values()
 
-    def _take_stock(self, dataset: Dataset, split: str) -> Wanted:
-        name, n_shards = dataset.spec.name, dataset.n_shards(split)
+    def _take_stock(self, stock: Stock, dataset: Dataset, split: str) -> Wanted:
+        name = dataset.spec.name
         samples = dataset.samples(split)
-        everything = set(range(n_shards))
-        self._sample_shards[name, split] = everything if self._store.has(samples) else self._store.shards(samples)
+        self._shards[samples] = self._shards_of(stock, samples, dataset)
         self._complete_samples(name, split)
         committed = {}
-        for model in (model for model, other in self._storage if other == name):
-            target = self._target(model, name, split)
-            self._shards[target] = set(everything) if self._store.has(target) else self._store.shards(target)
+        for item in (item for item in self._features.values() if item.dataset is dataset):
+            target = item.sets[split]
+            self._shards[target] = self._shards_of(stock, target, dataset)
             self._complete_features(target)
-            committed[model] = set(self._shards[target])
-        n_images = len(dataset.splits[split].rows)
-        done = set(self._sample_shards[name, split])
-        return Wanted(name, split, n_images, n_shards, dataset.shard_images(split), committed, done)
+            committed[item.source] = set(self._shards[target])
+        n_images, done = len(dataset.splits[split].rows), set(self._shards[samples])
+        return Wanted(name, split, n_images, dataset.n_shards(split), dataset.shard_images(split), committed, done)
+
+    def _shards_of(self, stock: Stock, item: FeatureSet | SampleSet, dataset: Dataset) -> set[int]:
+        return set(range(dataset.n_shards(item.split))) if item in self._complete else stock.shards(item)
+
+    def _note(self, item: FeatureSet | SampleSet, shard: int, part: Part | None) -> None:
+        self._shards[item].add(shard)
+        if part is not None:
+            self._parts.setdefault(item, {})[part.name] = part
+
+    def _is_due(self, item: FeatureSet | SampleSet) -> bool:
+        """Whether all shards are there and no manifest yet: also where a run that was killed left it so."""
+        n_shards = self._datasets[item.dataset].n_shards(item.split)
+        return item not in self._complete and len(self._shards[item]) == n_shards
 
     def _complete_features(self, target: FeatureSet) -> None:
-        """Also completes what a run that was killed in between left without its manifest."""
-        dataset = self._datasets[target.dataset]
-        if len(self._shards[target]) == dataset.n_shards(target.split) and not self._store.has(target):
-            storage = self._storage[target.model, target.dataset]
-            finish_features(self._store, self._models[target.model], dataset, target.split, storage)
+        if self._is_due(target):
+            item = self._features[target.model, target.tap, target.dataset]
+            parts = self._parts.pop(target, {}).values()
+            finish_features(
+                self._store, item.model, item.dataset, target.split, item.storage, tap=item.tap, parts=parts
+            )
+            self._complete.add(target)
 
     def _complete_samples(self, name: str, split: str) -> None:
-        dataset = self._datasets[name]
-        if len(self._sample_shards[name, split]) == dataset.n_shards(split) and not self._store.has(
-            dataset.samples(split)
-        ):
-            finish_samples(self._store, dataset, split)
+        samples = self._datasets[name].samples(split)
+        if self._is_due(samples):
+            finish_samples(self._store, self._datasets[name], split, parts=self._parts.pop(samples, {}).values())
+            self._complete.add(samples)

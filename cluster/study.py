@@ -9,7 +9,10 @@
     resize = "squash"                                    # or "crop": each model's own
     compute = "fp32"                                     # or "bf16", "fp16"
     storage = "float16"                                  # or "float32"
+    max_relative_error = 0.05                            # what bf16 or fp16 may change, in the mean over images
+    taps = ["penultimate"]                               # where features are taken; see featurestore/taps.py
     batch_size = 32                                      # images; default: what suits the device
+    model_memory_gb = 8.0                                # weights that a worker holds; a study of more goes in groups
     strict = false                                       # true: an unreadable image stops its dataset
 
     [probe]
@@ -21,6 +24,10 @@
 
     [probe.logistic]                                     # any number; the fields of that probe's Options
     scaling = "standardize"
+
+    [cluster]                                            # what a worker asks for; default: what suits the nodes
+    extract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
+    probe = { gpus = 0, cpus = 2 }
 
     [[model]]                                            # any number; the fields of ModelSpec
     [[dataset]]                                          # any number; the fields of DatasetSpec
@@ -34,18 +41,21 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from cluster.cluster_settings import ClusterSettings, WorkerSettings
 from cluster.probe_settings import ProbeSettings, read_probe_settings
 from cluster.toml_tables import Place, TomlTables
 from featurestore.datasets import DatasetSpec, find_dataset
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
-from featurestore.extract import Compute, Storage
-from featurestore.layout import check_name
+from featurestore.identity import Compute, Storage
+from featurestore.layout import PENULTIMATE, check_name
 from featurestore.models import ModelSpec, find_model
+from featurestore.precision import MAX_RELATIVE_ERROR
 from featurestore.preprocessing import Resize
+from featurestore.taps import check_tap
 from probes import metrics
 
 _Spec = TypeVar("_Spec", ModelSpec, DatasetSpec)
@@ -59,10 +69,20 @@ class ExtractSettings:
     resize: Resize = "squash"
     compute: Compute = "fp32"
     storage: Storage = "float16"
+    max_relative_error: float = MAX_RELATIVE_ERROR
+    taps: tuple[str, ...] = (PENULTIMATE,)
     batch_size: int | None = None
+    model_memory_gb: float = 8.0
     strict: bool = False
 
     def __post_init__(self) -> None:
+        if not self.taps or len(set(self.taps)) < len(self.taps):
+            raise ConfigurationError(f"taps must be at least one name, each once. Got {list(self.taps)}.")
+        for tap in self.taps:
+            check_tap(tap)
+        for field_name in ("max_relative_error", "model_memory_gb"):
+            if getattr(self, field_name) <= 0:
+                raise ConfigurationError(f"{field_name} must be positive. Got {getattr(self, field_name)}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1. Got {self.batch_size}.")
 
@@ -87,6 +107,7 @@ class Study:
     folder: Path
     text: str
     store: str | None = None
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +120,7 @@ class _Top:
     datasets: tuple[str, ...] = ()
 
 
-_TABLES = ("extract", "probe", "model", "dataset")
+_TABLES = ("extract", "probe", "cluster", "model", "dataset")
 
 
 def read_study(path: Path) -> Study:
@@ -143,8 +164,16 @@ def parse_study(text: str, path: Path) -> Study:
         probe=probe,
         folder=path.parent.absolute(),
         text=text,
+        cluster=_cluster(tables, content.get("cluster", {})),
         store=top.store if top.store is None or "://" in top.store else str(path.parent / top.store),
     )
+
+
+def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
+    for role in ("extract", "probe"):
+        if isinstance(content, dict) and role in content:  # one by one first: a mistake is named with its own line
+            tables.record(WorkerSettings, content[role], Place(f"cluster.{role}"))
+    return tables.record(ClusterSettings, content, Place("cluster"))
 
 
 def _members(

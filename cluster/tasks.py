@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from featurestore import FeatureSet
 from featurestore.datasets import DatasetSpec
-from featurestore.extract import Job
+from featurestore.shards import Job
 from probes.results import Cell
+
+StorageOptions = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,12 @@ class ExtractTask:
         Of the dataset when the task was planned.
     batch_size : int, optional
         Images; the worker knows what suits its device.
+    n_images : int
+        Of the shard.
     strict : bool
         Whether an unreadable image is an error.
+    storage_options : tuple of (name, value)
+        What opens the store, as `FeatureStore.storage_options` has it. It may hold credentials, so it is never shown.
     """
 
     store: str
@@ -33,9 +40,21 @@ class ExtractTask:
     fingerprint: str
     split: str
     shard: int
+    n_images: int
     jobs: tuple[Job, ...]
     batch_size: int | None
     strict: bool
+    storage_options: StorageOptions = field(default=(), repr=False)
+
+    @property
+    def targets(self) -> list[FeatureSet]:
+        """The sets that get a part."""
+        return [target for job in self.jobs for target, _ in job.targets]
+
+    @property
+    def passes(self) -> int:
+        """Images x models: what progress is counted in."""
+        return self.n_images * len(self.jobs)
 
 
 @dataclass(frozen=True)
@@ -46,8 +65,11 @@ class ProbeTask:
     ----------
     store : str
         URI of the store; nothing else is needed, neither a network nor an image.
+    storage_options : tuple of (name, value)
+        As of an `ExtractTask`.
     """
 
     store: str
     cells: tuple[Cell, ...]
     n_classes: int
+    storage_options: StorageOptions = field(default=(), repr=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cluster.probe_settings import ProbeSettings
+from featurestore.layout import PENULTIMATE
 from probes import methods
 from probes.results import Cell
 
@@ -79,8 +80,17 @@ def _left_out_by_labels(pairs: Iterable[Pair], settings: ProbeSettings) -> list[
 
 def _left_out_by_networks(pairs: Iterable[Pair], settings: ProbeSettings) -> list[str]:
     asking = ", ".join(probe for probe in settings.probes if methods.needs_classifier(probe))
-    models = sorted({pair.model for pair in pairs if not pair.classifier}) if asking else []
-    return [f"No linear classifier of {name} is in the store; left out there: {asking}." for name in models]
+    if not asking:
+        return []
+    penultimate = [pair for pair in pairs if pair.tap == PENULTIMATE and not pair.classifier]
+    others = sorted({pair.tap for pair in pairs if pair.tap not in (PENULTIMATE, "pre_logits")})
+    return [
+        *(
+            f"No linear classifier of {name} is in the store; left out there: {asking}."
+            for name in sorted({pair.model for pair in penultimate})
+        ),
+        *(f"A network's classifier does not see the features at {tap}; left out there: {asking}." for tap in others),
+    ]
 
 
 def _tasks(pair: Pair, probe: str, settings: ProbeSettings) -> Iterator[tuple[int | None, int]]:

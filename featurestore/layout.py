@@ -2,8 +2,8 @@
 
 store.json                                                              format and schema version
 _schema/...                                                             one file of no rows per table, for its type
-features/model=M/dataset=D/split=S/key=K/part-00000-of-00012.parquet
-features/model=M/dataset=D/split=S/key=K/manifest.json                  written last: this is what "exists" means
+features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.parquet
+features/model=M/tap=T/dataset=D/split=S/key=K/manifest.json            written last: this is what "exists" means
 samples/dataset=D/split=S/key=K/...                                     the same
 results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
 """
@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from featurestore import schema
 from featurestore.errors import ConfigurationError
@@ -25,24 +26,29 @@ MANIFEST = "manifest.json"
 OVERFLOW = "overflow.json"
 STAGING = "_staging"
 SCHEMA_FOLDER = "_schema"
+PENULTIMATE = "penultimate"
+"""The tap that every model has: the input of its classifier."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_SAFE_IN_TAP = "._+-"  # all else is percent-encoded: block:layers.3 has a colon
 _PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
 
 
 @dataclass(frozen=True, order=True)
 class FeatureSet:
-    """The features of one dataset split seen by one model, under one key."""
+    """The features of one dataset split seen by one model at one tap, under one key."""
 
     model: str
     dataset: str
     split: str
     key: str
+    tap: str = PENULTIMATE
 
     @property
     def folder(self) -> str:
         """Path inside the store."""
-        return f"features/model={self.model}/dataset={self.dataset}/split={self.split}/key={self.key}"
+        tap = quote(self.tap, safe=_SAFE_IN_TAP)
+        return f"features/model={self.model}/tap={tap}/dataset={self.dataset}/split={self.split}/key={self.key}"
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +81,7 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
     table, *rest = folder.split("/")
     values = dict(part.split("=", 1) for part in rest if "=" in part)
     if table == "features" and tuple(values) == schema.FEATURE_PARTITIONS:
-        return FeatureSet(**values)
+        return FeatureSet(**{**values, "tap": unquote(values["tap"])})
     if table == "samples" and tuple(values) == schema.SAMPLE_PARTITIONS:
         return SampleSet(**values)
     return None

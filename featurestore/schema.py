@@ -13,6 +13,7 @@ tuning         a cell and a hyper-parameter value that was tried
 predictions    a cell and a test image
 failures       a piece of work that failed for a reason of its own (not of the machine)
 heads          a class that a model's own linear classifier knows
+progress       a stage of a study and a feature set, or the results of a model on a dataset
 =============  ===========================================================================================
 """
 
@@ -33,7 +34,7 @@ def _table(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) ->
 _REQUIRED = False  # the `nullable` flag of a column that always has a value
 
 # Columns that a path carries (hive partitions); they are not repeated inside the files.
-FEATURE_PARTITIONS = ("model", "dataset", "split", "key")
+FEATURE_PARTITIONS = ("model", "tap", "dataset", "split", "key")
 SAMPLE_PARTITIONS = ("dataset", "split", "key")
 
 SAMPLES = _table(
@@ -175,11 +176,13 @@ FAILURES = _table(
     ("study", pa.string(), _REQUIRED),
     ("stage", pa.string(), _REQUIRED),  # dataset, model, extract or probe
     ("model", pa.string()),  # null: every model
+    ("tap", pa.string()),  # null: every tap
     ("dataset", pa.string()),  # null: every dataset
     ("cell", pa.string()),  # null unless the stage is probe
     ("error", pa.string(), _REQUIRED),  # exception class
     ("message", pa.string(), _REQUIRED),
     ("failed_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+    ("key", pa.string()),  # hash of what was tried: while it is the same, it would fail again
 )
 
 HEADS = _table(
@@ -188,6 +191,19 @@ HEADS = _table(
     ("source_class", pa.int64(), _REQUIRED),  # index among the classes that the weights were trained on
     ("weight", pa.list_(pa.float32()), _REQUIRED),  # feature_dim values
     ("bias", pa.float32(), _REQUIRED),  # logit = weight · feature + bias
+)
+
+PROGRESS = _table(
+    ("study", pa.string(), _REQUIRED),
+    ("stage", pa.string(), _REQUIRED),  # features or probes
+    ("model", pa.string(), _REQUIRED),
+    ("tap", pa.string(), _REQUIRED),
+    ("dataset", pa.string(), _REQUIRED),
+    ("split", pa.string()),  # null for probes
+    ("wanted", pa.int64(), _REQUIRED),  # shards or cells
+    ("done", pa.int64(), _REQUIRED),
+    ("images_per_second", pa.float64()),  # of one worker, when it was measured last; null for probes
+    ("updated_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
 
@@ -216,5 +232,6 @@ TABLES: dict[str, pa.Schema] = {
     "predictions": PREDICTIONS,
     "failures": FAILURES,
     "heads": HEADS,
+    "progress": PROGRESS,
 }
 """The tables kept as small files, one per record or cell, straight under their own folder."""

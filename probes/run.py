@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 from featurestore import Features, FeatureSet, FeatureStore
 from featurestore.errors import Failure, ProbeError
 from featurestore.matrices import MatrixCache
-from featurestore.records import read_record
 from probes import methods, metrics, objective, results
 from probes.few_shot import few_shot
 from probes.fitted import FittedProbe
@@ -85,7 +84,7 @@ def _read(store: FeatureStore, cell: Cell, *splits: str, n_classes: int, matrice
 
 def _features_of(cell: Cell, split: str) -> FeatureSet:
     keys = {"train": cell.train_key, "val": cell.val_key, "test": cell.test_key}
-    return FeatureSet(cell.model, cell.dataset, split, keys[split])
+    return FeatureSet(cell.model, cell.dataset, split, keys[split], cell.tap)
 
 
 def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> Task:
@@ -111,7 +110,7 @@ def _source_probabilities(store: FeatureStore, model_key: str) -> Callable[[obje
 
 def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
     """Weights (n_source_classes, n_features) and biases (n_source_classes,)."""
-    rows = read_record(store, "heads", model_key)
+    rows = store.read_record("heads", model_key)
     weight: NDArray[np.float32] = rows.column("weight").combine_chunks().flatten().to_numpy()
     coef = weight.reshape(len(rows), -1).astype(np.float64)
     return coef, rows.column("bias").to_numpy().astype(np.float64)

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,14 @@ import torch
 from tiny import TINY_NETWORK
 
 from featurestore import FeatureStore, preprocessing
+from featurestore.dataset_files import DatasetFolder
 from featurestore.errors import BackboneError, DatasetError
-from featurestore.extract import (
-    Extractor,
-    Extractors,
-    Job,
-    ShardReport,
-    extract_shard,
-    feature_set,
-    finish_features,
-    finish_samples,
-    identify,
-)
+from featurestore.extract import extract_shard
+from featurestore.extractor import Extractor, Extractors
+from featurestore.identity import feature_set, identify
+from featurestore.layout import PENULTIMATE
 from featurestore.models import ModelSpec
+from featurestore.shards import Job, ShardReport, finish_features, finish_samples
 from featurestore.splits import Dataset
 
 
@@ -39,19 +35,30 @@ def tiny(tmp_path, monkeypatch):
 
 
 def extract(
-    store: FeatureStore, dataset: Dataset, *specs: ModelSpec, storage="float16", strict=False
+    store: FeatureStore,
+    dataset: Dataset,
+    *specs: ModelSpec,
+    storage="float16",
+    strict=False,
+    compute="fp32",
+    taps=(PENULTIMATE,),
+    **fields,
 ) -> list[ShardReport]:
-    models = [identify(spec, resize="squash", compute="fp32") for spec in specs]
+    models = [identify(spec, resize="squash", compute=compute) for spec in specs]
     extractors = Extractors("cpu")
     reports = []
     for split in ("train", "val", "test"):
-        jobs = [Job(model, feature_set(model, dataset, split, storage), storage) for model in models]
+        jobs = [
+            Job(model, tuple((feature_set(model, dataset, split, storage, tap=tap), storage) for tap in taps), **fields)
+            for model in models
+        ]
         for shard in range(dataset.n_shards(split)):
             options = {"batch_size": 4, "decode_threads": 1, "strict": strict}
             reports.append(extract_shard(store, dataset, split, shard, jobs, extractors, **options))
-        for model, report in zip(models, reports[-1].outcomes, strict=True):
-            if not report.failure and not report.overflow:
-                finish_features(store, model, dataset, split, storage)
+        by_name = {model.name: model for model in models}
+        outcomes = [outcome for report in reports for outcome in report.outcomes if outcome.target.split == split]
+        for target in {outcome.target for outcome in outcomes} - {item.target for item in outcomes if not item.part}:
+            finish_features(store, by_name[target.model], dataset, split, storage, tap=target.tap)
         finish_samples(store, dataset, split)
     return reports
 
@@ -87,10 +94,10 @@ def test_float16_is_the_default_and_close(store, image_spec, tiny):
 
 def test_every_image_is_read_once_for_all_models(store, image_spec, tiny, monkeypatch):
     reads = []
-    original = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or original(path))
+    original = DatasetFolder.read
+    monkeypatch.setattr(DatasetFolder, "read", lambda folder, path: reads.append(path) or original(folder, path))
     extract(store, Dataset(image_spec), tiny(), tiny(name="other", seed=1), tiny(name="large", input_size=20))
-    assert sorted(path for path in reads if path.suffix == ".png") == sorted(Path(image_spec.location).rglob("*.png"))
+    assert sorted(reads) == sorted(Path(image_spec.location).rglob("*.png"))
 
 
 def test_samples_say_where_an_image_came_from_and_features_join_to_them(store, image_spec, tiny):
@@ -172,8 +179,8 @@ def test_a_network_of_the_wrong_shape_is_named(tiny):
 def test_the_key_changes_with_whatever_can_change_the_bytes(image_spec, tiny):
     dataset = Dataset(image_spec)
 
-    def key(spec=None, data=dataset, storage="float16", resize="squash", compute="fp32", split="train"):
-        return feature_set(identify(spec or tiny(), resize=resize, compute=compute), data, split, storage).key
+    def key(spec=None, data=dataset, storage="float16", resize="squash", compute="fp32", split="train", **tap):
+        return feature_set(identify(spec or tiny(), resize=resize, compute=compute), data, split, storage, **tap).key
 
     keys = [
         key(),
@@ -187,6 +194,7 @@ def test_the_key_changes_with_whatever_can_change_the_bytes(image_spec, tiny):
         key(resize="crop"),
         key(compute="bf16"),
         key(split="val"),
+        key(tap="pooled"),
     ]
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]
@@ -201,10 +209,87 @@ def test_weights_that_changed_since_planning_are_refused(tiny):
 def test_bf16_is_close_to_fp32(tiny):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     single, brief = (
-        Extractor(identify(tiny(), resize="squash", compute=compute), "cpu").features(pixels)
+        Extractor(identify(tiny(), resize="squash", compute=compute), "cpu").features(pixels)[PENULTIMATE]
         for compute in ("fp32", "bf16")
     )
     assert 0 < np.abs(brief - single).max() < 0.05
+
+
+TAPS = ("block:0", PENULTIMATE, "logits", "cls")
+
+
+def test_several_taps_come_out_of_one_pass(store, image_spec, tiny, monkeypatch):
+    passes, forward = [], Extractor._forward
+    monkeypatch.setattr(Extractor, "_forward", lambda *args: passes.append(len(args[1])) or forward(*args))
+    dataset = Dataset(image_spec)
+    extract(store, dataset, tiny(), taps=("block:0", PENULTIMATE))
+    assert sum(passes) == 40
+    model = identify(tiny(), resize="squash", compute="fp32")
+    sets = {tap: feature_set(model, dataset, "test", "float16", tap=tap) for tap in ("block:0", PENULTIMATE)}
+    assert {tap: store.read(item).X.shape for tap, item in sets.items()} == {"block:0": (8, 8), PENULTIMATE: (8, 32)}
+    assert sets["block:0"] in store.sets()
+
+
+def test_a_tap_that_a_network_lacks_fails_alone(store, image_spec, tiny):
+    report = extract(store, Dataset(image_spec), tiny(), taps=TAPS)[0]
+    failures = {outcome.target.tap: outcome.failure for outcome in report.outcomes}
+    assert {tap for tap, failure in failures.items() if failure} == {"logits", "cls"}
+    assert "no linear classifier" in failures["logits"].message
+    assert "forward_features" in failures["cls"].message
+
+
+def test_computing_in_bf16_is_measured_and_recorded(store, image_spec, tiny):
+    dataset = Dataset(image_spec)
+    extract(store, dataset, tiny(), compute="bf16")
+    model = identify(tiny(), resize="squash", compute="bf16")
+    measured = store.manifest(feature_set(model, dataset, "train", "float16"))["precision"]
+    assert measured["n_images"] == 8
+    assert 0 < measured["relative_error"] <= measured["largest_relative_error"] < 0.05
+    assert 0.99 < measured["smallest_cosine"] < 1
+    extract(store, dataset, tiny())
+    single = identify(tiny(), resize="squash", compute="fp32")
+    assert "precision" not in store.manifest(feature_set(single, dataset, "train", "float16"))
+
+
+def test_what_bf16_changes_too_much_is_refused(store, image_spec, tiny):
+    reports = extract(store, Dataset(image_spec), tiny(), compute="bf16", max_relative_error=1e-6)
+    assert "at most 0.00% is allowed" in reports[0].outcomes[0].failure.message
+    assert not [item for item in store.sets() if item.folder.startswith("features")]
+
+
+def test_the_manifest_says_what_the_features_were_made_with(store, image_spec, tiny):
+    dataset = Dataset(image_spec)
+    extract(store, dataset, tiny())
+    manifest = store.manifest(feature_set(identify(tiny(), resize="squash", compute="fp32"), dataset, "val", "float16"))
+    assert manifest["samples"] == dataset.samples("val").key
+    assert manifest["extraction"]["device"] == "cpu"
+    assert manifest["extraction"]["versions"]["torch"] == version("torch")
+
+
+def test_memory_that_runs_out_halves_the_batch_from_then_on(tiny):
+    extractor = Extractor(identify(tiny("greedy"), resize="squash", compute="fp32"), "cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), dtype=np.uint8)
+    one_by_one = [extractor.features(pixels[[i]])[PENULTIMATE] for i in range(11)]
+    found = extractor.features(pixels)[PENULTIMATE]
+    np.testing.assert_allclose(found, np.concatenate(one_by_one), rtol=1e-5, atol=1e-6)
+    assert extractor.used()["batch_limit"] == 2
+
+
+def test_a_network_that_no_single_image_fits_is_named(tiny):
+    extractor = Extractor(identify(tiny("greedy"), resize="squash", compute="fp32"), "cpu")
+    extractor._network.limit = 0
+    with pytest.raises(BackboneError, match="does not fit the memory of this device"):
+        extractor.features(np.zeros((2, 16, 16, 3), np.uint8))
+
+
+def test_networks_that_are_not_asked_for_make_room_for_others(tiny):
+    models = [identify(tiny(name=f"tiny_{seed}", seed=seed), resize="squash", compute="fp32") for seed in range(3)]
+    extractors = Extractors("cpu", weight_bytes=2 * Extractor(models[0], "cpu").weight_bytes)
+    first = extractors.get(models[0])
+    for model in models:
+        extractors.get(model)
+    assert extractors.get(models[2]) is extractors.get(models[2])
+    assert extractors.get(models[0]) is not first
 
 
 @pytest.mark.gpu
@@ -212,6 +297,6 @@ def test_bf16_is_close_to_fp32(tiny):
 @pytest.mark.parametrize("compute", ["fp32", "bf16", "fp16"])
 def test_cuda_gives_the_features_of_the_cpu(tiny, compute):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    cpu = Extractor(identify(tiny(), resize="squash", compute="fp32"), "cpu").features(pixels)
-    cuda = Extractor(identify(tiny(), resize="squash", compute=compute), "cuda").features(pixels)
+    cpu = Extractor(identify(tiny(), resize="squash", compute="fp32"), "cpu").features(pixels)[PENULTIMATE]
+    cuda = Extractor(identify(tiny(), resize="squash", compute=compute), "cuda").features(pixels)[PENULTIMATE]
     np.testing.assert_allclose(cuda, cpu, atol=1e-3 if compute == "fp32" else 0.05)

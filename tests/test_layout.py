@@ -5,7 +5,11 @@ from featurestore.layout import FeatureSet, SampleSet, check_name, content_key, 
 
 
 def test_folders_and_sets_are_each_others_inverse():
-    for item in (FeatureSet("resnet50.a1", "pets", "val", "k1"), SampleSet("pets", "test", "k2")):
+    for item in (
+        FeatureSet("resnet50.a1", "pets", "val", "k1"),
+        FeatureSet("net", "pets", "val", "k", "block:layers.3"),
+        SampleSet("pets", "test", "k2"),
+    ):
         assert parse_folder(item.folder) == item
 
 
