@@ -8,7 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore import commit, layout, matrices, schema
+from featurestore import commit, layout, matrices, places, schema
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.layout import FeatureSet, SampleSet
 from featurestore.matrices import Arrays, MatrixCache
@@ -49,6 +49,65 @@ class Features:
     sample_id: npt.NDArray[np.str_]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is stored of one shard of a set; a row of its manifest.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, in the folder of the set.
+    bytes : int
+    sha256 : str
+        Of the file, in hexadecimal digits.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, content: pa.Buffer) -> Part:
+        """Describe a Parquet file by its bytes.
+
+        Raises
+        ------
+        pyarrow.ArrowInvalid, OSError
+            If it is no Parquet file, or half of one.
+        """
+        rows = pq.read_metadata(pa.BufferReader(content)).num_rows
+        return cls(name, rows, content.size, hashlib.sha256(content).hexdigest())
+
+
+class Stock:
+    """What sets a store had when it was asked, by one listing of each table: answers for any number of them at once.
+
+    Parameters
+    ----------
+    folders : mapping of str to set of str
+        Folder of a set -> names of its files.
+    """
+
+    def __init__(self, folders: Mapping[str, set[str]]) -> None:
+        self._folders = folders
+
+    def has(self, item: FeatureSet | SampleSet) -> bool:
+        """Whether every shard of `item` was stored and its manifest said so."""
+        return layout.MANIFEST in self._names(item)
+
+    def shards(self, item: FeatureSet | SampleSet) -> set[int]:
+        """Shards of `item` that were published, complete or not."""
+        return {part[0] for name in self._names(item) if (part := layout.parse_part(name))}
+
+    def overflowed(self, item: FeatureSet) -> bool:
+        """Whether a shard of this float16 set had met a value that float16 cannot hold."""
+        return layout.OVERFLOW in self._names(item)
+
+    def _names(self, item: FeatureSet | SampleSet) -> set[str]:
+        return self._folders.get(item.folder, set())
+
+
 class FeatureStore:
     """A store: a directory or an object-store prefix of Parquet and JSON.
 
@@ -63,21 +122,39 @@ class FeatureStore:
         """Absolute path or URI of the store."""
         return self._storage.uri
 
+    @property
+    def storage(self) -> commit.Storage:
+        """The store's files, for what looks after them."""
+        return self._storage
+
+    @property
+    def storage_options(self) -> tuple[tuple[str, str], ...]:
+        """What another process must be told, beside `uri`, to open this store. It may hold credentials."""
+        return tuple(sorted(self._storage.place.options.items()))
+
     @classmethod
-    def open(cls, uri: str) -> FeatureStore:
+    def open(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
         """Open an existing store.
+
+        Parameters
+        ----------
+        uri : str
+            A path, ``s3://bucket/prefix``, ``gs://bucket/prefix``, or a URL that fsspec knows.
+        storage_options : mapping of str to str, optional
+            See `featurestore.places.open_place`. Kept nowhere.
 
         Raises
         ------
+        ConfigurationError
+            If the URI or an option cannot be used.
         StoreError
             If there is none at `uri`.
         StoreVersionError
             If it was made by a newer version of probestore.
         """
-        storage = commit.Storage(uri)
-        if storage.kind("") == "file":
-            raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
+        storage = commit.Storage(uri, storage_options)
         if storage.kind(layout.STORE_FILE) != "file":
+            _check_folder(storage)
             raise StoreError(
                 f"There is no store at {storage.uri}. Give its place with --store or the variable PROBESTORE_STORE, "
                 "or make one: probestore run STUDY, or probestore demo."
@@ -86,21 +163,28 @@ class FeatureStore:
         return cls(storage)
 
     @classmethod
-    def create(cls, uri: str) -> FeatureStore:
+    def create(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
         """Open the store at `uri`, making an empty one when there is nothing.
+
+        Parameters
+        ----------
+        uri, storage_options
+            As for :meth:`open`.
 
         Raises
         ------
+        ConfigurationError
+            If the URI or an option cannot be used.
         StoreError
             If `uri` is a file, a folder with other things in it, or cannot be written.
         StoreVersionError
             If the store was made by a newer version of probestore.
         """
-        storage = commit.Storage(uri)
+        storage = commit.Storage(uri, storage_options)
         if storage.kind(layout.STORE_FILE) == "file":
-            return cls.open(uri)
-        if storage.kind("") == "file":
-            raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
+            _check_version(storage)
+            return cls(storage)
+        _check_folder(storage)
         if set(storage.uri) & set("*?[]="):
             raise StoreError(
                 f"The path of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {uri!r}."
@@ -111,10 +195,8 @@ class FeatureStore:
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
             )
         for table, table_schema in _TYPED.items():
-            commit.publish_table(storage, layout.empty_path(table), table_schema.empty_table())
-        commit.publish_json(
-            storage, layout.STORE_FILE, {"format": "probestore", "schema_version": schema.SCHEMA_VERSION}
-        )
+            commit.publish_record(storage, layout.empty_path(table), table_schema.empty_table())
+        commit.publish_json(storage, layout.STORE_FILE, {"format": FORMAT, "schema_version": schema.SCHEMA_VERSION})
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -131,6 +213,15 @@ class FeatureStore:
     def overflowed(self, item: FeatureSet) -> bool:
         """Whether a shard of this float16 set met a value that float16 cannot hold."""
         return self._storage.kind(f"{item.folder}/{layout.OVERFLOW}") == "file"
+
+    def stock(self) -> Stock:
+        """What sets there are now, complete or not: two listings, however many sets are asked for."""
+        folders: dict[str, set[str]] = defaultdict(set)
+        for table in ("features", "samples"):
+            for path in self._storage.list_files(table):
+                folder, _, name = path.rpartition("/")
+                folders[folder].add(name)
+        return Stock(dict(folders))
 
     def sets(self) -> list[FeatureSet | SampleSet]:
         """All complete feature and sample sets."""
@@ -151,6 +242,11 @@ class FeatureStore:
             )
         record: dict[str, Any] = json.loads(self._storage.read_bytes(f"{item.folder}/{layout.MANIFEST}"))
         return record
+
+    def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
+        """The Parquet metadata of a published part, in which its writer says how it was made."""
+        name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
+        return self._storage.read(name, lambda file: dict(pq.read_schema(file).metadata or {}))
 
     def files(self, table: str) -> list[str]:
         """Committed files of a table, as DuckDB opens them. The first has no rows, so the list is never empty."""
@@ -227,8 +323,8 @@ class FeatureStore:
         found: dict[FeatureSet, pa.DataType] = {}
         for item, manifest in zip(items, manifests, strict=True):
             for part in manifest["parts"][:1]:
-                with self._storage.open_input(f"{item.folder}/{part['name']}") as file:
-                    found[item] = pq.read_schema(file).field("feature").type
+                part_schema = self._storage.read(f"{item.folder}/{part['name']}", pq.read_schema)
+                found[item] = part_schema.field("feature").type
         dims = {vector.list_size: item for item, vector in found.items()}
         if len(dims) > 1:
             (dim, one), (other_dim, other), *_ = dims.items()
@@ -241,47 +337,110 @@ class FeatureStore:
 
     def _read_part(self, name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
         """Fill `out`, the part's rows of the matrix, and return its other columns."""
-        with self._storage.open_input(name) as stream:
-            content = stream.read_buffer()  # one request to an object store, of little more than is needed
+        content = self._storage.read_buffer(name)  # little more than is needed
         if content.size != part["bytes"]:
             raise StoreError(
                 f"{name} has {content.size} bytes, but its manifest says {part['bytes']}. Somebody has changed it: "
-                f"delete its folder in {self.uri} and run the study again."
+                f"see what else is wrong (probestore verify), delete its folder in {self.uri} and run the study again."
             )
         file = pq.ParquetFile(pa.BufferReader(content))
         matrices.read_vectors(file, content, "feature", out)
         return file.read(columns=_NO_ROWS.column_names, use_threads=False)
 
+    def read_record(self, table: str, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a record of one of `schema.TABLES`; columns that are newer than the file are null.
+
+        Parameters
+        ----------
+        table, name : str
+            Of a record that is there: one of :meth:`names`.
+        columns : sequence of str, optional
+            The only ones to read.
+
+        Raises
+        ------
+        StoreError
+            If it is not there or cannot be read.
+        """
+        wanted = schema.TABLES[table]
+        if columns is not None:
+            wanted = pa.schema([wanted.field(column) for column in columns])
+
+        def read(file: pa.NativeFile) -> pa.Table:
+            stored = pq.ParquetFile(file)
+            return stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
+
+        found = self._storage.read(layout.record_path(table, name), read)
+        arrays = [
+            found.column(field.name) if field.name in found.column_names else pa.nulls(len(found), field.type)
+            for field in wanted
+        ]
+        return pa.table(arrays, schema=wanted)
+
     # ---- writing -----------------------------------------------------------------------------------------------
 
-    def write_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int, table: pa.Table) -> None:
-        """Publish one shard of a set."""
-        commit.publish_table(self._storage, f"{item.folder}/{layout.part_name(shard, n_shards)}", table)
+    def write_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int, table: pa.Table) -> Part:
+        """Publish one shard of a set, unless it is there: the first of several writers wins.
 
-    def finish(self, item: FeatureSet | SampleSet, n_shards: int, record: Mapping[str, Any]) -> None:
+        Returns
+        -------
+        Part
+            What is stored now, ours or another writer's. Only a file that is no Parquet is replaced: it can have come
+            from no writer of a store.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        name = layout.part_name(shard, n_shards)
+        path, content = f"{item.folder}/{name}", commit.encode_table(table)
+        if not self._storage.publish_new(path, content):
+            stored = self._storage.read_buffer(path)
+            try:
+                return Part.of(name, stored)
+            except (pa.ArrowException, OSError):
+                self._storage.publish(path, content)
+        return Part.of(name, content)
+
+    def finish(
+        self, item: FeatureSet | SampleSet, n_shards: int, record: Mapping[str, Any], *, parts: Iterable[Part] = ()
+    ) -> None:
         """Write the manifest of a set whose shards are all there; from now on the set exists.
+
+        Several drivers may do so at once. On a local file system a part never changes once it is there, and `parts` are
+        what `write_shard` found stored, so whoever writes the manifest writes the same checksums. On an object store
+        two writers of one shard within the time of one upload may leave the other's bytes than the manifest says; they
+        are the same bytes where both extract on the same kind of device, and else `probestore verify` finds them.
 
         Parameters
         ----------
         record : mapping
             What should be known of the set beside rows and checksums; kept as given.
+        parts : iterable of Part
+            Those that are known from `write_shard`; only the others are read back.
 
         Raises
         ------
         StoreError
-            If a shard is missing.
+            If a shard is missing or cannot be read.
         """
+        if self.has(item):
+            return
         missing = set(range(n_shards)) - self.shards(item)
         if missing:
             raise StoreError(f"{item.folder} cannot be completed: {len(missing)} of {n_shards} shards are missing.")
-        parts = [self._describe_part(item, layout.part_name(shard, n_shards)) for shard in range(n_shards)]
+        known = {part.name: part for part in parts}
+        names = [layout.part_name(shard, n_shards) for shard in range(n_shards)]
+        described = [known.get(name) or self._describe_part(item, name) for name in names]
         manifest = {
             **record,
             "schema_version": schema.SCHEMA_VERSION,
-            "rows": sum(part["rows"] for part in parts),
-            "parts": parts,
+            "rows": sum(part.rows for part in described),
+            "parts": [asdict(part) for part in described],
             "created_at": datetime.now(UTC).isoformat(),
         }
+        manifest[CHECKSUM] = checksum(manifest)
         commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", manifest)
 
     def mark_overflow(self, item: FeatureSet, reason: str) -> None:
@@ -290,21 +449,25 @@ class FeatureStore:
 
     def publish(self, table: str, name: str, rows: pa.Table) -> None:
         """Publish or replace one record file of the tables in `schema.TABLES`."""
-        commit.publish_table(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
+        commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
 
     def save_study(self, name: str, text: str) -> None:
         """Keep the text of a study file beside what it asked for."""
         self._storage.publish(f"studies/{name}.toml", text.encode())
 
-    def _describe_part(self, item: FeatureSet | SampleSet, part: str) -> dict[str, Any]:
-        content = self._storage.read_bytes(f"{item.folder}/{part}")
-        return {
-            "name": part,
-            "rows": pq.read_metadata(pa.BufferReader(content)).num_rows,
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
+    def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
+        path = f"{item.folder}/{name}"
+        try:
+            return Part.of(name, self._storage.read_buffer(path))
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{path} in {self.uri} is no whole Parquet file: {error}. Delete it and run the study again."
+            ) from error
 
+
+FORMAT = "probestore"
+CHECKSUM = "checksum"
+"""Key in a manifest of the checksum of all else in it."""
 
 _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
@@ -316,6 +479,17 @@ _OWN_FOLDERS = {layout.SCHEMA_FOLDER, layout.STAGING}  # all that a creation cut
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table])
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a manifest but its own checksum."""
+    content = {name: value for name, value in manifest.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_folder(storage: commit.Storage) -> None:
+    if storage.kind("") == "file":
+        raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
 
 
 def _check_version(storage: commit.Storage) -> None:

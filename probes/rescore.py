@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore import FeatureStore, schema
-from featurestore.records import read_record
 from probes import metrics
 from probes.results import score_columns
 
@@ -51,8 +50,8 @@ def rescore(store: FeatureStore, names: Sequence[str] = ()) -> Rescored:
 
 def _rescore_cell(store: FeatureStore, cell: str, wanted: set[str]) -> int:
     """Publish the results of a cell with what they lacked; return how many rows that is."""
-    results = read_record(store, "results", cell)
-    multilabel = read_record(store, "predictions", cell, columns=["label"]).column("label").null_count > 0
+    results = store.read_record("results", cell)
+    multilabel = store.read_record("predictions", cell, columns=["label"]).column("label").null_count > 0
     defined = metrics.names(multilabel=multilabel, probabilistic=_probabilistic(results))
     there = set(results.column("metric").to_pylist())
     lacking = [name for name in defined if name in wanted and name not in there]
@@ -72,7 +71,7 @@ def _scores_and_labels(
     store: FeatureStore, cell: str, *, multilabel: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | npt.NDArray[np.bool_]]:
     """Scores (n, n_classes), and labels (n,) or (n, n_classes)."""
-    rows = read_record(store, "predictions", cell, columns=["label", "labels", "scores"])
+    rows = store.read_record("predictions", cell, columns=["label", "labels", "scores"])
     scores = pc.list_flatten(rows.column("scores")).to_numpy().reshape(len(rows), -1).astype(np.float64)
     if not multilabel:
         return scores, rows.column("label").to_numpy()

@@ -8,14 +8,12 @@ single SELECT is run; and table functions are those on a list, because some of D
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -23,7 +21,9 @@ import pyarrow.parquet as pq
 
 from featurestore import FeatureStore, schema
 from featurestore.errors import QueryError, did_you_mean
+from featurestore.places import Options
 from queries import questions
+from queries.places_in_sql import connect_place
 from queries.questions import Parameter, Question
 
 _FOLDER = Path(__file__).parent
@@ -180,8 +180,14 @@ class Database:
                 )
 
 
-def connect(uri: str) -> Database:
+def connect(uri: str, *, storage_options: Options | None = None) -> Database:
     """Open the store at `uri` for SQL.
+
+    Parameters
+    ----------
+    uri : str
+    storage_options : mapping of str to str, optional
+        See `featurestore.places.open_place`.
 
     Raises
     ------
@@ -190,7 +196,7 @@ def connect(uri: str) -> Database:
     QueryError
         If its tables cannot be read.
     """
-    return Database(FeatureStore.open(uri))
+    return Database(FeatureStore.open(uri, storage_options=storage_options))
 
 
 def _config() -> dict[str, str | bool | int | float | list[str]]:
@@ -210,8 +216,7 @@ def _tables() -> set[str]:
 def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
     """Make macros and views, then lock the doors."""
     connection.execute("set TimeZone = 'UTC'")
-    if store.uri.startswith("s3://"):
-        _connect_s3(connection)
+    connect_place(connection, store.storage.place)
     files = {table: _files(store, table, empty) for table in _tables()}
     for table, names in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": names})
@@ -235,42 +240,6 @@ def _files(store: FeatureStore, table: str, empty: Path) -> list[str]:
     path = empty / f"{table}.parquet"
     pq.write_table(schema.TABLES[table].empty_table(), path)
     return [str(path), *names[1:]]
-
-
-def _connect_s3(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load httpfs, from its Python package where there is no network, and hand it the usual AWS variables."""
-    try:
-        from duckdb_extensions import import_extension
-
-        import_extension("httpfs", con=connection)
-    except ImportError:
-        _download_httpfs(connection)
-    connection.load_extension("httpfs")
-    settings = ", ".join(f"{name} {_literal(value)}" for name, value in _s3_settings().items())
-    connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
-
-
-def _download_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
-    try:
-        connection.install_extension("httpfs")
-    except duckdb.Error as error:
-        raise QueryError(
-            f"SQL over s3:// needs DuckDB's httpfs: pip install 'probestore[s3]'. Its download failed: {error}"
-        ) from error
-
-
-def _s3_settings() -> dict[str, str]:
-    env = os.environ.get
-    settings = {
-        "key_id": env("AWS_ACCESS_KEY_ID"),
-        "secret": env("AWS_SECRET_ACCESS_KEY"),
-        "session_token": env("AWS_SESSION_TOKEN"),
-        "region": env("AWS_REGION") or env("AWS_DEFAULT_REGION"),
-    }
-    if endpoint := env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL"):
-        url = urlsplit(endpoint)
-        settings |= {"endpoint": url.netloc + url.path, "use_ssl": str(url.scheme == "https"), "url_style": "path"}
-    return {name: value for name, value in settings.items() if value}
 
 
 def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:

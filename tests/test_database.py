@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_store import feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet, schema
+from featurestore.commit import Storage
 from featurestore.errors import QueryError, StoreError, UnknownNameError
 from featurestore.store import rows_table
 from queries import describe, formats, names
@@ -293,3 +296,18 @@ def test_an_unknown_format_and_an_impossible_file_are_refused(tmp_path: Path) ->
         formats.write(ANSWER, "xml", io.StringIO())
     with pytest.raises(QueryError, match=r"Cannot write .*No such file"):
         formats.save(ANSWER, "csv", tmp_path / "absent" / "a.csv")
+
+
+def test_sql_reads_a_store_on_any_file_system_of_fsspec_and_nothing_else_there(request):
+    """DuckDB goes through the file system that the store itself uses."""
+    root = f"memory://{request.node.name}"
+    store = FeatureStore.create(f"{root}/store")
+    item = FeatureSet("net", "pets", "train", "key")
+    store.write_shard(item, 0, 1, feature_rows(0, np.ones((3, 2), np.float16)))
+    store.finish(item, 1, {})
+    Storage(root).publish("outside.parquet", b"secret")
+    with connect(f"{root}/store") as database:
+        assert database.sql("select count(*) as n from features").to_pylist() == [{"n": 3}]
+        assert database.query("coverage").num_rows == 0
+        with pytest.raises(QueryError, match="Permission|disabled|access"):
+            database.sql(f"from read_parquet('{root}/outside.parquet')")

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,7 @@ def test_a_later_read_opens_no_parquet_file(store, cache, X):
 def test_other_content_under_the_same_name_is_not_served_from_the_cache(store, cache, X):
     write(store, X)
     store.read(SET, cache=cache)
+    shutil.rmtree(Path(store.uri, SET.folder))
     write(store, X + 1)
     np.testing.assert_array_equal(store.read(SET, cache=cache).X, X + 1)
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 from stored import DIM, N_CLASSES, cell, fill, results_of
 
-from featurestore import FeatureStore, records
+from featurestore import FeatureStore
 from featurestore.matrices import MatrixCache
 from featurestore.store import rows_table
 from probes import methods
@@ -78,8 +78,8 @@ def test_a_cell_that_cannot_be_fitted_leaves_the_others_alone(filled):
 def test_the_networks_own_classifier_is_read_for_the_probe_that_asks(filled, monkeypatch):
     weight, bias = keep_head(filled)
     read = []
-    original = records.read_record
-    monkeypatch.setattr("probes.run.read_record", lambda *names, **kw: read.append(names[1:]) or original(*names, **kw))
+    original = filled.read_record
+    monkeypatch.setattr(filled, "read_record", lambda *names, **kw: read.append(names) or original(*names, **kw))
     assert run(filled, cell("ncm")) == [None]
     assert read == []
     seen = []

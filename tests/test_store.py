@@ -1,5 +1,8 @@
+import hashlib
 import json
 import resource
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore import FeatureSet, FeatureStore, schema
+from featurestore import FeatureSet, FeatureStore, SampleSet, layout, schema
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
-from featurestore.store import rows_table
+from featurestore.store import Part, rows_table
 
 SET = FeatureSet("net", "pets", "train", "key")
 
@@ -123,7 +126,7 @@ def test_ids_of_any_letters_are_read(store):
 
 def test_a_part_that_was_changed_after_its_manifest_is_named(store):
     write_set(store, "train", [feature_rows(0, np.ones((2, 3), np.float32))])
-    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((200, 3), np.float32)))
+    pq.write_table(feature_rows(0, np.ones((200, 3), np.float32)), Path(store.uri, SET.folder, layout.part_name(0, 1)))
     with pytest.raises(StoreError, match="part-00000-of-00001.parquet has .* bytes, but its manifest says"):
         store.read(SET)
 
@@ -144,6 +147,88 @@ def test_a_set_with_a_missing_shard_cannot_be_finished(store):
         store.finish(SET, 2, {})
     with pytest.raises(MissingFeaturesError, match="probestore run"):
         store.read(SET)
+
+
+def test_of_two_writers_of_a_shard_the_first_wins(store):
+    first = store.write_shard(SET, 0, 1, feature_rows(0, np.full((3, 2), 1, np.float32)))
+    second = store.write_shard(SET, 0, 1, feature_rows(0, np.full((3, 2), 2, np.float32)))
+    assert second == first  # what is stored, not what was offered
+    store.finish(SET, 1, {}, parts=[second])
+    np.testing.assert_array_equal(store.read(SET).X, 1)
+
+
+def test_many_writers_of_one_shard_agree_on_what_is_stored(store):
+    """Processes' worth of threads that all link at once; each must report the one part that is there."""
+    start = threading.Barrier(8)
+
+    def write(value: int) -> Part:
+        table = feature_rows(0, np.full((50, 8), value, np.float32))
+        start.wait()
+        return store.write_shard(SET, 0, 1, table)
+
+    with ThreadPoolExecutor(8) as pool:
+        parts = set(pool.map(write, range(8)))
+    (path,) = Path(store.uri).rglob("part-*.parquet")
+    assert {part.sha256 for part in parts} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert list((Path(store.uri) / "_staging").iterdir()) == []
+
+
+def test_a_part_that_is_no_parquet_is_replaced(store):
+    """Nothing that writes to a store leaves half a file; a power failure or another program may."""
+    part = store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    path = Path(store.uri, SET.folder, part.name)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match="no whole Parquet file"):
+        store.finish(SET, 1, {})
+    assert store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32))) == part
+    store.finish(SET, 1, {}, parts=[part])
+    assert store.read(SET).X.shape == (3, 2)
+
+
+def test_finishing_reads_back_only_the_parts_that_it_was_not_given(store):
+    parts = [store.write_shard(SET, i, 2, feature_rows(3 * i, np.ones((3, 2), np.float32))) for i in range(2)]
+    given, other = (Path(store.uri, SET.folder, part.name) for part in parts)
+    given.write_bytes(b"not read")
+    store.finish(SET, 2, {}, parts=parts[:1])
+    assert [part["sha256"] for part in store.manifest(SET)["parts"]] == [part.sha256 for part in parts]
+    assert parts[1].bytes == other.stat().st_size
+
+
+def test_a_manifest_that_another_driver_has_written_stays(store):
+    part = store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    store.finish(SET, 1, {"driver": "first"}, parts=[part])
+    store.finish(SET, 1, {"driver": "second"}, parts=[part])
+    assert store.manifest(SET)["driver"] == "first"
+
+
+def test_a_stock_answers_for_every_set_from_one_listing(store):
+    other, samples = FeatureSet("net", "pets", "test", "key"), SampleSet("pets", "train", "key")
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((3, 2), np.float32)))
+    store.finish(SET, 1, {})
+    store.write_shard(other, 1, 3, feature_rows(0, np.ones((3, 2), np.float32)))
+    store.mark_overflow(other, "too large")
+    stock = store.stock()
+    for item in (SET, other, samples):
+        assert (stock.has(item), stock.shards(item)) == (store.has(item), store.shards(item))
+    assert (stock.overflowed(SET), stock.overflowed(other)) == (False, True)
+    assert stock.shards(other) == {1}
+
+
+def test_columns_that_are_newer_than_a_record_are_null(store):
+    row = {"study": "s", "stage": "probe", "error": "E", "message": "m", "failed_at": datetime.now(UTC)}
+    old = rows_table("failures", [row]).drop_columns(["cell"])
+    pq.write_table(old, Path(store.uri, "failures.parquet"))
+    Path(store.uri, "failures").mkdir()
+    Path(store.uri, "failures.parquet").rename(Path(store.uri, "failures", "one.parquet"))
+    read = store.read_record("failures", "one")
+    assert read.schema == schema.TABLES["failures"]
+    assert read.column("cell").null_count == 1
+    assert store.read_record("failures", "one", columns=["message"]).to_pylist() == [{"message": "m"}]
+
+
+def test_a_record_that_is_gone_is_a_clear_error(store):
+    with pytest.raises(StoreError, match=r"results/nothing.parquet is not in the store"):
+        store.read_record("results", "nothing")
 
 
 def test_any_parquet_reader_can_read_the_features(store):

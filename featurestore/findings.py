@@ -1,0 +1,40 @@
+"""What is wrong with a store: a place, what is wrong there, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes
+    ----------
+    severity : {"error", "warning"}
+        An error is data that must not be trusted; a warning is something left over, or not to be judged.
+    place : str
+        File or folder in the store.
+    what, advice : str
+    """
+
+    severity: Literal["error", "warning"]
+    place: str
+    what: str
+    advice: str
+
+
+RUN_AGAIN = "run the study again"
+MAKE_ANEW = f"delete it and the manifest beside it, and {RUN_AGAIN}: only this shard is made anew"
+MAKE_SET_ANEW = f"delete the folder, and {RUN_AGAIN}"
+
+
+def error(place: str, what: str, advice: str) -> Finding:
+    """Data that must not be trusted."""
+    return Finding("error", place, what, advice)
+
+
+def warning(place: str, what: str, advice: str) -> Finding:
+    """Something left over, or not to be judged."""
+    return Finding("warning", place, what, advice)
