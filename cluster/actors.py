@@ -12,12 +12,16 @@ from collections.abc import Sequence
 
 import ray
 
+from cluster.nodes import NodeName, this_node
+from cluster.store_token import StoreToken
 from cluster.tasks import ExtractTask, ProbeTask
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
 from featurestore.errors import DatasetError, Failure
-from featurestore.extract import Extractors, ShardReport, extract_shard
+from featurestore.extract import extract_shard
+from featurestore.extractor import Extractors
 from featurestore.matrices import MatrixCache
+from featurestore.shards import ShardReport
 from featurestore.splits import Dataset
 from probes.run import CellReport, run_cells
 
@@ -26,10 +30,11 @@ from probes.run import CellReport, run_cells
 class Worker:
     """Runs any task of any study on one device, with `threads` threads.
 
-    It serves extraction and probes alike: importing torch takes longer than many a task.
+    It serves extraction and probes alike: importing torch takes longer than many a task. With a `token` it makes sure
+    that its node sees the store.
     """
 
-    def __init__(self, device: str, threads: int) -> None:
+    def __init__(self, device: str, threads: int, token: StoreToken | None = None) -> None:
         import torch
         from threadpoolctl import threadpool_limits
 
@@ -38,13 +43,21 @@ class Worker:
         _keep_freed_memory()
         self._device = device
         self._threads = threads
+        self._token = token
         self._extractors = Extractors(device)
         self._datasets: dict[DatasetSpec, Dataset] = {}
+
+    def ready(self) -> NodeName:
+        """Say where this worker is, once it can work; an error if it cannot work there."""
+        node = this_node()
+        if self._token and (complaint := self._token.complaint()):
+            raise self._token.error({node: complaint})
+        return node
 
     def run(self, task: ExtractTask | ProbeTask) -> ShardReport | Sequence[CellReport] | Failure:
         """Do a task; its own errors come back as a `Failure`."""
         try:
-            store = FeatureStore.open(task.store)
+            store = FeatureStore.open(task.store, storage_options=dict(task.storage_options))
             return self._extract(store, task) if isinstance(task, ExtractTask) else self._probe(store, task)
         except Exception as error:
             return Failure.of(error)

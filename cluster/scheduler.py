@@ -1,33 +1,23 @@
 """Tasks onto workers: dispatch, back-pressure, retries of what the machine broke.
 
-A worker has one task at a time and tasks wait here, not in Ray, so nothing grows with the size of the study. A worker
-that dies is replaced and its task goes back to the queue; a task that took `MAX_ATTEMPTS` workers with it is given up.
+A worker has one task at a time, and tasks wait in a `TaskQueue`, not in Ray, so nothing grows with the size of a study.
+Only a worker that has said it is ready gets a task: nodes may come and go meanwhile.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import ray
 from ray.exceptions import RayError
 
-from featurestore.errors import Failure
+from cluster.crew import Answer, Crew, Size, Worker, reason
+from cluster.task_queue import Attempt, TaskQueue
 
-MAX_ATTEMPTS = 3
-_BACK_OFF_SECONDS = 1.0
+_SAY_NOBODY_CAME_AFTER_SECONDS = 60.0
 
 Task = TypeVar("Task")
-
-
-@dataclass
-class _Attempt(Generic[Task]):
-    task: Task
-    number: int = 1
-    not_before: float = 0.0
 
 
 class WorkerPool:
@@ -35,90 +25,105 @@ class WorkerPool:
 
     Parameters
     ----------
-    make_worker : callable
-        Starts a worker: a Ray actor handle with a method ``run``.
-    size : int
-        At most so many.
+    make_worker, size : callable
+        See `Crew`.
     """
 
-    def __init__(self, make_worker: Callable[[], Any], size: int) -> None:
-        self._make_worker = make_worker
-        self._size = size
-        self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, _Attempt[Any]]] = {}
+    def __init__(self, make_worker: Callable[[], Any], size: Callable[[Sequence[Mapping[str, float]]], Size]) -> None:
+        self._crew = Crew(make_worker, size)
+        self._begun: dict[Worker, Attempt[Any]] = {}
 
     def run(
         self,
         tasks: Iterable[Task],
         *,
-        on_result: Callable[[Task, Any], None],
-        on_retry: Callable[[Task, str], None],
+        on_result: Callable[[Task, Any, str], None],
+        on_retry: Callable[[Task, str, str], None],
+        on_note: Callable[[str], None] = lambda _: None,
+        skip: Callable[[Task], bool] | None = None,
+        split: Callable[[Task], Sequence[Task]] | None = None,
     ) -> None:
         """Run every task.
 
         Parameters
         ----------
         tasks : iterable
-            Arguments of the workers' ``run``.
+            Arguments of the workers' ``run``; taken one by one when there are workers for them.
         on_result : callable
-            Called with a task and what ``run`` returned, or with a `Failure` when every attempt lost its worker.
+            Called with a task, what ``run`` returned (a `Failure` where no attempt came back), and the node's name.
         on_retry : callable
-            Called with a task and the reason, before it is tried again.
+            Called with a task, the reason, and the node, before it is tried again.
+        on_note : callable
+            Called with what else is worth knowing.
+        skip, split : callable, optional
+            See `TaskQueue`. A task that is skipped has no result; one that was split has those of its parts.
+
+        Raises
+        ------
+        ConfigurationError
+            If no worker can be started.
         """
-        queue = deque(_Attempt(task) for task in tasks)
+        queue = TaskQueue(tasks, skip=skip, split=split)
+        patience = _Patience(self._crew, on_note)
         try:
-            while queue or self._busy:
-                self._hand_out(queue)
-                for reference in self._finished():
-                    worker, attempt = self._busy.pop(reference)
-                    try:
-                        result = ray.get(reference)
-                    except RayError as error:
-                        ray.kill(worker)
-                        _again_or_never(attempt, error, queue, on_result, on_retry)
-                    else:
-                        self._idle.append(worker)
-                        on_result(attempt.task, result)
+            self._hand_out(queue)
+            while self._begun or queue.n_waiting(1):
+                answers = self._crew.answers(queue.seconds_to_wait())
+                finished = [self._finish(answer, queue, on_retry) for answer in answers]
+                self._hand_out(queue)  # first: a worker must not wait while its last result is dealt with
+                for result in filter(None, finished):
+                    on_result(*result)
+                patience.check()
+            self._hand_out(queue)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Stop all workers, whatever they are doing."""
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
-            ray.kill(worker)
-        self._idle.clear()
-        self._busy.clear()
+        self._crew.close()
+        self._begun.clear()
 
-    def _hand_out(self, queue: deque[_Attempt[Any]]) -> None:
-        while queue and queue[0].not_before <= time.monotonic() and len(self._busy) < self._size:
-            worker = self._idle.pop() if self._idle else self._make_worker()
-            attempt = queue.popleft()
-            self._busy[worker.run.remote(attempt.task)] = (worker, attempt)
+    def _hand_out(self, queue: TaskQueue[Any]) -> None:
+        """Give every idle worker a task, and see that there are as many workers as have something to do."""
+        self._crew.survey()
+        while self._crew.idle and (attempt := queue.take()):
+            self._begun[self._crew.give(attempt.task)] = attempt
+        useful = queue.n_waiting(sum(self._crew.size) - self._crew.n_busy)
+        self._crew.want(max(0, useful - len(self._crew.idle)))
 
-    def _finished(self) -> list[Any]:
-        if not self._busy:
-            time.sleep(0.05)  # only tasks that wait out their back-off are left
-            return []
-        done, _ = ray.wait(list(self._busy), num_returns=1, timeout=0.5)
-        return list(done)
+    def _finish(
+        self, answer: Answer, queue: TaskQueue[Any], on_retry: Callable[[Any, str, str], None]
+    ) -> tuple[Any, Any, str] | None:
+        """Task, result and node; None if the task is to be tried again."""
+        worker, future = answer
+        attempt = self._begun.pop(worker)
+        try:
+            result = future.result()
+        except RayError as error:
+            result = queue.again(attempt, reason(error), node_lost=self._crew.lost(worker, error))
+            if result is None:
+                on_retry(attempt.task, reason(error), str(worker.node))
+                return None
+        else:
+            self._crew.back(worker)
+        return attempt.task, result, str(worker.node)
 
 
-def _again_or_never(
-    attempt: _Attempt[Task],
-    error: RayError,
-    queue: deque[_Attempt[Task]],
-    on_result: Callable[[Task, Any], None],
-    on_retry: Callable[[Task, str], None],
-) -> None:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if attempt.number == MAX_ATTEMPTS:
-        message = (
-            f"{MAX_ATTEMPTS} workers died one after another on this task; the last said: {reason} "
-            "The usual cause is too little memory: use a smaller batch_size or fewer workers."
-        )
-        on_result(attempt.task, Failure("WorkerDied", message))
-        return
-    on_retry(attempt.task, reason)
-    wait = _BACK_OFF_SECONDS * 2 ** (attempt.number - 1)
-    queue.append(_Attempt(attempt.task, attempt.number + 1, time.monotonic() + wait))
+class _Patience:
+    """Says it, once, when workers wait long for a place and nobody works."""
+
+    def __init__(self, crew: Crew, on_note: Callable[[str], None]) -> None:
+        self._crew = crew
+        self._on_note = on_note
+        self._since: float | None = time.monotonic()
+
+    def check(self) -> None:
+        if self._crew.idle or self._crew.n_busy:
+            self._since = None
+        if self._since is not None and time.monotonic() - self._since > _SAY_NOBODY_CAME_AFTER_SECONDS:
+            self._on_note(
+                f"No worker has started yet; {len(self._crew.starting)} wait for a place. The cluster may be busy, or "
+                "its nodes may still be starting."
+            )
+            self._since = None

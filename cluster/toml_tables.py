@@ -112,6 +112,9 @@ class TomlTables:
     def _line(self, place: Place) -> int | None:
         """Line of a key, or of its table's header; None where the file writes it in another way than usual."""
         header = self._header(place) if place.table else 0
+        if header is None and "." in place.table:  # it may be an inline table, on one line of the outer one
+            outer, _, name = place.table.rpartition(".")
+            return self._line(Place(outer, name))
         if header is None or place.key is None:
             return header or None
         for number, line in enumerate(self._lines[header:], start=header + 1):

@@ -1,0 +1,62 @@
+"""What the workers of a study ask of a cluster: its ``[cluster]`` table.
+
+[cluster]
+extract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
+probe = { gpus = 0, cpus = 2 }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from featurestore.errors import ConfigurationError
+
+_OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What one worker asks for; what is left out is decided by what the nodes have.
+
+    Attributes
+    ----------
+    gpus : float, optional
+        A fraction lets several workers share a GPU; 0 is a worker on CPUs.
+    cpus : int, optional
+        Also its number of threads.
+    memory_gb : float, optional
+        10^9 bytes; Ray puts no more workers on a node than have room by this number.
+    resources : mapping of str to float
+        Of the names that the nodes were started with (``ray start --resources``).
+    max_workers : int, optional
+        At most so many at a time; otherwise as many as find a place.
+    """
+
+    gpus: float | None = None
+    cpus: int | None = None
+    memory_gb: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    max_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus % 1)):
+            raise ConfigurationError(f"gpus must be a fraction of one GPU or a whole number. Got {self.gpus}.")
+        for name in ("cpus", "max_workers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigurationError(f"{name} must be at least 1. Got {value}.")
+        if self.memory_gb is not None and self.memory_gb <= 0:
+            raise ConfigurationError(f"memory_gb must be more than 0. Got {self.memory_gb}.")
+        for name, amount in self.resources.items():
+            if name in _OWN_KEYS:
+                raise ConfigurationError(f"resources has {name!r}, which has a key of its own: {_OWN_KEYS[name]}.")
+            if amount <= 0:
+                raise ConfigurationError(f"resources: the amount of {name!r} must be more than 0. Got {amount}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """The ``[cluster]`` table: workers that extract features, and workers that fit probes."""
+
+    extract: WorkerSettings = field(default_factory=WorkerSettings)
+    probe: WorkerSettings = field(default_factory=WorkerSettings)
