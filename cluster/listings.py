@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore import registry
 from featurestore.datasets import known_datasets
 from featurestore.models import known_models
 
@@ -96,9 +97,25 @@ def queries() -> pa.Table:
     )
 
 
+def plugins() -> pa.Table:
+    """The entry points by which installed packages bring models and datasets; none is loaded to list it."""
+    columns = ("group", "name", "value", "distribution", "folder")
+    rows = [
+        (
+            entry.group,
+            entry.name,
+            entry.value,
+            registry.origin(entry),
+            str(entry.dist.locate_file("")) if entry.dist else "",
+        )
+        for entry in registry.plugins()
+    ]
+    return pa.table({column: pa.array([row[i] for row in rows], pa.string()) for i, column in enumerate(columns)})
+
+
 KINDS: dict[str, Callable[[], pa.Table]] = {
     function.__name__: function
-    for function in (models, datasets, probes, solvers, metrics, backbones, sources, queries)
+    for function in (models, datasets, probes, solvers, metrics, backbones, sources, queries, plugins)
 }
 """What can be listed."""
 

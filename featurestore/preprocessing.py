@@ -2,7 +2,7 @@
 
 Decoding follows what every framework does, so that features can be compared: the first frame, ``convert("RGB")``
 (alpha is dropped, palettes are expanded), no EXIF rotation. The one difference: 16-bit images are scaled to 8 bits,
-where Pillow's own conversion would clip them to white.
+where Pillow's own conversion would clip them to white. What may be decoded at all is bounded by `image_limits`.
 
 The geometry (decode, resize, crop) runs on the CPU and gives uint8; the normalisation is folded in on the device, so
 models that differ only in mean and standard deviation share one decoded image.
@@ -10,7 +10,6 @@ models that differ only in mean and standard deviation share one decoded image.
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,12 +18,13 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from featurestore.errors import ConfigurationError
+from featurestore.image_limits import MAX_PIXELS, check_pixels, open_bounded
+from featurestore.image_limits import UnreadableImageError as UnreadableImageError
 from featurestore.models import ModelSpec
 
-MAX_PIXELS = 89_000_000  # just under where Pillow itself begins to warn
-"""Images that claim more pixels are not decoded: they are broken, or meant to exhaust the memory."""
-
 Resize = Literal["squash", "crop"]
+
+_LONGEST_REASON = 300  # characters
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -32,10 +32,6 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-
-class UnreadableImageError(Exception):
-    """An image that cannot be decoded; becomes a row of `samples` with this reason, never a crash."""
 
 
 @dataclass(frozen=True)
@@ -104,24 +100,25 @@ def decode(content: bytes | npt.NDArray[np.uint8]) -> Image.Image:
     Raises
     ------
     UnreadableImageError
-        With the reason in words.
+        With the reason in words: the data are broken, or beyond the limits of `image_limits`.
+    MemoryError
+        If this machine has too little memory now; that is not the image's fault.
     """
     if isinstance(content, np.ndarray):
         return Image.fromarray(content).convert("RGB")
     if not content:
         raise UnreadableImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            _check_pixels(*image.size)
+        with open_bounded(content) as image:
             return _to_rgb(image)
-    except UnreadableImageError:
+    except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders of broken data raise nearly anything; the image is what is at fault
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+        raise UnreadableImageError(_plain_words(error)) from error
 
 
 def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:
@@ -142,20 +139,21 @@ def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:
     shorter = round(size / geometry.crop_pct)
     width, height = image.size
     scale = shorter / min(width, height)
-    _check_pixels(round(width * scale), round(height * scale))
+    check_pixels(round(width * scale), round(height * scale))
     resized = image.resize((max(shorter, round(width * scale)), max(shorter, round(height * scale))), resample)
     left, top = (resized.width - size) // 2, (resized.height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
+def _plain_words(error: Exception) -> str:
+    """One line that any table or page can hold; some decoders raise a bare number, or what they found in the file."""
+    text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())[:_LONGEST_REASON]
+    return text if any(character.isalpha() for character in text) else f"broken image data ({type(error).__name__})"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 or 32 bits per pixel
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
         return Image.fromarray(np.clip(values >> shift, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:

@@ -53,6 +53,27 @@ def test_every_kind_of_image_becomes_the_same_rgb(content):
     assert difference.mean() < 4
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True, "quality": 95, "subsampling": 0}], ids=["plain", "other"]
+)
+def test_pixels_are_exactly_those_of_pillows_own_decoding_and_resizing(form, options):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    content = encoded(Image.fromarray(noise), form, **options)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = image.convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(content)), np.asarray(expected))
+    resized = np.asarray(expected.resize((32, 32), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(to_array(decode(content), Geometry(32, "squash", "bicubic", 1.0)), resized)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_become_their_upper_eight(form):
+    values = np.random.default_rng(0).integers(0, 2**16, (30, 40), dtype=np.uint16)
+    array = np.asarray(decode(encoded(Image.fromarray(values), form)))
+    np.testing.assert_array_equal(array, np.repeat((values >> 8)[..., None], 3, axis=2))
+
+
 def test_one_pixel_is_an_image():
     assert to_array(decode(encoded(Image.new("L", (1, 1), 7), "PNG")), Geometry(8, "squash", "bicubic", 1.0)).shape == (
         8,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from featurestore import registry
 from featurestore.datasets import DatasetSpec
+from featurestore.image_limits import UnreadableImageError
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,21 @@ class RawImage:
     content : bytes or ndarray of uint8, shape (height, width) or (height, width, 3)
     origin : str
         Path or row it came from.
+    reason : str, optional
+        Why the source could not give its content, which is empty then; it becomes a row of `samples`.
     """
 
     content: bytes | npt.NDArray[np.uint8]
     origin: str
+    reason: str | None = None
+
+
+def raw_image(read: Callable[[], bytes], origin: str) -> RawImage:
+    """The image that `read` gives, or the reason why it is unreadable."""
+    try:
+        return RawImage(read(), origin)
+    except UnreadableImageError as error:
+        return RawImage(b"", origin, str(error))
 
 
 class Source(Protocol):
@@ -44,7 +56,7 @@ class Source(Protocol):
         """A group per image (patient, site, ...), where the source has one."""
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        """The images of these rows, in this order."""
+        """The images of these rows, in this order; one that cannot be had comes with a reason, and none is left out."""
 
     def fingerprint(self) -> str:
         """Changes whenever an image or a label may have changed."""
