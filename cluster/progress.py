@@ -1,143 +1,120 @@
-"""What a person sees while a study runs: live bars on a terminal, plain lines elsewhere."""
+"""What a person sees while a study runs: a live view of the whole grid on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from typing import Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.live import Live
 from rich.text import Text
+
+from cluster.events import Event, Failed, Note, Reporter, Retry, StageEnded, StageStarted
+from cluster.progress_view import duration, nodes_text, number, view
+from cluster.tally import Tally
 
 _LINE_EVERY_SECONDS = 10.0
 
 
-class Reporter(Protocol):
-    """Told of everything that happens in a run."""
-
-    def begin(self, stage: str, total: int, unit: str) -> None:
-        """A stage of `total` units of work begins."""
-
-    def advance(self, amount: int) -> None:
-        """So much of it is done."""
-
-    def end(self) -> None:
-        """The stage is over."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing that is no failure."""
-
-    def failed(self, text: str) -> None:
-        """A piece of work failed for a reason of its own."""
-
-
 class LiveReporter:
-    """Bars with count, rate, estimated time left and failures."""
+    """The grid of models and datasets with the share that is done, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress: Progress | None = None
-        self._failures = 0
+        self._tally: Tally | None = None
+        self._live: Live | None = None
+        self._lock = threading.Lock()  # the view is drawn in a thread of its own
 
-    def begin(self, stage: str, total: int, unit: str) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("[red]{task.fields[failed]}"),
-            console=self._console,
-        )
-        self._progress.add_task(stage, total=total, unit=unit, failed=self._failed_text())
-        self._progress.start()
+    def tell(self, event: Event) -> None:
+        """Take an event into account."""
+        match event:
+            case StageStarted():
+                self._begin(event)
+            case StageEnded():
+                self._end()
+        if line := _line(event):
+            self._console.print(Text(line, style="red" if isinstance(event, Failed) else "yellow"))
+        with self._lock:
+            if self._tally:
+                self._tally.add(event, time.monotonic())
 
-    def advance(self, amount: int) -> None:
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], advance=amount)
+    def _begin(self, stage: StageStarted) -> None:
+        if not stage.total:
+            return
+        self._tally = Tally(stage, time.monotonic())
+        self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4)
+        self._live.start()
 
-    def end(self) -> None:
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
+    def _end(self) -> None:
+        if self._live:
+            self._live.stop()
+        self._live = self._tally = None
 
-    def note(self, text: str) -> None:
-        self._console.print(text, style="yellow", markup=False, highlight=False)
-
-    def failed(self, text: str) -> None:
-        self._failures += 1
-        self._console.print(f"FAILED {text}", style="red", markup=False, highlight=False)
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], failed=self._failed_text())
-
-    def _failed_text(self) -> str:
-        return f"{self._failures} failed" if self._failures else ""
+    def _view(self) -> Text:
+        with self._lock:
+            if self._tally is None:
+                return Text()
+            plain = self._console.options.ascii_only
+            return view(self._tally, time.monotonic(), self._console.width, self._console.height, plain=plain)
 
 
 class PlainReporter:
     """A line at the start and end of a stage and every ten seconds in between, for logs."""
 
     def __init__(self) -> None:
-        self._stage, self._unit = "", ""
-        self._done, self._total, self._failures = 0, 0, 0
-        self._begun = self._said = 0.0
+        self._tally: Tally | None = None
+        self._said = 0.0
 
-    def begin(self, stage: str, total: int, unit: str) -> None:
-        self._stage, self._unit, self._total, self._done = stage, unit, total, 0
-        self._begun = self._said = time.monotonic()
-        self._say(f"{stage}: {total} {unit} to do")
+    def tell(self, event: Event) -> None:
+        """Take an event into account."""
+        now = time.monotonic()
+        if line := _line(event):
+            _say(line)
+        if isinstance(event, StageStarted) and event.total:
+            self._tally, self._said = Tally(event, now), now
+            _say(f"{event.stage}: {event.total:,} {event.unit} to do")
+        elif self._tally:
+            self._tally.add(event, now)
+            self._go_on(self._tally, event, now)
 
-    def advance(self, amount: int) -> None:
-        self._done += amount
-        if time.monotonic() - self._said >= _LINE_EVERY_SECONDS and self._done < self._total:
-            self._said = time.monotonic()
-            seconds = self._said - self._begun
-            left = seconds * (self._total - self._done) / max(self._done, 1)
-            failed = f", {self._failures} failed" if self._failures else ""
-            self._say(
-                f"{self._stage}: {self._done} of {self._total} {self._unit}, {self._done / seconds:.3g} per second, "
-                f"about {_duration(left)} left{failed}"
-            )
-
-    def end(self) -> None:
-        state = "done" if self._done == self._total else f"stopped at {self._done} of {self._total}"
-        self._say(f"{self._stage}: {state} after {_duration(time.monotonic() - self._begun)}")
-
-    def note(self, text: str) -> None:
-        self._say(text)
-
-    def failed(self, text: str) -> None:
-        self._failures += 1
-        self._say(f"FAILED {text}")
-
-    def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+    def _go_on(self, tally: Tally, event: Event, now: float) -> None:
+        if isinstance(event, StageEnded):
+            all_done = tally.handled == tally.stage.total
+            state = "done" if all_done else f"stopped at {tally.handled:,} of {tally.stage.total:,}"
+            _say(f"{event.stage}: {state} after {duration(event.seconds)}")
+            self._tally = None
+        elif now - self._said >= _LINE_EVERY_SECONDS and tally.handled < tally.stage.total:
+            self._said = now
+            _say(_state(tally, now))
 
 
 def reporter_for(console: Console) -> Reporter:
-    """Bars if a person is watching."""
+    """A live view if a person is watching."""
     return LiveReporter(console) if console.is_terminal else PlainReporter()
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.3g}/s" if speed else "", style="cyan")
+def _line(event: Event) -> str | None:
+    """What is said of an event at once, if anything."""
+    match event:
+        case Note():
+            return event.text
+        case Failed() if not event.before:
+            return str(event)
+        case Retry():
+            return f"Worker lost on {event.node}, at {event.task}; trying again. {event.reason}"
+    return None
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def _state(tally: Tally, now: float) -> str:
+    parts = [f"{tally.stage.stage}: {tally.handled:,} of {tally.stage.total:,} {tally.stage.unit}"]
+    if (rate := tally.rate(now)) and (left := tally.seconds_left(now)) is not None:
+        parts += [f"{number(rate)} per second", f"about {duration(left)} left", nodes_text(tally.nodes(now))]
+    parts += [f"{tally.failures} failed"] if tally.failures else []
+    parts += [f"{tally.retries} tried again"] if tally.retries else []
+    return ", ".join(parts)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -25,6 +25,9 @@ from read_parquet(getvariable('results_files'), hive_partitioning = false, union
 create table stored_failures as
 from read_parquet(getvariable('failures_files'), hive_partitioning = false, union_by_name = true);
 
+create table progress as
+from read_parquet(getvariable('progress_files'), hive_partitioning = false, union_by_name = true);
+
 create view stored_tuning as from read_parquet(getvariable('tuning_files'), hive_partitioning = false);
 create view stored_predictions as from read_parquet(getvariable('predictions_files'), hive_partitioning = false);
 create view stored_heads as from read_parquet(getvariable('heads_files'), hive_partitioning = false);
@@ -79,7 +82,7 @@ create view tuning as from stored_tuning semi join current_cells using (cell);
 create view predictions as from stored_predictions semi join current_cells using (cell);
 
 create view failures as
-select distinct on (stage, model, dataset, cell) *
+select distinct on (stage, model, tap, dataset, cell) *
 from stored_failures
 order by failed_at desc;
 
@@ -116,6 +119,7 @@ explained as (
     join failures on
         case when failures.cell is not null then failures.cell = cells.cell
         else coalesce(failures.model, cells.model) = cells.model
+            and coalesce(failures.tap, cells.tap) = cells.tap
             and coalesce(failures.dataset, cells.dataset) = cells.dataset
         end
     order by failed_at desc

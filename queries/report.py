@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
+from featurestore.places import Options
 from queries import answer, charts, formats
 from queries.database import Database
 
@@ -58,7 +59,12 @@ _PARAMETERS = ("setting", "probe", "tap", "n_per_class")
 
 
 def write_report(
-    store_uri: str, out: str | Path, charts_dir: str | Path | None = None, charts_format: str = "svg"
+    store_uri: str,
+    out: str | Path,
+    charts_dir: str | Path | None = None,
+    charts_format: str = "svg",
+    *,
+    storage_options: Options | None = None,
 ) -> Path:
     """Write the report of a store as one HTML file, and its charts if asked for.
 
@@ -72,6 +78,8 @@ def write_report(
     charts_dir : str or Path, optional
         Folder for the charts as files.
     charts_format : {"svg", "png"}
+    storage_options : mapping of str to str, optional
+        See `featurestore.places.open_place`.
 
     Returns
     -------
@@ -87,7 +95,7 @@ def write_report(
     """
     if charts_format not in charts.FORMATS:
         raise QueryError(f"The format of charts must be one of {', '.join(charts.FORMATS)}. Got {charts_format!r}.")
-    with Database(FeatureStore.open(store_uri)) as database:
+    with Database(FeatureStore.open(store_uri, storage_options=storage_options)) as database:
         answers = _ask(database)
     drawn = dict(_draw(answers))
     _write(Path(out), _page(answers, drawn, database.uri))

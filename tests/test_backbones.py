@@ -15,7 +15,6 @@ from featurestore.backbones import packaged
 from featurestore.errors import BackboneError, UnknownNameError
 from featurestore.extract import Extractors, Job, extract_shard, feature_set, identify
 from featurestore.models import CATALOGUE, ModelSpec, find_model
-from featurestore.records import read_record
 from featurestore.splits import Dataset
 from queries.database import Database
 
@@ -146,7 +145,7 @@ def test_a_head_is_stored_with_the_first_features_and_once(name, n_source, image
     with Database(store) as database:
         assert database.sql("from stored_heads").num_rows == n_source
     if n_source:
-        rows = read_record(store, "heads", model.key)
+        rows = store.read_record("heads", model.key)
         assert rows.column("source_class").to_pylist() == list(range(1000))
         assert np.array(rows.column("weight").to_pylist(), np.float32).tobytes() == head(model.spec)[0].tobytes()
 

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny import save_images
 
 from cluster.add_probes import add_probes
+from cluster.events import CellDone, Failed, Note, ShardDone, StageStarted
 from cluster.execute import run_study
 from cluster.ledger import Summary
 from cluster.probe_settings import probe_settings
@@ -38,28 +39,25 @@ class Recorder:
     """A reporter that remembers."""
 
     def __init__(self):
-        self.stages, self.notes, self.failures, self.done = [], [], [], Counter()
+        self.events, self.stages, self.notes, self.failures, self.done = [], [], [], [], Counter()
 
-    def begin(self, stage, total, unit):
-        self.stages.append((stage, total))
-
-    def advance(self, amount):
-        self.done[self.stages[-1][0]] += amount
-
-    def end(self):
-        pass
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def failed(self, text):
-        self.failures.append(text)
+    def tell(self, event):
+        self.events.append(event)
+        match event:
+            case StageStarted() if event.total:
+                self.stages.append((event.stage, event.total))
+            case ShardDone() | CellDone():
+                self.done[self.stages[-1][0]] += event.amount
+            case Note():
+                self.notes.append(event.text)
+            case Failed():
+                self.failures.append(str(event))
 
 
-def run(path: Path, store: FeatureStore, runtime: Runtime) -> tuple[Summary, Recorder]:
+def run(path: Path, store: FeatureStore, runtime: Runtime, **options: bool) -> tuple[Summary, Recorder]:
     recorder = Recorder()
     try:
-        return run_study(read_study(path), store, runtime=runtime, reporter=recorder), recorder
+        return run_study(read_study(path), store, runtime=runtime, reporter=recorder, **options), recorder
     finally:
         sys.modules.pop("tiny_network", None)
         sys.path[:] = [folder for folder in sys.path if folder != str(path.parent)]
@@ -250,6 +248,70 @@ def test_coverage_knows_what_failed_and_what_is_done(runtime, study_file, store)
         assert database.query("open_failures").num_rows == 0
 
 
+BROKEN = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
+
+
+def failing(store: FeatureStore) -> list[tuple[str, str, bool]]:
+    with Database(store) as database:
+        rows = database.query("open_failures").to_pylist()
+    return [(row["stage"], row["model"], row["tried_again"]) for row in rows]
+
+
+def test_what_failed_is_not_tried_again_until_it_is_asked_for(runtime, study_file, store):
+    study = study_file(1, BROKEN)
+    run(study, store, runtime)
+    assert failing(store) == [("extract", "broken", False)]
+    summary, recorder = run(study, store, runtime)
+    assert [(work.model, work.before) for work in summary.failures] == [("broken", True)]
+    assert recorder.stages == []
+    assert [event.before for event in recorder.events if isinstance(event, Failed)] == [True]
+    assert any("1 failed before and are not tried again" in note for note in recorder.notes)
+    with Database(store) as database:
+        assert {row["status"] for row in database.query("coverage").to_pylist()} == {"done", "failed"}
+    summary, recorder = run(study, store, runtime, retry_failed=True)
+    assert recorder.stages == [("features", 40)]
+    assert [(work.model, work.before) for work in summary.failures] == [("broken", False)]
+
+
+def test_what_failed_is_tried_again_when_its_code_has_changed(runtime, study_file, store):
+    study = study_file(1, BROKEN)
+    run(study, store, runtime)
+    module = study.parent / "tiny_network.py"
+    module.write_text(module.read_text().replace("return torch.nn.Linear(7, 7)", "return build()"))
+    summary, _ = run(study, store, runtime)
+    assert (summary.failures, summary.cells) == ([], 2)
+    assert failing(store) == []
+
+
+def test_events_add_up_to_what_was_done(runtime, study_file, store):
+    """Also of what failed: every shard is told of once, and every unit of work is accounted for."""
+    _, recorder = run(study_file(2, BROKEN), store, runtime)
+    names = [event.name() for event in recorder.events]
+    assert (names[0], names[-1]) == ("run_started", "run_ended")
+    shards = [event for event in recorder.events if isinstance(event, ShardDone)]
+    assert sorted((event.split, event.shard) for event in shards) == [
+        *[("test", 0), *[("train", shard) for shard in range(4)], ("val", 0)]
+    ]
+    assert {made.model for event in shards for made in event.models} == {"tiny_0", "tiny_1"}
+    assert {name for event in shards for name in event.failed} == {"broken"}
+    assert all(event.node and event.seconds > 0 for event in shards)
+    assert recorder.done == {"features": 120, "probes": 2}
+    ended = recorder.events[-1]
+    assert (ended.passes, ended.cells, ended.cells_wanted, ended.failures) == (80, 2, 3, 1)
+
+
+def test_progress_is_a_table_that_a_later_run_brings_up_to_date(runtime, study_file, store):
+    run(study_file(1), store, runtime)
+    question = "select stage, sum(wanted)::int w, sum(done)::int d, min(images_per_second) r from progress group by 1"
+    for _ in range(2):
+        with Database(store) as database:
+            features, probes = database.sql(f"{question} order by 1").to_pylist()
+        assert (features["stage"], features["w"], features["d"]) == ("features", 6, 6)
+        assert features["r"] > 0
+        assert (probes["stage"], probes["w"], probes["d"], probes["r"]) == ("probes", 1, 1, None)
+        run(study_file(1), store, runtime)
+
+
 def test_strict_names_the_dataset_once(runtime, study_file, store, images):
     for path in sorted(images.rglob("*.png"))[::3]:
         path.write_bytes(b"")
@@ -266,12 +328,13 @@ def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(r
         fingerprint="other",
         split="train",
         shard=0,
+        n_images=8,
         jobs=(),
         batch_size=4,
         strict=False,
     )
     results = []
-    runtime.run([task], on_result=lambda task, result: results.append(result), on_retry=lambda task, reason: None)
+    runtime.run([task], on_result=lambda _, result, node: results.append(result), on_retry=lambda *_: None)
     assert "have changed since the run was planned" in results[0].message
 
 
@@ -401,9 +464,9 @@ from featurestore import FeatureStore
 from probes.run import run_cells
 
 class Here:
-    def run_stage(self, stage, tasks, *, on_result, describe, reporter):
+    def run_stage(self, stage, tasks, *, on_result, describe, reporter, role):
         for task in tasks:
-            on_result(task, run_cells(store, task.cells, n_classes=task.n_classes, device="cpu"))
+            on_result(task, run_cells(store, task.cells, n_classes=task.n_classes, device="cpu"), "here")
 
 store = FeatureStore.open({store.uri!r})
 settings = probe_settings(probes=["ridge"], options=[])
