@@ -13,8 +13,11 @@ from tiny import TINY_NETWORK
 from featurestore import backbones, packaged_files, preprocessing
 from featurestore.backbones import packaged
 from featurestore.errors import BackboneError, UnknownNameError
-from featurestore.extract import Extractors, Job, extract_shard, feature_set, identify
+from featurestore.extract import extract_shard
+from featurestore.extractor import Extractors
+from featurestore.identity import feature_set, identify
 from featurestore.models import CATALOGUE, ModelSpec, find_model
+from featurestore.shards import Job
 from featurestore.splits import Dataset
 from queries.database import Database
 
@@ -134,7 +137,7 @@ def test_two_heads_are_not_one_linear_layer_of_the_features(tmp_path):
 def test_a_head_is_stored_with_the_first_features_and_once(name, n_source, image_spec, store, monkeypatch):
     dataset = Dataset(image_spec)
     model = identify(replace(find_model(name), input_size=32), resize="squash", compute="fp32")
-    job = Job(model, feature_set(model, dataset, "val", "float16"), "float16")
+    job = Job(model, ((feature_set(model, dataset, "val", "float16"), "float16"),))
     made = []
     head = backbones.head
     monkeypatch.setattr(backbones, "head", lambda spec: made.append(spec) or head(spec))
