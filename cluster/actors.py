@@ -7,6 +7,7 @@ worker raises is caught here, so everything that Ray itself reports is a fault o
 from __future__ import annotations
 
 import ctypes
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -60,6 +61,8 @@ class Worker:
             store = FeatureStore.open(task.store, storage_options=dict(task.storage_options))
             return self._extract(store, task) if isinstance(task, ExtractTask) else self._probe(store, task)
         except Exception as error:
+            if _is_of_the_machine(error):
+                raise  # Ray reports it; the task is tried again, by another worker
             return Failure.of(error)
 
     def _extract(self, store: FeatureStore, task: ExtractTask) -> ShardReport:
@@ -89,12 +92,27 @@ class Worker:
         return known
 
     def _default_batch_size(self) -> int:
-        """On a CPU few images, whose activations stay in its cache: twice as fast as 32. On a GPU enough to fill it."""
-        return 256 if self._device == "cuda" else 4 * self._threads
+        """On a CPU few images, whose activations stay in its cache: twice as fast as 32. On a GPU enough to fill it.
+
+        Never a matter of threads: another number of images at a time can change the last bit of a feature.
+        """
+        return 256 if self._device == "cuda" else 4
 
     def _probe(self, store: FeatureStore, task: ProbeTask) -> Sequence[CellReport]:
         matrices = MatrixCache.default()
         return run_cells(store, task.cells, n_classes=task.n_classes, device=self._device, matrices=matrices)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether another worker may do better: this one's device is broken, its memory full, or its file system away."""
+    import torch
+
+    if isinstance(error, (torch.AcceleratorError, torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
+
+
+_PASSING_ERRNOS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNRESET}
 
 
 def _keep_freed_memory() -> None:

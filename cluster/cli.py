@@ -178,7 +178,8 @@ def run(
 def plan(study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
     """Show what STUDY wants, what the store has, what is missing, and about how long it takes. Computes nothing.
 
-    The time is that of one worker, at the rates of earlier runs in the same store.
+    Weights that are not here yet are fetched, because a plan depends on them. The time is that of one worker, at the
+    rates of earlier runs in the same store.
 
     \b
     Example:  probestore plan study.toml --store s3://bucket/pets

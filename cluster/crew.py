@@ -164,21 +164,24 @@ class Crew:
             self.idle.append(Worker(actor, future.result()))
             self._failed_starts = 0
         except ProbestoreError as error:  # the worker itself says why it cannot work
-            raise ConfigurationError(str(getattr(error, "cause", error))) from error
+            if not self.idle and not self._busy:
+                raise ConfigurationError(str(getattr(error, "cause", error))) from error
+            ray.kill(actor)  # a node that came late; those that work go on
+            self._count_failed_start(str(getattr(error, "cause", error)))
         except RayError as error:
             ray.kill(actor)
             if not _node_lost(error):
-                self._count_failed_start(error)
+                self._count_failed_start(reason(error))
 
-    def _count_failed_start(self, error: RayError) -> None:
+    def _count_failed_start(self, why: str) -> None:
         self._failed_starts += 1
         self._start_again = time.monotonic() + min(2.0 ** (self._failed_starts - 1), _LONGEST_BACK_OFF_SECONDS)
         if self._failed_starts >= _MOST_FAILED_STARTS and not self.idle and not self._busy:
             raise ConfigurationError(
                 f"A worker must be able to start, but {self._failed_starts} died one after another while they did; the "
-                f"last said: {reason(error)} Every node needs this version of probestore and what it depends on, and "
+                f"last said: {why} Every node needs this version of probestore and what it depends on, and "
                 "enough memory for the workers that are placed on it."
-            ) from error
+            )
 
 
 def reason(error: RayError) -> str:

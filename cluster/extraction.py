@@ -48,7 +48,7 @@ class Extraction:
 
     def wanted(self) -> list[WantedFeatures]:
         """Every model with every dataset at every tap, and the type that its features are stored as."""
-        overflowed = self._store.overflowed
+        overflowed = self._store.stock().overflowed  # one look for all of them
         return wanted_features(self._study.extract, self._models.values(), self._datasets.values(), overflowed)
 
     def failed(self, item: WantedFeatures) -> bool:
@@ -59,7 +59,9 @@ class Extraction:
         """Extract what is missing. True if float16 could not hold some of it, so that there is more to do."""
         left = [item for item in self.wanted() if not self.failed(item) and not self._left_alone(item)]
         book = ShardBook(self._store, left, list(self._datasets.values()))
-        groups = model_groups(self._models.values(), self._study.extract.model_memory_gb)
+        missing = {part.model for unit in missing_shards(book.wanted) for part in unit.parts}
+        needed = [model for name, model in self._models.items() if name in missing]
+        groups = model_groups(needed, self._study.extract.model_memory_gb) or [()]
         units = missing_shards(book.wanted, groups)
         self._overflowed = []
         passes = sum(unit.passes for unit in units)
@@ -80,7 +82,9 @@ class Extraction:
 
     def _left_alone(self, item: WantedFeatures) -> bool:
         """Whether features failed before and would again."""
-        key = self._keys[item.place] = attempt_key(*(target.key for target in item.sets.values()))
+        settings = self._study.extract
+        decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
+        key = self._keys[item.place] = attempt_key(*(target.key for target in item.sets.values()), *decides)
         if not self._ledger.remembers(key) or all(self._store.has(target) for target in item.sets.values()):
             return False
         self._failed.add(item.place)
@@ -110,7 +114,8 @@ class Extraction:
 
     def _skip(self, task: ExtractTask) -> bool:
         """Leave out a shard if all that would come of it belongs to features that have failed already."""
-        pointless = bool(task.jobs) and all(_place(target) in self._failed for target in task.targets)
+        lost = self._failed.union(map(_place, self._overflowed))  # what float16 cannot hold is made again, as float32
+        pointless = bool(task.jobs) and all(_place(target) in lost for target in task.targets)
         if pointless:
             self._reporter.tell(_shard_done(task, None, ""))
         return pointless
@@ -146,7 +151,7 @@ class Extraction:
             self._fail(set(task.targets), failure)
             return
         name = task.dataset.name
-        places = {item.place for item in self.wanted() if item.dataset.spec.name == name}
+        places = {place for place in self._keys if place[-1] == name}
         if not places <= self._failed:  # said once, not for every shard
             self._failed |= places
             self._ledger.fail("dataset", failure, dataset=name)

@@ -135,11 +135,24 @@ class Ledger:
         self._publish_failures()
 
     def want(self, cells: Sequence[Cell]) -> None:
-        """Say what is wanted before it is there, so that `coverage` can tell what is missing."""
+        """Say what is wanted before it is there, so that `coverage` can tell what is missing.
+
+        What an earlier run of the study wanted of a model or dataset that cannot be had now is still wanted: a disk
+        that is not mounted today makes nothing garbage.
+        """
         now = datetime.now(UTC)
         rows = [cell.wanted_row(self._study, now) for cell in cells]
-        self._store.publish("cells", self._study, rows_table("cells", rows))
+        self._store.publish("cells", self._study, rows_table("cells", [*rows, *self._out_of_reach()]))
         self.summary.cells_wanted = len(rows)
+
+    def _out_of_reach(self) -> list[dict[str, Any]]:
+        """Rows of `cells`, of before, of the models and datasets that could not be identified or opened."""
+        failed = [work for work in self.summary.failures if work.stage in ("model", "dataset") and not work.key]
+        models, datasets = ({getattr(work, kind) for work in failed} - {None} for kind in ("model", "dataset"))
+        if not failed or self._study not in self._store.names("cells"):
+            return []
+        rows = self._store.read_record("cells", self._study).to_pylist()
+        return [row for row in rows if row["model"] in models or row["dataset"] in datasets]
 
     def fail(
         self,

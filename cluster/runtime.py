@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
 _LEAST_SPARE = 4  # workers that may wait for nodes to come; as many as there are, where that is more
+_SECONDS_TO_ANSWER = 10.0
 _ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
 
 Task = TypeVar("Task")
@@ -158,6 +160,8 @@ class Runtime:
     def _connect(self) -> None:
         if self._address and not _ADDRESS.fullmatch(self._address):
             raise ConfigurationError(f"--address must be auto, host:port or ray://host:port. Got {self._address!r}.")
+        if self._address and self._address != "auto":
+            _check_reachable(self._address)
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -229,6 +233,18 @@ def _size(request: Request, max_workers: int | None, nodes: Sequence[Mapping[str
     if max_workers is not None:
         fit, most = min(fit, max_workers), min(most, max_workers)
     return Size(fit, most - fit)
+
+
+def _check_reachable(address: str) -> None:
+    """Knock first: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"Nothing answers at {address}: {error}. Give the address that `ray start --head` printed (host:6379), or "
+            "that of Ray's client server (ray://host:10001)."
+        ) from error
 
 
 @contextmanager

@@ -120,10 +120,10 @@ class _Patience:
 
     def check(self) -> None:
         if self._crew.idle or self._crew.n_busy:
-            self._since = None
+            self._since = time.monotonic()
         if self._since is not None and time.monotonic() - self._since > _SAY_NOBODY_CAME_AFTER_SECONDS:
             self._on_note(
-                f"No worker has started yet; {len(self._crew.starting)} wait for a place. The cluster may be busy, or "
-                "its nodes may still be starting."
+                f"Nobody works: {len(self._crew.starting)} workers wait for a place. The cluster may be busy, "
+                "or its nodes may still be starting, or all be lost."
             )
             self._since = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -16,7 +16,7 @@ from cluster.nodes import NodeName, alive_nodes
 from featurestore import FeatureStore
 from featurestore.commit import Storage
 from featurestore.errors import ConfigurationError, StoreError
-from featurestore.layout import STAGING
+from featurestore.layout import STAGING, TOKEN_PREFIX
 
 _MOST_NAMED = 5
 _PATIENCE_SECONDS = 120.0  # a node may have to start a process first
@@ -26,17 +26,17 @@ _PATIENCE_SECONDS = 120.0  # a node may have to start a process first
 class StoreToken:
     """A file in a store, with a content that nobody else would write.
 
-    It lies among what is staged: what a driver that is killed leaves there is swept up like other half-finished work.
+    It lies among what is staged for as long as the run goes on, which may be days: gc and verify know its name.
     """
 
     store: str
-    storage_options: tuple[tuple[str, str], ...]
+    storage_options: tuple[tuple[str, str], ...] = field(repr=False)  # it may hold credentials
     name: str
 
     @classmethod
     def write(cls, store: FeatureStore) -> StoreToken:
         """Put a new one into the store."""
-        token = cls(store.uri, store.storage_options, f"{STAGING}/token-{uuid.uuid4().hex}")
+        token = cls(store.uri, store.storage_options, f"{STAGING}/{TOKEN_PREFIX}{uuid.uuid4().hex}")
         store.storage.publish(token.name, token.name.encode())
         return token
 

@@ -13,7 +13,7 @@ from cluster.execute import find_modules, identified, opened
 from cluster.study import Study
 from cluster.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
-from featurestore.errors import Failure, ProbestoreError
+from featurestore.errors import Failure
 from featurestore.findings import RUN_AGAIN, Finding, error, warning
 from featurestore.garbage import Garbage
 from featurestore.schema import SPLITS
@@ -125,6 +125,6 @@ def _of_a_model(store: FeatureStore, items: Sequence[WantedFeatures], images: Im
                     compared = reembed(store, extractor, item.dataset, target, rows)
                     advice = f"delete the folder, and {RUN_AGAIN}"
                     found.extend(error(target.folder, problem, advice) for problem in compared.problems)
-    except ProbestoreError as problem:
+    except Exception as problem:  # a user's network may raise anything; what else was found must not be lost
         found.append(warning(items[0].model.name, f"its features cannot be compared: {problem}", RUN_AGAIN))
     return found

@@ -19,7 +19,7 @@ import torch
 
 from featurestore import backbones, decoding, precision, schema
 from featurestore.decoding import Batch, Image
-from featurestore.errors import DatasetError, Failure, FeatureValueError, StoreError
+from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError, StoreError
 from featurestore.extractor import Extractor, Extractors, Uploaded, upload
 from featurestore.identity import Model, Storage
 from featurestore.layout import FeatureSet
@@ -58,6 +58,7 @@ def extract_shard(
     begin = time.perf_counter()
     start, stop = dataset.shard_range(split, shard)
     geometries = {job.model.preprocessing.geometry for job in jobs}
+    extractors.hold([job.model for job in jobs])
     runs = [_Run(job, extractors, measured=shard == 0) for job in jobs]
     images: list[Image] = []
     with ThreadPoolExecutor(decode_threads) as pool:
@@ -103,6 +104,8 @@ class _Run:
         self._to_compare = precision.N_IMAGES if measured and job.model.compute != "fp32" else 0
         self._reference: Extractor | None = None
         self._exact: dict[str, list[torch.Tensor]] = {tap: [] for tap in job.taps}
+        self._problems: Mapping[str, BackboneError] = {}
+        self._used: Mapping[str, Any] = {}
         self._failure: Failure | None = None
         self.model = job.model.name
         self.seconds = 0.0
@@ -118,6 +121,8 @@ class _Run:
             _append(found, self._blocks)
             if self._to_compare > 0:
                 self._compare(uploaded)
+        except torch.AcceleratorError:  # the device is broken, for every network
+            raise
         except Exception as error:  # whatever a network raises is its own failure, not that of the others
             self._failure = Failure.of(error)
 
@@ -128,6 +133,7 @@ class _Run:
         try:
             if self._failure is None:
                 keep_head(store, self._job.model, self._extractors)
+                self._fill_up()
         except StoreError:
             raise
         except Exception as error:  # as above
@@ -147,25 +153,25 @@ class _Run:
 
         return list(pool.map(publish_tap, self._job.targets))
 
+    def _fill_up(self) -> None:
+        """See what a network lacks or gives, where no image told: a shard without a readable one has its width too."""
+        extractor = self._extractor()
+        self._problems, self._used = extractor.problems, extractor.used()
+        if not any(self._blocks.values()):
+            size = self._job.model.preprocessing.geometry.size
+            blank = extractor.features(np.zeros((1, size, size, 3), np.uint8))
+            _append({tap: torch.from_numpy(values[:0]) for tap, values in blank.items()}, self._blocks)
+
     def _table(self, target: FeatureSet, storage: Storage, columns: Mapping[str, Any]) -> pa.Table:
         """The rows of one tap, and in their metadata how they were made."""
-        extractor = self._extractor()
-        if target.tap in extractor.problems:
-            raise extractor.problems[target.tap]
-        matrix = self._matrix(target.tap)
+        if target.tap in self._problems:
+            raise self._problems[target.tap]
+        matrix = torch.cat(self._blocks[target.tap]).cpu().numpy()
         _check_range(matrix, storage, target)
         measured = self._precision(target.tap)
         precision.check(measured, self._job.max_relative_error, target, self._job.model.compute)
-        made = {"extraction": extractor.used(), **({"precision": asdict(measured)} if measured else {})}
+        made = {"extraction": self._used, **({"precision": asdict(measured)} if measured else {})}
         return _feature_table(matrix, storage, columns).replace_schema_metadata({MADE_WITH: json.dumps(made)})
-
-    def _matrix(self, tap: str) -> npt.NDArray[np.float32]:
-        blocks = self._blocks[tap]
-        if blocks:
-            return torch.cat(blocks).cpu().numpy()
-        # A shard without a readable image: its table still has the model's width.
-        size = self._job.model.preprocessing.geometry.size
-        return self._extractor().features(np.zeros((1, size, size, 3), np.uint8))[tap][:0]
 
     def _extractor(self) -> Extractor:
         return self._extractors.get(self._job.model, self._job.taps)

@@ -102,19 +102,19 @@ class Extractor:
             size = min(self._batch_limit or len(pixels), len(pixels) - start)
             try:
                 done.append(self._forward(pixels[start : start + size]))
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                self._halve(size, error)
-            else:
+            except (torch.OutOfMemoryError, MemoryError):
+                size = 0
+            if size:
                 start += size
+            else:  # outside of `except`, whose traceback would keep the activations
+                self._halve(len(pixels) - start)
         return done[0] if len(done) == 1 else {tap: torch.cat([part[tap] for part in done]) for tap in done[0]}
 
     def used(self) -> dict[str, Any]:
-        """What the features are made with, beside what their key says: for their manifest."""
+        """What the features are made with, beside what their key says; nothing that does not change their bytes."""
         return {
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
-            "optimisations": list(self._optimisations),
-            "threads": torch.get_num_threads(),
-            "batch_limit": self._batch_limit,
+            "optimisations": ["channels_last", *self._optimisations],
             "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "numpy")},
         }
 
@@ -129,7 +129,8 @@ class Extractor:
             found = self._tapped(self._normalised(pixels))
         for tap, output in found.items():
             self._check_shape(tap, output, len(pixels))
-        return {tap: output.float() for tap, output in found.items()}
+        # A copy: a class token is a view that would keep all tokens of the batch.
+        return {tap: output.to(torch.float32, copy=True) for tap, output in found.items()}
 
     def _computing(self) -> ExitStack:
         dtype = _DTYPES.get(self.model.compute)
@@ -154,14 +155,16 @@ class Extractor:
                 f"a batch of {n_images}. Got {got}."
             )
 
-    def _halve(self, size: int, error: BaseException) -> None:
+    def _halve(self, n_images: int) -> None:
+        """Take half as many images at a time from now on as were just tried."""
+        size = min(self._batch_limit or n_images, n_images)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1:
             raise BackboneError(
                 f"Model {self.model.name!r} does not fit the memory of this device even with one image at a time; give "
-                "it a larger device, or fewer models in one study."
-            ) from error
+                "it a larger device, or fewer models in one study (model_memory_gb in [extract])."
+            )
         self._batch_limit = size // 2
 
     def _head(self) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -189,9 +192,16 @@ class Extractors:
 
     def __init__(self, device: str, weight_bytes: int | None = None) -> None:
         self.device = device
+        if device == "cuda":  # TF32 keeps 10 bits of a factor: that would not be float32
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self._room = weight_bytes if weight_bytes is not None else room_for_weights(device)
         self._loaded: dict[Model, Extractor] = {}  # in the order of their last use
+        self._held: frozenset[Model] = frozenset()
         self.heads_kept: set[tuple[str, str]] = set()
+
+    def hold(self, models: Iterable[Model]) -> None:
+        """Keep these models, once they are loaded, until others are held: they take turns, image by image."""
+        self._held = frozenset(models)
 
     def get(self, model: Model, tap_names: Iterable[str] = (PENULTIMATE,)) -> Extractor:
         """The extractor of a model, with at least these taps.
@@ -217,14 +227,14 @@ class Extractors:
         try:
             return Extractor(model, self.device, tap_names)
         except (torch.OutOfMemoryError, MemoryError):
-            self._loaded.clear()
+            self._loaded = {known: extractor for known, extractor in self._loaded.items() if known in self._held}
             _release()
             return Extractor(model, self.device, tap_names)
 
     def _make_room(self) -> None:
-        """Drop what has not been used for longest, never the one just asked for."""
+        """Drop what has not been used for longest, never what is held or was just asked for."""
         sizes = {model: extractor.weight_bytes for model, extractor in self._loaded.items()}
-        for model in list(sizes)[:-1]:
+        for model in [model for model in list(sizes)[:-1] if model not in self._held]:
             if sum(sizes.values()) <= self._room:
                 break
             del self._loaded[model], sizes[model]
@@ -232,7 +242,7 @@ class Extractors:
 
 
 def room_for_weights(device: str) -> int:
-    """Bytes that the weights of all models of a worker may take: the planner groups models by it."""
+    """Bytes that the weights of all models of a worker may take, but for those that its shard needs together."""
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
     else:

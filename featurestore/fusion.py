@@ -48,12 +48,21 @@ def fused(network: nn.Module, images: torch.Tensor, *, kernels: bool, kept: Sequ
     done: list[str] = []
     with torch.no_grad():  # not inference_mode: autocast does not take weights that were made in it
         for name, step in steps:
-            candidate = copy.deepcopy(network)
-            step(candidate, images, kept)
-            if _agree(network(images), candidate(images)):
+            if (candidate := _tried(step, network, images, kept)) is not None:
                 network = candidate
                 done.append(name)
     return network, tuple(done)
+
+
+def _tried(step: _Step, network: nn.Module, images: torch.Tensor, kept: Sequence[str]) -> nn.Module | None:
+    """The network after a step, if that leaves its output as it is; a network that raises is not for this step."""
+    wanted = network(images)
+    try:
+        candidate = copy.deepcopy(network)
+        step(candidate, images, kept)
+        return candidate if _agree(wanted, candidate(images)) else None
+    except Exception:  # any network may look into its own modules, or refuse to be copied; it runs as it is
+        return None
 
 
 def _agree(wanted: Any, got: Any) -> bool:

@@ -162,7 +162,8 @@ def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
 
 def _staged(storage: Storage) -> Iterator[Garbage]:
     for file in storage.files(layout.STAGING):
-        yield _garbage("staging", file.name, "its writer did not publish it", [file])
+        if not _name(file).startswith(layout.TOKEN_PREFIX):  # its run may still need it, however old it is
+            yield _garbage("staging", file.name, "its writer did not publish it", [file])
 
 
 def _name(file: StoredFile) -> str:

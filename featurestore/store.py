@@ -189,7 +189,11 @@ class FeatureStore:
             raise StoreError(
                 f"The path of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {uri!r}."
             )
-        foreign = [name for name in storage.list_files("") if name.split("/")[0] not in _OWN_FOLDERS]
+        names = storage.list_files("")
+        if layout.STORE_FILE in names:  # somebody else has just made it
+            _check_version(storage)
+            return cls(storage)
+        foreign = [name for name in names if name.split("/")[0] not in _OWN_FOLDERS]
         if foreign:
             raise StoreError(
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."

@@ -83,10 +83,11 @@ class Tapped:
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features (batch, dim) of every tap that the network has."""
-        features = self._network(images)
-        found = {tap: read(features) for tap, read in self._readers.items()}
-        self._seen.clear()
-        return found
+        try:
+            features = self._network(images)
+            return {tap: read(features) for tap, read in self._readers.items()}
+        finally:
+            self._seen.clear()
 
     def check(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the network on some images; taps that turn out not to be there become `problems`."""
@@ -117,7 +118,8 @@ class Tapped:
         if self._head is None:
             raise BackboneError("The weights hold no linear classifier, so there are no logits; take another tap.")
         weight, bias = self._head
-        return lambda features: features.float() @ weight.T + bias
+        # In float32, whatever autocast would make of it.
+        return lambda features: (features.float()[:, None, :] * weight).sum(-1) + bias
 
     # ---- what is seen on the way -------------------------------------------------------------------------------
 
@@ -183,7 +185,9 @@ class Tapped:
     def _over_positions(self, output: torch.Tensor) -> torch.Tensor:
         """Average of (batch, channels, height, width), (batch, height, width, channels) or (batch, tokens, dim)."""
         if output.ndim == 4:
-            channels_last = getattr(self._network, "output_fmt", "NCHW") == "NHWC"
+            # timm says it; torchvision's Swin transformers turn their last map round by a module of that name.
+            default = "NHWC" if hasattr(self._network, "permute") else "NCHW"
+            channels_last = getattr(self._network, "output_fmt", default) == "NHWC"
             return output.mean((1, 2) if channels_last else (2, 3))
         return output.mean(1) if output.ndim == 3 else output
 

@@ -132,6 +132,8 @@ def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Findi
     now = datetime.now(UTC)
     for name in names:
         modified = files[name].modified
+        if name.rpartition("/")[2].startswith(layout.TOKEN_PREFIX):
+            continue  # of a run that may still go on
         if modified and now - modified > _STAGED_FOR_LONG:
             yield warning(name, "a writer was killed before it was published", "remove it: probestore gc --delete")
 

@@ -103,7 +103,7 @@ def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
 
 @pytest.mark.ray
 def test_probes_are_added_and_said(command, filled, runtime, monkeypatch):
-    monkeypatch.setattr("cluster.runtime.Runtime", lambda address: nullcontext(runtime))
+    monkeypatch.setattr("cluster.runtime.Runtime", lambda **_: nullcontext(runtime))
     arguments = ["probe", "--probe", "knn", "--n-per-class", 2, "--few-shot-seeds", 1, "-o", "knn.ks=[1]"]
     code, _, err = command(*arguments, "--store", filled.uri)
     assert code == 0, err
@@ -167,7 +167,11 @@ def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, s
         (["probe", "--probe", "knn", "--store", store.uri], "There is nothing to probe"),
         (["probe", "--probe", "knn", "--store", tmp_path / "nowhere"], "There is no store"),
         (["rescore", "--metric", "top_5", "--store", store.uri], "Did you mean 'top5'"),
-        (["run", study, "--address", "nowhere:1", "--store", tmp_path / "s"], "must be auto or ray://host:port"),
+        (
+            ["run", study, "--address", "nowhere", "--store", tmp_path / "s"],
+            "must be auto, host:port or ray://host:port",
+        ),
+        (["run", study, "--address", "127.0.0.1:1", "--store", tmp_path / "s"], "Nothing answers at 127.0.0.1:1"),
     ]:
         code, _, err = command(*arguments)
         assert (code, message in err, "Traceback" in err) == (2, True, False), (arguments, err)

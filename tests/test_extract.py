@@ -272,7 +272,7 @@ def test_memory_that_runs_out_halves_the_batch_from_then_on(tiny):
     one_by_one = [extractor.features(pixels[[i]])[PENULTIMATE] for i in range(11)]
     found = extractor.features(pixels)[PENULTIMATE]
     np.testing.assert_allclose(found, np.concatenate(one_by_one), rtol=1e-5, atol=1e-6)
-    assert extractor.used()["batch_limit"] == 2
+    assert extractor._batch_limit == 2
 
 
 def test_a_network_that_no_single_image_fits_is_named(tiny):
@@ -290,6 +290,17 @@ def test_networks_that_are_not_asked_for_make_room_for_others(tiny):
         extractors.get(model)
     assert extractors.get(models[2]) is extractors.get(models[2])
     assert extractors.get(models[0]) is not first
+
+
+def test_networks_of_one_shard_are_kept_together_whatever_their_size(tiny):
+    models = [identify(tiny(name=f"tiny_{seed}", seed=seed), resize="squash", compute="fp32") for seed in range(3)]
+    extractors = Extractors("cpu", weight_bytes=1)
+    extractors.hold(models)
+    loaded = [extractors.get(model) for model in models]
+    assert [extractors.get(model) for model in models] == loaded
+    extractors.hold(models[:1])
+    extractors.get(models[0])
+    assert extractors.get(models[2]) is not loaded[2]
 
 
 @pytest.mark.gpu

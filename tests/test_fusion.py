@@ -104,3 +104,21 @@ def test_a_module_that_is_looked_at_keeps_its_own_output(kept):
     torch.testing.assert_close(seen(faster), seen(network), rtol=1e-4, atol=1e-5)
     plain, _ = fused(network, IMAGES, kernels=True)
     assert (seen(plain) - seen(network)).abs().max() > 0.1, "without `kept` it would have changed"
+
+
+class Curious(nn.Module):
+    """A network that looks into its own layer, which a fused one does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).mean((2, 3)) * self.conv.stride[0]
+
+
+def test_a_network_that_cannot_be_fused_runs_as_it_is():
+    network = Curious().eval()
+    faster, done = fused(network, IMAGES, kernels=True)
+    assert done == ("folded",)
+    assert difference(network, faster) == 0

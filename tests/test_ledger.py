@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from stored import cell
 
 from cluster.events import Failed, Note
 from cluster.ledger import Ledger, attempt_key, failures_of, may_pass
-from featurestore.errors import BackboneError, Failure, MissingFeaturesError, StoreError
+from featurestore.errors import BackboneError, DatasetError, Failure, MissingFeaturesError, StoreError
 from queries.database import Database
 
 KEY = attempt_key("train", "val", "test")
@@ -127,3 +128,17 @@ def test_another_version_of_the_code_is_another_attempt(monkeypatch):
 
     monkeypatch.setattr(module, "_versions", lambda: {"probestore": "999"})
     assert attempt_key("train", "val", "test") != KEY
+
+
+def test_what_cannot_be_had_today_is_still_wanted(store):
+    """Its disk is not mounted: its cells must not look like something that no study needs."""
+    ledger = Ledger("study", store, Recorder())
+    ledger.want([cell("knn"), cell("knn", dataset="zoo")])
+    later = Ledger("study", store, Recorder())
+    later.fail("dataset", DatasetError("there is no folder"), dataset="zoo")
+    later.want([cell("knn")])
+    assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets", "zoo"}
+    assert later.summary.cells_wanted == 1
+    last = Ledger("study", store, Recorder())
+    last.want([cell("knn")])
+    assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets"}

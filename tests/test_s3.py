@@ -7,7 +7,6 @@ from pathlib import Path
 
 import boto3
 import numpy as np
-import pyarrow.fs as pafs
 import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
 from moto.server import ThreadedMotoServer
@@ -135,17 +134,6 @@ def test_a_small_file_is_one_put(bucket, proxy):
     """An upload in parts could be completed with half of them."""
     Storage(f"{bucket}/store").publish("part", b"x" * commit._ONE_PUT_BYTES)
     assert [request.split("?")[0].split()[0] for request in proxy.requests] == ["PUT", "HEAD"]
-
-
-def test_pyarrow_completes_an_upload_that_failed_half_way(bucket, proxy):
-    """Why a large file goes to the staging folder first; when this fails, it need not any more."""
-    host = proxy.endpoint.removeprefix("http://")
-    filesystem = pafs.S3FileSystem(endpoint_override=host, scheme="http", region="us-east-1", background_writes=False)
-    path = f"{bucket.removeprefix('s3://')}/half"
-    proxy.times(3, 500, "PUT", "partNumber=2")
-    with pytest.raises(OSError, match="UploadPart"), filesystem.open_output_stream(path) as stream:
-        stream.write(LARGE)
-    assert 0 < filesystem.get_file_info(path).size < len(LARGE)
 
 
 @pytest.mark.parametrize("method_and_part", [("PUT", "partNumber=2"), ("POST", "?uploads"), ("POST", "?uploadId")])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +44,7 @@ def weights_digest(spec: ModelSpec) -> str:
     weights_part = (
         weights.random_digest(spec, ("torch",)) if spec.weights == "none" else weights.file_digest(Path(spec.weights))
     )
-    code = hashlib.sha256()
-    for path in _source_files(spec):
-        code.update(f"{path.name}\0".encode() + path.read_bytes())
-    return f"{weights_part}+code:{code.hexdigest()}"
+    return f"{weights_part}+code:{_code_digest(spec)}"
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
@@ -67,23 +66,51 @@ def _module_name(spec: ModelSpec) -> str:
 
 def _source_files(spec: ModelSpec) -> list[Path]:
     """Every file that the network's module is likely to import of the user's own code."""
-    module = importlib.import_module(_module_name(spec).split(".")[0])
-    if hasattr(module, "__path__"):
-        return sorted(path for folder in module.__path__ for path in Path(folder).rglob("*.py"))
-    return sorted(Path(str(module.__file__)).parent.glob("*.py"))
+    top = _module_name(spec).split(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(top)
+    if found is None:
+        raise _not_importable(spec, f"No module named {top!r}")
+    if found.submodule_search_locations is not None:
+        return sorted(path for folder in found.submodule_search_locations for path in Path(folder).rglob("*.py"))
+    return sorted(Path(str(found.origin)).parent.glob("*.py"))
+
+
+def _code_digest(spec: ModelSpec) -> str:
+    code = hashlib.sha256()
+    for path in _source_files(spec):
+        code.update(f"{path.name}\0".encode() + path.read_bytes())
+    return code.hexdigest()
+
+
+def _forget_what_has_changed(spec: ModelSpec) -> None:
+    """A process that lives longer than the code, a notebook or a worker, must not run what the file held before."""
+    top, digest = _module_name(spec).split(".")[0], _code_digest(spec)
+    if _imported.setdefault(top, digest) != digest:
+        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        _imported[top] = digest
+
+
+_imported: dict[str, str] = {}  # digest of the code of every module that was imported here
+
+
+def _not_importable(spec: ModelSpec, why: object) -> BackboneError:
+    return BackboneError(
+        f"Cannot import {_module_name(spec)!r} for model {spec.name!r}: {why}. Install its package, or put the file "
+        "beside the study file."
+    )
 
 
 def _factory(spec: ModelSpec) -> Callable[[], Any]:
     module_name, _, function = spec.identifier.partition(":")
     if not function:
         raise BackboneError(f"A python backbone must be python:package.module:function. Got {spec.backbone!r}.")
+    _forget_what_has_changed(spec)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise BackboneError(
-            f"Cannot import {module_name!r} for model {spec.name!r}: {error}. Install its package, or put the file "
-            "beside the study file."
-        ) from error
+        raise _not_importable(spec, error) from error
     found = getattr(module, function, None)
     if not callable(found):
         raise BackboneError(f"{module_name} has no function {function!r}.{did_you_mean(function, vars(module))}")
