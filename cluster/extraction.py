@@ -12,7 +12,7 @@ from cluster.ledger import Ledger, attempt_key
 from cluster.plan import ShardUnit, Wanted, missing_shards
 from cluster.runtime import Runtime
 from cluster.shard_book import ShardBook
-from cluster.study import Study
+from cluster.study import ExtractSettings, Study
 from cluster.tasks import ExtractTask
 from cluster.wanted_features import WantedFeatures, model_groups, wanted_features
 from featurestore import FeatureSet, FeatureStore
@@ -82,9 +82,7 @@ class Extraction:
 
     def _left_alone(self, item: WantedFeatures) -> bool:
         """Whether features failed before and would again."""
-        settings = self._study.extract
-        decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
-        key = self._keys[item.place] = attempt_key(*(target.key for target in item.sets.values()), *decides)
+        key = self._keys[item.place] = extraction_key(item, self._study.extract)
         if not self._ledger.remembers(key) or all(self._store.has(target) for target in item.sets.values()):
             return False
         self._failed.add(item.place)
@@ -166,6 +164,12 @@ class Extraction:
 
 def _place(target: FeatureSet) -> tuple[str, str, str]:
     return (target.model, target.tap, target.dataset)
+
+
+def extraction_key(item: WantedFeatures, settings: ExtractSettings) -> str:
+    """What is tried when features are made: their keys, and the settings that decide whether it goes well."""
+    decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
+    return attempt_key(*(target.key for target in item.sets.values()), *decides)
 
 
 def _parts(wanted: Iterable[Wanted]) -> tuple[Part, ...]:

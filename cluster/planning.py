@@ -10,6 +10,7 @@ import numpy as np
 
 from cluster.estimate import CellStock, PairPlan, Rates, SetStock, pair_plan, rates_of
 from cluster.execute import find_modules, identified, opened, pair_of
+from cluster.extraction import extraction_key
 from cluster.ledger import FailedWork, attempt_key, failures_of
 from cluster.study import Study
 from cluster.wanted_cells import cells_of
@@ -17,7 +18,7 @@ from cluster.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
 from featurestore.commit import Storage
 from featurestore.errors import Failure, StoreError
-from featurestore.layout import PENULTIMATE, STORE_FILE
+from featurestore.layout import PENULTIMATE, SCHEMA_FOLDER, STAGING, STORE_FILE
 from featurestore.schema import SPLITS
 from featurestore.store import Stock
 from queries.database import Database
@@ -42,9 +43,14 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
     storage = Storage(uri, storage_options)
     if storage.kind(STORE_FILE) == "file":
         return FeatureStore.open(uri, storage_options=storage_options)
-    if storage.kind("") == "file" or storage.list_files(""):
+    if storage.kind("") == "file" or any(_is_foreign(name) for name in storage.list_files("")):
         raise StoreError(f"{storage.uri} is neither a store nor an empty folder. Give the place of one with --store.")
     return None
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a file is none that the making of a store, cut short, can have left."""
+    return name.split("/")[0] not in (SCHEMA_FOLDER, STAGING)
 
 
 def plan_study(study: Study, store: FeatureStore | None) -> list[PairPlan]:
@@ -101,7 +107,7 @@ def _pair(study: Study, taps: list[WantedFeatures], known: _Known) -> PairPlan:
     for item in taps:
         complete = all(map(known.stock.has, item.sets.values()))
         if not complete:
-            failed.append(known.failures.get(attempt_key(*(target.key for target in item.sets.values()))))
+            failed.append(known.failures.get(extraction_key(item, study.extract)))
         for key, cell in _cells(study, item, known, complete=complete):
             cells.append(cell)
             failed.append(None if cell.done else known.failures.get(attempt_key(key)))

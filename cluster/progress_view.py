@@ -163,8 +163,11 @@ def _bar_line(tally: Tally, width: int, marks: _Marks) -> Text:
 def _rate_lines(tally: Tally, now: float, width: int) -> list[Text]:
     rate, left = tally.rate(now), tally.seconds_left(now)
     lines = []
-    if rate is None or left is None:
-        lines.append(Text(f"measuring, {duration(now - tally.begun)} so far", style="dim"))
+    if tally.handled >= tally.stage.total:
+        lines.append(Text(f"done after {duration(now - tally.begun)}, {nodes_text(tally.nodes(now), width - 30)}"))
+    elif rate is None or left is None:
+        what = "measuring" if tally.handled else "waiting for the first result"
+        lines.append(Text(f"{what}, {duration(now - tally.begun)} so far", style="dim"))
     else:
         known = f"{number(rate)}/s, about {duration(left)} left, "
         lines.append(Text.assemble((known, "cyan"), nodes_text(tally.nodes(now), width - 1 - len(known))))

@@ -172,7 +172,7 @@ class Runtime:
         self._started = True
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except Exception as error:  # a Ray that is slow to start raises a bare one
             where = f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
             lines = str(error).strip().splitlines() or [type(error).__name__]
             told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own

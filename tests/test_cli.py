@@ -117,6 +117,43 @@ def test_probes_are_added_and_said(command, filled, runtime, monkeypatch):
 
 
 @pytest.mark.ray
+def test_events_go_to_a_file_or_to_standard_output_alone(command, runtime, study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.runtime.Runtime", lambda **_: nullcontext(runtime))
+    run = ["run", study_file(1), "--store", tmp_path / "s", "--events"]
+    for _ in range(2):
+        code, out, err = command(*run, tmp_path / "events.jsonl")
+        assert (code, "tiny_0" in out) == (0, True), err
+    names = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert names.count("run_started") == names.count("run_ended") == 2, "the file is appended to"
+    assert (names.count("shard_done"), names.count("cell_done")) == (6, 1)
+    code, out, _ = command(*run, "-")
+    assert code == 0
+    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "run_ended"
+    code, _, err = command(*run, tmp_path)
+    assert (code, str(tmp_path) in err, "Traceback" in err) == (2, True, False)
+
+
+@pytest.mark.ray
+def test_what_failed_before_is_said_with_what_tries_it_again(command, runtime, study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.runtime.Runtime", lambda **_: nullcontext(runtime))
+    run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
+    said = "1 of them failed before and were not tried again"
+    assert [said in command(*run, *more)[2] for more in ((), (), ("--retry-failed",))] == [False, True, False]
+    code, out, err = command("plan", *run[1:])
+    assert (code, "failed before" in out) == (1, True)
+    assert "Not possible or not tried: 1 of 2 rows." in err
+
+
+def test_a_dry_run_is_the_plan(command, study_file, tmp_path):
+    arguments = [study_file(1), "--store", tmp_path / "none"]
+    dry, plan = command("run", *arguments, "--dry-run"), command("plan", *arguments)
+    assert dry == plan
+    assert dry[0] == 0
+    assert "Missing: 6 of 6 shards" in dry[2]
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.ray
 def test_metrics_are_added_and_said(command, filled):
     for path in Path(filled.uri).glob("results/*.parquet"):
         table = pq.read_table(path, partitioning=None)

@@ -70,7 +70,12 @@ def test_trouble_has_a_line_of_its_own():
 
 def test_no_time_left_is_promised_before_something_was_measured():
     text = view(Tally(StageStarted("features", 10, "images x models", "shards"), 0.0), 4.0, 80, 24).plain
-    assert "measuring, 4 s so far" in text
+    assert "waiting for the first result, 4 s so far" in text
+
+
+def test_a_stage_that_is_over_says_how_long_it_took():
+    text = view(tally(2, 1), 65.0, 80, 24).plain
+    assert "100%  64 of 64 images x models\ndone after 1 min 5 s, 4 nodes" in text
 
 
 def test_a_terminal_without_unicode_gets_none():
