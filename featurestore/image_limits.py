@@ -2,8 +2,8 @@
 
 A decoder in a thread cannot be interrupted, so whatever could take minutes or gigabytes is refused before it starts. No
 limit is a clock: whether an image is readable depends on its bytes alone, so every machine says the same of it, however
-busy it is. At these limits the slowest images that we could make take half a minute on one slow core, see
-`tests/benchmarks/bench_hostile_images.py`.
+busy it is. At these limits the slowest image that we could make takes ten seconds of a CPU, the largest 1.4 GB of
+memory, see `tests/benchmarks/bench_hostile_images.py`.
 """
 
 from __future__ import annotations
