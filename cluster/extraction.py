@@ -59,7 +59,9 @@ class Extraction:
         """Extract what is missing. True if float16 could not hold some of it, so that there is more to do."""
         left = [item for item in self.wanted() if not self.failed(item) and not self._left_alone(item)]
         book = ShardBook(self._store, left, list(self._datasets.values()))
-        missing = {part.model for unit in missing_shards(book.wanted) for part in unit.parts}
+        missing = {
+            source.model for item in book.wanted for source, done in item.committed.items() if len(done) < item.n_shards
+        }
         needed = [model for name, model in self._models.items() if name in missing]
         groups = model_groups(needed, self._study.extract.model_memory_gb) or [()]
         units = missing_shards(book.wanted, groups)

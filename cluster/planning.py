@@ -18,12 +18,12 @@ from cluster.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
 from featurestore.commit import Storage
 from featurestore.errors import Failure, StoreError
-from featurestore.layout import PENULTIMATE, SCHEMA_FOLDER, STAGING, STORE_FILE
+from featurestore.layout import STORE_FILE
 from featurestore.schema import SPLITS
-from featurestore.store import Stock
+from featurestore.store import Stock, foreign_files
+from featurestore.taps import CLASSIFIER_INPUTS
 from queries.database import Database
 
-_PENULTIMATE = (PENULTIMATE, "pre_logits")
 _IMAGE_RATES = "select model, dataset, images_per_second from progress where stage = 'features'"
 _CELL_TIMES = """
 select probe, n_per_class, dataset, avg(seconds) as seconds
@@ -43,14 +43,9 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
     storage = Storage(uri, storage_options)
     if storage.kind(STORE_FILE) == "file":
         return FeatureStore.open(uri, storage_options=storage_options)
-    if storage.kind("") == "file" or any(_is_foreign(name) for name in storage.list_files("")):
+    if storage.kind("") == "file" or foreign_files(storage.list_files("")):
         raise StoreError(f"{storage.uri} is neither a store nor an empty folder. Give the place of one with --store.")
     return None
-
-
-def _is_foreign(name: str) -> bool:
-    """Whether a file is none that the making of a store, cut short, can have left."""
-    return name.split("/")[0] not in (SCHEMA_FOLDER, STAGING)
 
 
 def plan_study(study: Study, store: FeatureStore | None) -> list[PairPlan]:
@@ -119,7 +114,7 @@ def _set_stock(item: WantedFeatures, split: str, stock: Stock) -> SetStock:
     shards = set(range(dataset.n_shards(split)))
     missing = set() if stock.has(target) else shards - stock.shards(target)
     ranges = [dataset.shard_range(split, shard) for shard in missing]
-    width = item.model.spec.feature_dim if item.tap in _PENULTIMATE else None
+    width = item.model.spec.feature_dim if item.tap in CLASSIFIER_INPUTS else None
     return SetStock(
         model=item.model.name,
         tap=item.tap,
@@ -135,7 +130,7 @@ def _set_stock(item: WantedFeatures, split: str, stock: Stock) -> SetStock:
 
 def _cells(study: Study, item: WantedFeatures, known: _Known, *, complete: bool) -> Iterator[tuple[str, CellStock]]:
     """The wanted cells, with their keys. Whether a network has a classifier is known once its features are there."""
-    classifier = item.tap in _PENULTIMATE and (not complete or item.model.key in known.heads)
+    classifier = item.tap in CLASSIFIER_INPUTS and (not complete or item.model.key in known.heads)
     for cell in cells_of(replace(pair_of(item), classifier=classifier), study.probe):
         few = cell.n_per_class is not None
         yield cell.key, CellStock(cell.model, cell.dataset, cell.probe, few, cell.key in known.results)

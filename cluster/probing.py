@@ -15,7 +15,7 @@ from cluster.tasks import ProbeTask
 from cluster.wanted_cells import Pair, cells_of, left_out
 from featurestore import FeatureStore
 from featurestore.errors import Failure
-from featurestore.layout import PENULTIMATE
+from featurestore.taps import CLASSIFIER_INPUTS
 from probes.results import Cell
 from probes.run import CellReport
 
@@ -26,9 +26,7 @@ def with_classifiers(pairs: Iterable[Pair], store: FeatureStore) -> list[Pair]:
     It sees the penultimate features, and has nothing to say of those of another tap.
     """
     kept = store.names("heads")
-    return [
-        replace(pair, classifier=pair.model_key in kept and pair.tap in (PENULTIMATE, "pre_logits")) for pair in pairs
-    ]
+    return [replace(pair, classifier=pair.model_key in kept and pair.tap in CLASSIFIER_INPUTS) for pair in pairs]
 
 
 def run_probes(

@@ -8,6 +8,7 @@ from itertools import product
 
 from cluster.probe_settings import ProbeSettings
 from featurestore.layout import PENULTIMATE
+from featurestore.taps import CLASSIFIER_INPUTS
 from probes import methods
 from probes.results import Cell
 
@@ -83,7 +84,7 @@ def _left_out_by_networks(pairs: Iterable[Pair], settings: ProbeSettings) -> lis
     if not asking:
         return []
     penultimate = [pair for pair in pairs if pair.tap == PENULTIMATE and not pair.classifier]
-    others = sorted({pair.tap for pair in pairs if pair.tap not in (PENULTIMATE, "pre_logits")})
+    others = sorted({pair.tap for pair in pairs if pair.tap not in CLASSIFIER_INPUTS})
     return [
         *(
             f"No linear classifier of {name} is in the store; left out there: {asking}."

@@ -193,8 +193,7 @@ class FeatureStore:
         if layout.STORE_FILE in names:  # somebody else has just made it
             _check_version(storage)
             return cls(storage)
-        foreign = [name for name in names if name.split("/")[0] not in _OWN_FOLDERS]
-        if foreign:
+        if foreign := foreign_files(names):
             raise StoreError(
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
             )
@@ -477,7 +476,10 @@ _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
 _MOST_THREADS = 16  # more would only wait for the memory
 
-_OWN_FOLDERS = {layout.SCHEMA_FOLDER, layout.STAGING}  # all that a creation cut short can have left behind
+
+def foreign_files(names: Iterable[str]) -> list[str]:
+    """Those of the files of a folder that the making of a store, cut short, cannot have left there."""
+    return [name for name in names if name.split("/")[0] not in (layout.SCHEMA_FOLDER, layout.STAGING)]
 
 
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

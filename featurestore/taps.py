@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 NAMES = (PENULTIMATE, "pre_logits", "pooled", "cls", "mean_patch", "logits")
+CLASSIFIER_INPUTS = (PENULTIMATE, "pre_logits")
+"""The taps whose features a network's own classifier sees."""
+
 _BLOCK = re.compile(r"block:([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)")
 
 
@@ -89,25 +92,23 @@ class Tapped:
         finally:
             self._seen.clear()
 
-    def check(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def check(self, images: torch.Tensor) -> None:
         """Run the network on some images; taps that turn out not to be there become `problems`."""
         features = self._network(images)
-        found = {}
         for tap, read in list(self._readers.items()):
             try:
-                found[tap] = read(features)
+                read(features)
             except BackboneError as error:
                 del self._readers[tap]
                 self.problems[tap] = error
         self._seen.clear()
-        return found
 
     def _reader(self, tap: str) -> Callable[[torch.Tensor], torch.Tensor]:
         block = block_of(tap)
         if block is not None:
             self._watch_module(block)
             return lambda _: self._over_positions(self._seen[block])
-        if tap in (PENULTIMATE, "pre_logits"):
+        if tap in CLASSIFIER_INPUTS:
             return lambda features: features
         if tap == "logits":
             return self._logits()
