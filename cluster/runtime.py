@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
 _LEAST_SPARE = 4  # workers that may wait for nodes to come; as many as there are, where that is more
 _SECONDS_TO_ANSWER = 10.0
+_TRIES = 3  # of starting or joining Ray, where another may help
 _ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
 
 Task = TypeVar("Task")
@@ -170,13 +171,18 @@ class Runtime:
         local = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         options: dict[str, Any] = {"address": self._address} if self._address else local
         self._started = True
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except Exception as error:  # a Ray that is slow to start raises a bare one
-            where = f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own
-            raise ConfigurationError(f"Cannot start {where}: {told}") from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+                return
+            except Exception as error:  # a Ray that is slow to start raises a bare one
+                ray.shutdown()
+                if tries_left and _may_start_later(error):
+                    continue
+                raise ConfigurationError(f"Cannot start {self._where()}: {_in_short(error)}") from error
+
+    def _where(self) -> str:
+        return f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
 
     def _request(self, role: Role, settings: WorkerSettings) -> Request:
         """What a worker of this role asks for: decided once, when some node can carry it and sees the store."""
@@ -233,6 +239,19 @@ def _size(request: Request, max_workers: int | None, nodes: Sequence[Mapping[str
     if max_workers is not None:
         fit, most = min(fit, max_workers), min(most, max_workers)
     return Size(fit, most - fit)
+
+
+def _may_start_later(error: Exception) -> bool:
+    """Whether a busy head gave its client's server too little time to start: thirty seconds, unless it is told more."""
+    return "Starting Ray client server failed" in str(error)
+
+
+def _in_short(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own
+    if _may_start_later(error):
+        told += " On a busy head, start Ray with RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S=120 in its environment."
+    return told
 
 
 def _check_reachable(address: str) -> None:

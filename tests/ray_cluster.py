@@ -109,6 +109,8 @@ class RayCluster:
     def __init__(self) -> None:
         # A token of its own: nobody else's processes can join, by whatever accident.
         self.env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Two cores with four nodes on them may need more than Ray's thirty seconds to start a client's server.
+        self.env["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "120"
         self.client_port = _free_port()
         self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a short path: sockets lie in it
         self.nodes: list[Node] = []
