@@ -89,11 +89,11 @@ def metrics() -> pa.Table:
 
 
 def queries() -> pa.Table:
-    """The files of queries/*.sql, by their first lines."""
+    """The files of queries/*.sql, by what they are about, and their first lines."""
     from queries import questions
 
     return pa.Table.from_pylist(
-        [{"query": name, "question": questions.describe(name).text} for name in questions.names()]
+        [{"query": found.name, "topic": found.topic, "question": found.text} for found in questions.by_topic()]
     )
 
 

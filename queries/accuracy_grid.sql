@@ -1,5 +1,6 @@
 -- What did each model score on each dataset?
 --
+-- Topic: comparison
 -- Grain: one row per cell, that is per model, dataset, solver and seed of the slice asked for.
 -- Columns:
 --   model  name

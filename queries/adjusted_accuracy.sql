@@ -3,6 +3,7 @@
 -- Log-odds less their mean over models, dataset by dataset, so that easy and hard datasets count alike. Compared are
 -- the models and datasets that form the largest block without holes (macro `compared` in _macros.sql).
 --
+-- Topic: comparison
 -- Grain: one row per compared model and dataset.
 -- Columns:
 --   model  name

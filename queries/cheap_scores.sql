@@ -4,6 +4,7 @@
 -- the log-odds of the probe's headline metric. Kendall's tau-b allows for ties. Both coefficients are null below three
 -- models, and where one side does not vary.
 --
+-- Topic: probes
 -- Grain: one row per score and dataset, and one per score for the mean over datasets.
 -- Columns:
 --   score  name

@@ -1,5 +1,6 @@
 -- Which hyper-parameter did each cell choose, and can the fit be trusted?
 --
+-- Topic: health
 -- Grain: one row per cell with a hyper-parameter.
 -- Columns:
 --   model  name

@@ -3,6 +3,7 @@
 -- Pearson's r between the log-odds of ImageNet top-1 and those of the headline metric. Each dataset counts every model
 -- that was scored on it and whose imagenet_top1 is known, so n_models may differ. r is null below three models.
 --
+-- Topic: correlation
 -- Grain: one row per dataset.
 -- Columns:
 --   dataset  name

@@ -1,5 +1,6 @@
 -- What is done, what failed and what is missing?
 --
+-- Topic: run
 -- Grain: one row per cell that a study wants.
 -- Columns:
 --   model  name

@@ -26,6 +26,9 @@ from queries import questions
 from queries.places_in_sql import connect_place
 from queries.questions import Parameter, Question
 
+SCRIPTS = ("_views.sql", "_macros.sql", "_tests.sql")
+"""What is made before a question can be asked, in this order."""
+
 _FOLDER = Path(__file__).parent
 
 _TABLE_FUNCTIONS = {
@@ -223,7 +226,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     every_file = [name for names in files.values() for name in names]
     connection.execute(f"set allowed_paths = [{', '.join(map(_literal, every_file))}]")
     connection.execute("set enable_external_access = false")
-    for script in ("_views.sql", "_macros.sql"):
+    for script in SCRIPTS:
         connection.execute((_FOLDER / script).read_text(encoding="utf-8"))
     connection.execute("set lock_configuration = true")
 

@@ -1,5 +1,6 @@
 -- Which datasets were used, and how were their splits made?
 --
+-- Topic: run
 -- Grain: one row per dataset of the store.
 -- Columns:
 --   dataset  name

@@ -2,6 +2,7 @@
 --
 -- Reads every feature of the store: seconds for a small store, minutes for millions of images.
 --
+-- Topic: representation
 -- Grain: one row per model, dataset, split and key of the features in use.
 -- Columns:
 --   model  name

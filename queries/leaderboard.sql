@@ -3,6 +3,7 @@
 -- Compared are the models and datasets that form the largest block without holes (macro `compared` in _macros.sql);
 -- a model outside it is listed last, with what it lacks and no score.
 --
+-- Topic: comparison
 -- Grain: one row per model.
 -- Columns:
 --   rank  place by mean_logit, 1 is best; models that tie share the mean of their places

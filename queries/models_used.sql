@@ -1,5 +1,6 @@
 -- Which models were used, with which weights and preprocessing?
 --
+-- Topic: run
 -- Grain: one row per model of the store.
 -- Columns:
 --   model  name

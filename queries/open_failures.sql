@@ -2,6 +2,7 @@
 --
 -- A failure is over when every wanted cell that it concerns is done, or when its own cell is no longer wanted.
 --
+-- Topic: run
 -- Grain: one row per stage, model, tap, dataset and cell that failed: the latest time.
 -- Columns:
 --   stage  dataset, model, extract or probe

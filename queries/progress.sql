@@ -3,6 +3,7 @@
 -- A run writes it down every ten seconds while it works, and at its end: of a run that was killed, it is what was known
 -- last.
 --
+-- Topic: run
 -- Grain: one row per study, stage, dataset, model and tap.
 -- Columns:
 --   study  name

@@ -1,5 +1,6 @@
 -- With which versions, when and in how much time were the results computed?
 --
+-- Topic: run
 -- Grain: one row per set of package versions.
 -- Columns:
 --   versions  JSON: package and version

@@ -4,6 +4,7 @@
     --
     -- Compared are ...                                 notes, any number of lines
     --
+    -- Topic: comparison                                one of TOPICS; of our own files only
     -- Grain: one row per model.
     -- Columns:
     --   mean_logit  mean log-odds over datasets        name, two spaces, meaning and unit
@@ -21,6 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featurestore.errors import QueryError, UnknownNameError
+
+TOPICS = (
+    "comparison", "correlation", "settings", "recipe", "images", "representation", "probes", "health", "run",
+)  # fmt: skip
+"""What questions are about, in the order of lists."""
 
 _FOLDER = Path(__file__).parent
 _ENTRY = re.compile(r"(?P<name>\w+)(?: = (?P<default>.+?))?(?:  +(?P<meaning>.+))?")
@@ -53,6 +59,8 @@ class Question:
         File name without suffix.
     text : str
         The question in words; the first line of the file.
+    topic : str
+        One of `TOPICS`; empty for a user's file.
     grain : str
         What one row of the answer is.
     columns : dict of str to str
@@ -67,6 +75,7 @@ class Question:
 
     name: str
     text: str
+    topic: str
     grain: str
     columns: dict[str, str]
     parameters: tuple[Parameter, ...]
@@ -78,6 +87,11 @@ class Question:
 def names() -> list[str]:
     """Names of the questions that come with probestore."""
     return sorted(path.stem for path in _FOLDER.glob("[!_]*.sql"))
+
+
+def by_topic() -> list[Question]:
+    """The questions that come with probestore, in the order of `TOPICS` and of their names."""
+    return sorted((describe(name) for name in names()), key=lambda found: (TOPICS.index(found.topic), found.name))
 
 
 def describe(name: str) -> Question:
@@ -110,6 +124,7 @@ def read(path: Path) -> Question:
     return Question(
         name=path.stem,
         text=header[0] if header else "",
+        topic=_line_after("Topic:", header),
         grain=_line_after("Grain:", header),
         columns={name: meaning for _, name, _, meaning in _entries("Columns:", header, path)},
         parameters=tuple(_parameters(header, path)),

@@ -1,5 +1,6 @@
 -- Which images could not be read, and why?
 --
+-- Topic: images
 -- Grain: one row per unreadable image.
 -- Columns:
 --   dataset  name

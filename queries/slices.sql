@@ -2,6 +2,7 @@
 --
 -- The values to give to the parameters of the other queries.
 --
+-- Topic: run
 -- Grain: one row per setting, probe, tap and number of training images per class.
 -- Columns:
 --   setting  fixed, finetuned or scratch

@@ -1,5 +1,6 @@
 -- What line runs through each plot of transfer against source accuracy, and how sure is it?
 --
+-- Topic: correlation
 -- Grain: one row per panel of `transfer_points` with at least three models, and position (25 of them, left to right).
 -- Columns:
 --   panel  `mean over datasets` or a dataset

@@ -5,6 +5,7 @@
 -- datasets without holes) whose imagenet_top1 is known. r is null below three models. The bootstrap draws models; on
 -- few of them it is too narrow, and Fisher's interval, which knows their number, is the honest one.
 --
+-- Topic: correlation
 -- Grain: one row.
 -- Columns:
 --   r  Pearson correlation on the log-odds scale

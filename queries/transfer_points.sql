@@ -3,6 +3,7 @@
 -- The panel `mean over datasets` holds the compared models (macro `compared` in _macros.sql), the panel of a dataset
 -- every model scored on it. Models whose imagenet_top1 is not known are left out.
 --
+-- Topic: correlation
 -- Grain: one row per panel and model.
 -- Columns:
 --   panel  `mean over datasets` or a dataset

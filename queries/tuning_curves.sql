@@ -1,5 +1,6 @@
 -- How does the validation metric depend on the hyper-parameter?
 --
+-- Topic: health
 -- Grain: one row per cell of the slice asked for and value tried.
 -- Columns:
 --   model  name

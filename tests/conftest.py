@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from given import Given, Rows
 from tiny import TINY_NETWORK, save_images
 
 from cluster.runtime import Runtime
 from featurestore import FeatureStore
 from featurestore.datasets import DatasetSpec
+from featurestore.store import rows_table
+from queries.database import Database
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +23,23 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PROBESTORE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("PROBESTORE_CACHE_GB", raising=False)
         yield
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Iterator[Given]:
+    """Returns a database over the rows given per table."""
+    opened: list[Database] = []
+
+    def make(**tables: Rows) -> Database:
+        store = FeatureStore.create(str(tmp_path / f"store{len(opened)}"))
+        for table, rows in tables.items():
+            store.publish(table, "given", rows_table(table, rows))
+        opened.append(Database(store))
+        return opened[-1]
+
+    yield make
+    for database in opened:
+        database.close()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_what_a_package_exports_is_there(package):
 
 
 def test_module_names_are_unique_across_packages_but_for_the_registries():
-    registries = ("backbones", "sources", "methods", "solvers")
+    registries = ("backbones", "sources", "methods", "solvers", "commands")
     names = [
         path.stem
         for package in ("featurestore", "probes", "queries", "cluster")

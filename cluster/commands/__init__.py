@@ -1,0 +1,1 @@
+"""The commands of `probestore`, one per file: each has a `command`, and the file's name is its name."""

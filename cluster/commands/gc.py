@@ -1,0 +1,54 @@
+"""What no study needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.terminal import say, write
+
+
+@click.command()
+@click.option("--delete", is_flag=True, help="Remove it. Without this, it is only listed.")
+@click.option(
+    "--older-than",
+    "hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Leave what was written later: a run may be about to need it.",
+)
+@options.store_option
+@options.storage_option
+@options.format_option
+@options.out_option
+def command(
+    delete: bool, hours: float, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None
+) -> None:
+    """List, or remove, what no study of the store needs: old features, image tables, results and staged files.
+
+    A study needs what its last run wanted. Do not remove anything while a study is being started.
+
+    \b
+    Example:  probestore gc --store demo-store --delete
+    """
+    from datetime import timedelta
+
+    from cluster.upkeep import garbage_table
+    from featurestore import FeatureStore, garbage
+
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    found = garbage.find(opened, older_than=timedelta(hours=hours))
+    if found or out or format_ != "table":
+        write(garbage_table(found), format_, out)
+    size = f"{sum(item.n_bytes for item in found) / 1e6:,.1f} MB"
+    if not found:
+        say("Everything is needed by some study, or too young to be judged.")
+    elif delete:
+        garbage.remove(opened, found)
+        say(f"Removed {size}.")
+    else:
+        say(f"{size} are needed by no study. Nothing was removed; to remove it, add --delete.")

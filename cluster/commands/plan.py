@@ -1,0 +1,31 @@
+"""What a study would compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.running import show_plan, store_of
+
+
+@click.command()
+@options.study_argument
+@options.study_store_option
+@options.storage_option
+@options.format_option
+@options.out_option
+def command(study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
+    """Show what STUDY wants, what the store has, what is missing, and about how long it takes. Computes nothing.
+
+    Weights that are not here yet are fetched, because a plan depends on them. The time is that of one worker, at the
+    rates of earlier runs in the same store.
+
+    \b
+    Example:  probestore plan study.toml --store s3://bucket/pets
+    """
+    from cluster.study import read_study
+
+    parsed = read_study(study)
+    show_plan(parsed, store_of(parsed, store), storage_options, format_, out)

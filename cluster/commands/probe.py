@@ -1,0 +1,78 @@
+"""More probes on stored features."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from cluster import options
+from cluster.running import compute
+from cluster.terminal import say, say_summary
+
+
+@click.command()
+@click.option("--probe", "probes", multiple=True, required=True, metavar="NAME", help="A probe; can be repeated.")
+@click.option("--solver", default="auto", show_default=True, metavar="NAME", help="Of the probes that need one.")
+@click.option(
+    "--n-per-class",
+    multiple=True,
+    type=int,
+    metavar="N",
+    help="Training images per class of a few-shot task; can be repeated. The full task is always among what is wanted.",
+)
+@click.option("--few-shot-seeds", default=3, show_default=True, metavar="K", help="Draws of every few-shot task.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the fits on all training images.")
+@click.option(
+    "-o",
+    "--option",
+    "texts",
+    multiple=True,
+    metavar="NAME.OPTION=JSON",
+    help="An option of a probe, as in [probe.NAME] of a study; can be repeated. `probestore list probes` shows them.",
+)
+@options.store_option
+@options.storage_option
+@options.address_option
+@options.retry_option
+@options.events_option
+def command(
+    probes: tuple[str, ...],
+    texts: tuple[str, ...],
+    store: str | None,
+    storage_options: dict[str, str],
+    address: str | None,
+    retry_failed: bool,
+    events: str | None,
+    **keys: Any,
+) -> None:
+    """Fit probes on every model and dataset whose features the store holds.
+
+    Needs no image, no network and no study file: features are read, and only what is missing is computed.
+
+    \b
+    Example:  probestore probe --probe knn --n-per-class 5 -o knn.temperature=0.1 --store demo-store
+    """
+    from cluster.probe_settings import probe_settings
+    from featurestore import FeatureStore
+
+    settings = probe_settings(probes=list(probes), options=texts, **keys)
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    from cluster.add_probes import add_probes
+    from probes import methods
+
+    say(f"Probes {', '.join(probes)}: store {opened.uri}")
+    summary = compute(
+        lambda runtime, reporter: add_probes(
+            settings, opened, runtime=runtime, reporter=reporter, retry_failed=retry_failed
+        ),
+        events,
+        address=address,
+        store=opened,
+    )
+    say_summary(summary, opened, of="this choice of probes")
+    scoring = [name for name in probes if methods.predicts(name)]
+    question = f"leaderboard -p probe={scoring[0]}" if scoring else "cheap_scores"
+    say(f"Next:  probestore query {question} --store {opened.uri}")
+    sys.exit(1 if summary.failures else 0)

@@ -1,0 +1,42 @@
+"""Questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.terminal import write
+
+
+@click.command()
+@click.argument("question")
+@click.option(
+    "-p", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter of the question; can be repeated."
+)
+@options.store_option
+@options.storage_option
+@options.format_option
+@options.out_option
+def command(
+    question: str,
+    parameters: tuple[str, ...],
+    store: str | None,
+    storage_options: dict[str, str],
+    format_: str,
+    out: Path | None,
+) -> None:
+    """Answer a QUESTION: one of `probestore list queries`, or a .sql file of your own.
+
+    \b
+    Example:  probestore query transfer_correlation -p setting=fixed --format markdown
+    """
+    from queries.database import connect
+
+    values = dict(options.key_value(text) for text in parameters)
+    with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:
+        answer = (
+            database.run_file(question, **values) if question.endswith(".sql") else database.query(question, **values)
+        )
+    write(answer, format_, out)

@@ -1,0 +1,59 @@
+"""Compute what a study wants."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.running import execute, show_plan, store_of
+from cluster.terminal import say, say_summary, show_leaderboard
+
+
+@click.command()
+@options.study_argument
+@options.study_store_option
+@options.storage_option
+@options.address_option
+@options.strict_option
+@options.retry_option
+@options.events_option
+@click.option("--dry-run", is_flag=True, help="Compute nothing; show what is missing, as `probestore plan` does.")
+def command(
+    study: Path,
+    store: str | None,
+    storage_options: dict[str, str],
+    address: str | None,
+    strict: bool,
+    retry_failed: bool,
+    events: str | None,
+    dry_run: bool,
+) -> None:
+    """Compute whatever STUDY (a TOML file) wants and the store does not have.
+
+    Stop it at any time, kill it, change the study: the next run computes what is missing, and nothing else. What failed
+    for a reason of its own is tried again when something that it depends on has changed, or with --retry-failed.
+
+    \b
+    Example:  probestore run study.toml --store s3://bucket/pets --address auto
+    """
+    from dataclasses import replace
+
+    from cluster.study import read_study
+
+    parsed = read_study(study)
+    if strict:
+        parsed = replace(parsed, extract=replace(parsed.extract, strict=True))
+    uri = store_of(parsed, store)
+    if dry_run:
+        show_plan(parsed, uri, storage_options, "table", None)
+    summary, opened = execute(parsed, uri, storage_options, address, events=events, retry_failed=retry_failed)
+    say_summary(summary, opened)
+    if summary.cells_wanted:
+        if events != "-":  # standard output is theirs
+            show_leaderboard(opened)
+        say(f"Next:  probestore query leaderboard --store {uri}")
+        say(f"       probestore report --store {uri} --out report.html")
+    sys.exit(1 if summary.failures else 0)

@@ -1,0 +1,31 @@
+"""Ad-hoc SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.terminal import write
+
+
+@click.command()
+@click.argument("text", metavar="SQL")
+@options.store_option
+@options.storage_option
+@options.format_option
+@options.out_option
+def command(text: str, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
+    """Run one SELECT over the store's tables, read-only.
+
+    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads.
+
+    \b
+    Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"
+    """
+    from queries.database import connect
+
+    with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:
+        answer = database.sql(text)
+    write(answer, format_, out)

@@ -1,0 +1,58 @@
+"""Check a store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.terminal import say, write
+from featurestore.errors import ConfigurationError
+
+
+@click.command()
+@click.option("--deep", metavar="N", type=click.IntRange(min=1), help="Embed N images again too; needs --study.")
+@click.option(
+    "--study", type=click.Path(path_type=Path), help="Of --deep: the study whose networks and images it uses."
+)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of --deep: which images are drawn.")
+@options.store_option
+@options.storage_option
+@options.format_option
+@options.out_option
+def command(
+    deep: int | None,
+    study: Path | None,
+    seed: int,
+    store: str | None,
+    storage_options: dict[str, str],
+    format_: str,
+    out: Path | None,
+) -> None:
+    """Check every file of the store: checksums, row counts, schemas, values, and features against their images.
+
+    Every file is read once, and nothing is changed. The exit code is 1 if something is wrong; warnings do not count.
+    With --deep, images drawn at random go through the networks of a study again, and must give the stored features.
+
+    \b
+    Example:  probestore verify --store demo-store
+              probestore verify --deep 64 --study study.toml --store demo-store
+    """
+    from cluster.upkeep import embed_again, findings_table, in_words
+    from featurestore import FeatureStore
+    from featurestore.verify import verify as check
+
+    if (deep is None) != (study is None):
+        raise ConfigurationError("--deep N and --study STUDY go together: the study names the networks and images.")
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    verified = check(opened)
+    if deep is not None and study is not None:
+        from cluster.study import read_study
+
+        verified = verified.with_findings(embed_again(read_study(study), opened, n_images=deep, seed=seed))
+    if verified.findings or out or format_ != "table":
+        write(findings_table(verified.findings), format_, out)
+    say(in_words(verified))
+    sys.exit(0 if verified.sound else 1)

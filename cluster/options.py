@@ -1,0 +1,78 @@
+"""Options and arguments that several commands take, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from featurestore.errors import ConfigurationError
+
+DEFAULT_STORE = "store"
+
+store_option = click.option(
+    "--store",
+    "store",
+    metavar="URI",
+    envvar="PROBESTORE_STORE",
+    show_envvar=True,
+    help="Folder or s3://bucket/prefix of the store. [default: ./store]",
+)
+
+
+def _storage_options(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a dictionary; a text that is none is not shown, for it may hold a credential."""
+    if not all("=" in text for text in texts):
+        raise ConfigurationError("A --storage-option must be KEY=VALUE, such as region=eu-west-1.")
+    return dict(key_value(text) for text in texts)
+
+
+storage_option = click.option(
+    "--storage-option",
+    "storage_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_storage_options,
+    help="How to reach the store, e.g. endpoint=URL or region=NAME; can be repeated. The AWS variables count too.",
+)
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json", "markdown", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to write the answer.",
+)
+out_option = click.option("--out", type=click.Path(path_type=Path), help="File to write to instead of the terminal.")
+address_option = click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to join: auto, host:port or ray://host:port. Without it Ray starts itself here.",
+)
+
+
+study_argument = click.argument("study", type=click.Path(path_type=Path))
+study_store_option = click.option(
+    "--store",
+    metavar="URI",
+    help="Folder or s3://bucket/prefix of the store. [default: the study's own, else PROBESTORE_STORE, else ./store]",
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Stop a dataset at its first unreadable image instead of leaving it out."
+)
+events_option = click.option(
+    "--events", metavar="FILE", help="Append what happens to FILE, as JSON lines; - is standard output."
+)
+retry_option = click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Try again what failed before, although nothing that it depends on has changed.",
+)
+
+
+def key_value(text: str) -> tuple[str, str]:
+    """Split `text` at its first equals sign."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"A parameter must be key=value. Got {text!r}.")
+    return key.strip(), value

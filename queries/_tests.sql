@@ -1,0 +1,1 @@
+-- Significance tests and coefficients of rank, as SciPy has them, in SQL.
