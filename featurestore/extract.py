@@ -59,7 +59,7 @@ def extract_shard(
     start, stop = dataset.shard_range(split, shard)
     geometries = {job.model.preprocessing.geometry for job in jobs}
     extractors.hold([job.model for job in jobs])
-    runs = [_Run(job, extractors, measured=shard == 0) for job in jobs]
+    runs = [_Run(job, extractors, first=shard == 0) for job in jobs]
     images: list[Image] = []
     with ThreadPoolExecutor(decode_threads) as pool:
         raw = dataset.read(split, start, stop)
@@ -88,8 +88,9 @@ class _Run:
 
     Parameters
     ----------
-    measured : bool
-        Whether to compare with float32, if that is not what the model computes in.
+    first : bool
+        Whether it is the first shard of its split, where what takes one worker to do is done: comparing with float32,
+        if that is not what the model computes in, and keeping its classifier.
 
     Attributes
     ----------
@@ -97,11 +98,12 @@ class _Run:
         That calls of the network have taken.
     """
 
-    def __init__(self, job: Job, extractors: Extractors, *, measured: bool) -> None:
+    def __init__(self, job: Job, extractors: Extractors, *, first: bool) -> None:
         self._job = job
+        self._first = first
         self._extractors = extractors
         self._blocks: dict[str, list[torch.Tensor]] = {tap: [] for tap in job.taps}
-        self._to_compare = precision.N_IMAGES if measured and job.model.compute != "fp32" else 0
+        self._to_compare = precision.N_IMAGES if first and job.model.compute != "fp32" else 0
         self._reference: Extractor | None = None
         self._exact: dict[str, list[torch.Tensor]] = {tap: [] for tap in job.taps}
         self._problems: Mapping[str, BackboneError] = {}
@@ -132,7 +134,8 @@ class _Run:
         """Write a part per tap, in threads: an object store takes its time for each."""
         try:
             if self._failure is None:
-                keep_head(store, self._job.model, self._extractors)
+                if self._first:
+                    keep_head(store, self._job.model, self._extractors)
                 self._fill_up()
         except StoreError:
             raise
