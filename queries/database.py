@@ -219,6 +219,7 @@ def _tables() -> set[str]:
 def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
     """Make macros and views, then lock the doors."""
     connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
     connect_place(connection, store.storage.place)
     files = {table: _files(store, table, empty) for table in _tables()}
     for table, names in files.items():
