@@ -128,33 +128,38 @@ select
 from adjusted(the_setting, the_probe, the_tap, the_n_per_class)
 group by model;
 
--- Source accuracy against transfer, both as log-odds: a panel for the mean over datasets (compared models) and one for
--- each dataset (all models scored on it). Models whose imagenet_top1 is not known are left out.
+-- Source metric against transfer, each on its axis (see the view source_metrics; accuracies as log-odds): a panel for the
+-- mean over datasets (compared models) and one for each dataset (all models scored on it). Models whose source metric is
+-- not known are left out.
 -- Grain: one row per panel and model.
-create macro transfer_points(the_setting, the_probe, the_tap, the_n_per_class) as table
+create macro transfer_points(the_setting, the_probe, the_tap, the_n_per_class, the_source) as table
 with panels as (
     select 'mean over datasets' as panel, model, mean_logit as logit, standard_error
     from model_scores(the_setting, the_probe, the_tap, the_n_per_class)
     union all
     select dataset, model, logit, null
     from scores(the_setting, the_probe, the_tap, the_n_per_class)
+),
+known as (
+    select model, imagenet_top1 as value, source_logit(imagenet_top1) as x
+    from models
+    where the_source = 'imagenet_top1' and imagenet_top1 is not null
 )
-select panel, model, imagenet_top1, source_logit(imagenet_top1) as source_logit, logit, standard_error
-from panels join models using (model)
-where imagenet_top1 is not null;
+select panel, model, value as source_value, x as source_x, logit, standard_error
+from panels join known using (model);
 
--- The line through each panel, refitted to models drawn with replacement. Replicates that drew one source accuracy
+-- The line through each panel, refitted to models drawn with replacement. Replicates that drew one source value
 -- only have no line and are left out.
 -- Grain: one row per panel and replicate.
-create macro bootstrap_lines(the_setting, the_probe, the_tap, the_n_per_class, the_seed, the_replicates) as table
+create macro bootstrap_lines(the_setting, the_probe, the_tap, the_n_per_class, the_source, the_seed, the_replicates) as table
 with points as (
     select
         panel,
-        source_logit,
+        source_x,
         logit,
         row_number() over (partition by panel order by model) - 1 as position,
         count(*) over (partition by panel) as n
-    from transfer_points(the_setting, the_probe, the_tap, the_n_per_class)
+    from transfer_points(the_setting, the_probe, the_tap, the_n_per_class, the_source)
 ),
 sizes as (
     select distinct n from points where n >= 3
@@ -169,9 +174,9 @@ lines as (
     select
         panel,
         replicate,
-        pearson(source_logit, logit) as r,
-        regr_slope(logit, source_logit) as slope,
-        regr_intercept(logit, source_logit) as intercept
+        pearson(source_x, logit) as r,
+        regr_slope(logit, source_x) as slope,
+        regr_intercept(logit, source_x) as intercept
     from (from drawn join points using (n, position) order by panel, replicate, draw)
     group by panel, replicate
 )

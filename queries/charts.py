@@ -7,8 +7,7 @@ vermilion (Okabe and Ito) differ for every kind of colour vision, and never carr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import vl_convert
 from altair.utils.schemapi import debug_mode
 
 from featurestore.errors import QueryError
+from queries import chart_labels
+from queries.log_odds_axis import LogOddsAxis
 
 BLUE, VERMILION, INK = "#0072B2", "#D55E00", "currentColor"
 FORMATS = ("svg", "png")
@@ -27,37 +28,6 @@ Row = dict[str, Any]
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.split(".")[:2])  # the version that Altair writes, as vl-convert names it
 
 _SHARE = "datum.high > datum.low ? (datum.value - datum.low) / (datum.high - datum.low) : 0.5"
-_AS_PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """A linear axis of log-odds, `low`..`high` on `pixels`, labelled in percent."""
-
-    low: float
-    high: float
-    pixels: int
-    title: str
-
-    @classmethod
-    def around(cls, values: Iterable[float], pixels: int, title: str) -> _Axis:
-        """The axis that holds `values` with a margin."""
-        values = list(values)
-        low, high = min(values), max(values)
-        margin = 0.08 * (high - low) or 0.1
-        return cls(low - margin, high + margin, pixels, title)
-
-    def pixel(self, value: float) -> float:
-        return (value - self.low) / (self.high - self.low) * self.pixels
-
-    def value(self, pixel: float) -> float:
-        return self.low + pixel / self.pixels * (self.high - self.low)
-
-    def encoded(self, channel: type[alt.X | alt.Y], field: str) -> Any:
-        """`field` on this axis. Layers share it, so each must say the same of it."""
-        scale = alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
-        axis = alt.Axis(values=_percent_ticks(self.low, self.high), labelExpr=_AS_PERCENT)
-        return channel(f"{field}:Q", title=self.title or None, scale=scale, axis=axis)
 
 
 def transfer_scatter(
@@ -81,8 +51,8 @@ def transfer_scatter(
     """
     width, height = (200, 150) if small else (420, 300)
     dots, line = points.to_pylist(), band.to_pylist()
-    x = _Axis.around((row["source_logit"] for row in dots), width, "" if small else "ImageNet top-1")
-    y = _Axis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
+    x = LogOddsAxis.around((row["source_x"] for row in dots), width, "" if small else "ImageNet top-1")
+    y = LogOddsAxis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
     layers = _band(line, x, y) if line else []
     layers += [_error_bars(dots, x, y)] if dots[0]["standard_error"] is not None else []
     layers.append(_at(dots, x, y).mark_circle(size=30 if small else 55, color=BLUE, opacity=1))
@@ -243,24 +213,9 @@ def _heights(dots: list[Row], line: list[Row]) -> Iterator[float]:
         yield from (row["logit_low"], row["logit_high"])
 
 
-def _at(rows: list[Row], x: _Axis, y: _Axis, height: str = "logit") -> alt.Chart:
-    chart: alt.Chart = _chart(rows).encode(x=x.encoded(alt.X, "source_logit"), y=y.encoded(alt.Y, height))
+def _at(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, height: str = "logit") -> alt.Chart:
+    chart: alt.Chart = _chart(rows).encode(x=x.encoded(alt.X, "source_x"), y=y.encoded(alt.Y, height))
     return chart
-
-
-def _percent_ticks(low: float, high: float) -> list[float]:
-    """Log-odds of round percentages inside an axis, none closer to another than a sixth of it; round ones first."""
-    ticks: list[float] = []
-    for per_cent in (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01):
-        count = round(100 / per_cent)
-        for share in (step / count for step in range(1, count)):
-            tick = math.log(share / (1 - share))
-            inside = low <= tick <= high
-            if inside and all(abs(tick - other) > (high - low) / 6 for other in ticks):
-                ticks.append(tick)
-        if len(ticks) >= 4:
-            break
-    return sorted(ticks)
 
 
 def _power_axis(rows: Sequence[Row]) -> alt.Axis:
@@ -271,12 +226,12 @@ def _power_axis(rows: Sequence[Row]) -> alt.Axis:
     return alt.Axis(values=[10.0**power for power in range(low, high + 1, step)], format=".0e")
 
 
-def _band(line: list[Row], x: _Axis, y: _Axis) -> list[alt.Chart]:
+def _band(line: list[Row], x: LogOddsAxis, y: LogOddsAxis) -> list[alt.Chart]:
     area = _at(line, x, y, "logit_low").encode(y2="logit_high:Q").mark_area(color=BLUE, opacity=0.15)
     return [area, _at(line, x, y).mark_line(color=BLUE, strokeWidth=1.5)]
 
 
-def _error_bars(dots: list[Row], x: _Axis, y: _Axis) -> alt.Chart:
+def _error_bars(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis) -> alt.Chart:
     ends = [
         row | {"low": row["logit"] - row["standard_error"], "high": row["logit"] + row["standard_error"]}
         for row in dots
@@ -285,7 +240,7 @@ def _error_bars(dots: list[Row], x: _Axis, y: _Axis) -> alt.Chart:
     return bars
 
 
-def _labels(dots: list[Row], x: _Axis, y: _Axis, font_size: int) -> list[alt.Chart]:
+def _labels(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis, font_size: int) -> list[alt.Chart]:
     """Model names beside their dots. A name that would cover a dot or another name is left out."""
     placed = list(_place(dots, x, y, font_size))
     return [
@@ -295,31 +250,8 @@ def _labels(dots: list[Row], x: _Axis, y: _Axis, font_size: int) -> list[alt.Cha
     ]
 
 
-def _place(dots: list[Row], x: _Axis, y: _Axis, font_size: int) -> Iterator[Row]:
-    centres = [(x.pixel(row["source_logit"]), y.pixel(row["logit"])) for row in dots]
-    taken = [(cx - 4, cy - 4, cx + 4, cy + 4) for cx, cy in centres]
-    for row, (cx, cy) in zip(dots, centres, strict=True):
-        for align, ax, ay, box in _candidates(cx, cy, 0.56 * font_size * len(row["model"]), font_size):
-            inside = box[0] >= 0 and box[2] <= x.pixels and box[1] >= 0 and box[3] <= y.pixels
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                yield {"model": row["model"], "align": align, "source_logit": x.value(ax), "logit": y.value(ay)}
-                break
-
-
-_Box = tuple[float, float, float, float]  # left, bottom, right, top
-
-
-def _candidates(cx: float, cy: float, width: float, height: float) -> Iterator[tuple[str, float, float, _Box]]:
-    """(alignment, anchor x, anchor y, box) of a label beside, above, below and at the corners of a dot."""
-    beside, above, near = 7, 7 + height / 2, 3
-    for align, dx, dy in (
-        ("left", beside, 0), ("right", -beside, 0), ("center", 0, above), ("center", 0, -above),
-        ("left", near, above), ("right", -near, above), ("left", near, -above), ("right", -near, -above),
-    ):  # fmt: skip
-        left = cx + dx - {"left": 0.0, "center": width / 2, "right": width}[align]
-        yield align, cx + dx, cy + dy, (left, cy + dy - height / 2, left + width, cy + dy + height / 2)
-
-
-def _overlap(a: _Box, b: _Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _place(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis, font_size: int) -> Iterator[Row]:
+    centres = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in dots]
+    for label in chart_labels.place(centres, width=x.pixels, height=y.pixels, font_size=font_size):
+        here = {"source_x": x.value(label.x), "logit": y.value(label.y)}
+        yield {"model": label.text, "align": label.align, **here}

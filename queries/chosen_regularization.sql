@@ -23,17 +23,8 @@
 --   duality_gap  of the final fit, relative to its objective
 -- Example: probestore query chosen_regularization
 
-with grids as (
-    select
-        cell,
-        min(value) as grid_low,
-        max(value) as grid_high
-    from tuning
-    group by cell
-),
-
 -- The chosen value comes back from the file as it was tried, so equality is exact.
-at_choice as (
+with at_choice as (
     select results.cell, any_value(tuning.validation) as validation
     from results
     join tuning on tuning.cell = results.cell and tuning.value = results.chosen
@@ -55,16 +46,14 @@ final as (
         chosen,
         grid_low,
         grid_high,
-        case when at_grid_edge and chosen <= grid_low then 'low' when at_grid_edge then 'high' end as edge,
+        edge,
         validation,
         converged,
         n_iter,
         gradient_norm,
         duality_gap
-    from results
-    left join grids using (cell)
-    left join at_choice using (cell)
-    where headline and chosen is not null
+    from fits() left join at_choice using (cell)
+    where chosen is not null
     order by dataset, model, setting, tap, probe, solver, n_per_class, seed
 )
 

@@ -19,6 +19,7 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
 --   seed = 0  of the bootstrap
 --   replicates = 2000  of the bootstrap
 -- Example: probestore query correlation_by_dataset --format csv
@@ -27,18 +28,18 @@ with points as (
     select
         panel as dataset,
         model,
-        source_logit,
+        source_x,
         logit,
-        average_rank_within(panel, round(source_logit, 12)) as source_place,
+        average_rank_within(panel, round(source_x, 12)) as source_place,
         average_rank_within(panel, round(logit, 12)) as place
-    from transfer_points($setting, $probe, $tap, $n_per_class)
+    from transfer_points($setting, $probe, $tap, $n_per_class, $source)
     where panel <> 'mean over datasets'
 ),
 
 correlations as (
     select
         dataset,
-        pearson(source_logit, logit) as r,
+        pearson(source_x, logit) as r,
         pearson(source_place, place) as spearman,
         count(*) as n_models
     from (from points order by dataset, model)
@@ -47,7 +48,7 @@ correlations as (
 
 bootstrap as (
     select panel as dataset, quantile_cont(r, 0.025) as r_low, quantile_cont(r, 0.975) as r_high
-    from bootstrap_lines($setting, $probe, $tap, $n_per_class, $seed, $replicates)
+    from bootstrap_lines($setting, $probe, $tap, $n_per_class, $source, $seed, $replicates)
     group by panel
 ),
 

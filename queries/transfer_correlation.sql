@@ -23,34 +23,35 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
 --   seed = 0  of the bootstrap
 --   replicates = 2000  of the bootstrap
 -- Example: probestore query transfer_correlation -p setting=scratch
 
 with points as (
     select
-        source_logit,
+        source_x,
         logit,
         model,
-        average_rank(round(source_logit, 12)) as source_place,
+        average_rank(round(source_x, 12)) as source_place,
         average_rank(round(logit, 12)) as place
-    from transfer_points($setting, $probe, $tap, $n_per_class)
+    from transfer_points($setting, $probe, $tap, $n_per_class, $source)
     where panel = 'mean over datasets'
 ),
 
 line as (
     select
-        pearson(source_logit, logit) as r,
+        pearson(source_x, logit) as r,
         pearson(source_place, place) as spearman,
-        regr_slope(logit, source_logit) as slope,
-        regr_intercept(logit, source_logit) as intercept,
+        regr_slope(logit, source_x) as slope,
+        regr_intercept(logit, source_x) as intercept,
         count(*) as n_models
     from (from points order by model)
 ),
 
 bootstrap as (
     select quantile_cont(r, 0.025) as r_low, quantile_cont(r, 0.975) as r_high
-    from bootstrap_lines($setting, $probe, $tap, $n_per_class, $seed, $replicates)
+    from bootstrap_lines($setting, $probe, $tap, $n_per_class, $source, $seed, $replicates)
     where panel = 'mean over datasets'
 ),
 

@@ -8,8 +8,8 @@
 -- Columns:
 --   panel  `mean over datasets` or a dataset
 --   model  name
---   imagenet_top1  source accuracy, a fraction
---   source_logit  its log-odds
+--   source_value  the source metric
+--   source_x  where it lies on its axis: log-odds of a fraction, log10 of a size, else the value
 --   logit  log-odds of the headline metric
 --   standard_error  of logit over datasets (Morey 2008); null in the panel of a dataset
 -- Parameters:
@@ -17,10 +17,11 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
 -- Example: probestore query transfer_points -p setting=finetuned --format csv
 
 with final as (
-    from transfer_points($setting, $probe, $tap, $n_per_class) order by panel, model
+    from transfer_points($setting, $probe, $tap, $n_per_class, $source) order by panel, model
 )
 
 select * from final

@@ -13,20 +13,21 @@ import pyarrow as pa
 import pytest
 
 from featurestore.errors import QueryError
-from queries import charts
+from queries import chart_labels, charts
+from queries.log_odds_axis import LogOddsAxis, percent_ticks
 
 
 def points(names: list[str], spread: float = 1.0) -> pa.Table:
     """Models on a slope."""
     rows = [
-        {"panel": "p", "model": name, "imagenet_top1": 0.7, "source_logit": 0.8 + spread * i / 50}
+        {"panel": "p", "model": name, "source_value": 0.7, "source_x": 0.8 + spread * i / 50}
         | {"logit": 1 + spread * i / 40, "standard_error": 0.1}
         for i, name in enumerate(names)
     ]
     return pa.Table.from_pylist(rows)
 
 
-BAND = pa.table({"source_logit": [0.8, 1.8], "logit": [1.0, 2.0], "logit_low": [0.9, 1.5], "logit_high": [1.1, 2.5]})
+BAND = pa.table({"source_x": [0.8, 1.8], "logit": [1.0, 2.0], "logit_low": [0.9, 1.5], "logit_high": [1.1, 2.5]})
 NO_BAND = BAND.slice(0, 0)
 
 
@@ -56,17 +57,17 @@ def test_one_and_fifty_models_are_drawn(count: int) -> None:
 
 def test_no_label_covers_a_dot_or_another_label() -> None:
     rows = points([f"model{i}" for i in range(50)]).to_pylist()
-    x = charts._Axis.around((row["source_logit"] for row in rows), 420, "")
-    y = charts._Axis.around((row["logit"] for row in rows), 300, "")
+    x = LogOddsAxis.around((row["source_x"] for row in rows), 420, "")
+    y = LogOddsAxis.around((row["logit"] for row in rows), 300, "")
     labels = list(charts._place(rows, x, y, font_size=11))
     assert 5 < len(labels) <= 50
     boxes = [box(label, x, y) for label in labels]
-    assert not any(charts._overlap(a, b) for a, b in itertools.combinations(boxes, 2))
+    assert not any(chart_labels.overlap(a, b) for a, b in itertools.combinations(boxes, 2))
 
 
-def box(label: dict[str, Any], x: charts._Axis, y: charts._Axis) -> tuple[float, float, float, float]:
+def box(label: dict[str, Any], x: LogOddsAxis, y: LogOddsAxis) -> tuple[float, float, float, float]:
     width = 0.56 * 11 * len(label["model"])
-    left = x.pixel(label["source_logit"]) - {"left": 0, "center": width / 2, "right": width}[label["align"]]
+    left = x.pixel(label["source_x"]) - {"left": 0, "center": width / 2, "right": width}[label["align"]]
     middle = y.pixel(label["logit"])
     return left, middle - 5.5, left + width, middle + 5.5
 
@@ -74,8 +75,8 @@ def box(label: dict[str, Any], x: charts._Axis, y: charts._Axis) -> tuple[float,
 @pytest.mark.parametrize(("low", "high"), [(0.7, 0.81), (0.02, 0.98), (0.985, 0.9995), (0.5, 0.5001)])
 def test_axes_are_labelled_at_round_percentages(low: float, high: float) -> None:
     ends = [math.log(p / (1 - p)) for p in (low, high)]
-    axis = charts._Axis.around(ends, 300, "")
-    ticks = charts._percent_ticks(axis.low, axis.high)
+    axis = LogOddsAxis.around(ends, 300, "")
+    ticks = percent_ticks(axis.low, axis.high)
     assert 2 <= len(ticks) <= 7
     assert ticks == sorted(ticks)
     for tick in ticks:

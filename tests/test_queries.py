@@ -231,7 +231,7 @@ def test_the_band_holds_the_line_from_the_first_to_the_last_model(given: Given) 
     database = given(results=grid(FIVE), models=[model(n, t) for n, t in TOPS.items()])
     (fit,) = database.query("transfer_correlation").to_pylist()
     rows = [row for row in database.query("transfer_band").to_pylist() if row["panel"] == "mean over datasets"]
-    assert [rows[0]["source_logit"], rows[-1]["source_logit"]] == pytest.approx([logit(0.7), logit(0.8)])
+    assert [rows[0]["source_x"], rows[-1]["source_x"]] == pytest.approx([logit(0.7), logit(0.8)])
     assert rows[0]["logit"] == pytest.approx(fit["intercept"] + fit["slope"] * logit(0.7))
     assert all(row["logit_low"] <= row["logit"] <= row["logit_high"] for row in rows)
 
