@@ -22,7 +22,7 @@ _LONGEST_NAME = 100
 _PAIRS = """
 select
     model, coalesce(model_key, '') as model_key, dataset, metric, n_classes, multilabel, train_key, val_key, test_key,
-    setting, tap
+    setting, tap, compute, inputs_key
 from cells join datasets using (dataset)
 group by all
 order by max(wanted_at) desc, model, dataset
@@ -48,7 +48,7 @@ def add_probes(
     StoreError
         If the store cannot be written.
     """
-    pairs = with_classifiers(_stored_pairs(store, reporter), store)
+    pairs = with_classifiers(stored_pairs(store, reporter), store)
     name = study_name(settings)
     reporter = Reporters(reporter, ProgressTable(name, store))
     models, datasets = (tuple(dict.fromkeys(getattr(pair, kind) for pair in pairs)) for kind in ("model", "dataset"))
@@ -65,7 +65,21 @@ def study_name(settings: ProbeSettings) -> str:
     return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
 
 
-def _stored_pairs(store: FeatureStore, reporter: Reporter) -> list[Pair]:
+def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") -> list[Pair]:
+    """Every model and dataset whose features the store holds, as the study says that was run last.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        Is told of features that no study puts together.
+    to : str
+        What is to be done with them, for the error.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If there are none.
+    """
     complete = {item for item in store.sets() if isinstance(item, FeatureSet)}
     found: dict[tuple[str, ...], Pair] = {}
     for pair in _wanted_pairs(store):  # the latest wish first; an earlier one may have keys that are superseded
@@ -74,7 +88,7 @@ def _stored_pairs(store: FeatureStore, reporter: Reporter) -> list[Pair]:
     _say_what_is_left_out(complete, list(found.values()), reporter)
     if not found:
         raise MissingFeaturesError(
-            f"There is nothing to probe in {store.uri}: for no model and dataset are the train, val and test features "
+            f"There is nothing to {to} in {store.uri}: for no model and dataset are the train, val and test features "
             "complete that a study wants. Run the study: probestore run STUDY."
         )
     return list(found.values())

@@ -18,7 +18,7 @@ from cluster.wanted_cells import Pair, cells_of
 from cluster.wanted_features import WantedFeatures
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError, UnknownNameError
-from featurestore.identity import Model, identify
+from featurestore.identity import Model, identify, inputs_key
 from featurestore.splits import Dataset
 from featurestore.store import rows_table
 from probes import metrics
@@ -133,4 +133,6 @@ def pair_of(item: WantedFeatures) -> Pair:
         train_key=item.sets["train"].key,
         val_key=item.sets["val"].key,
         test_key=item.sets["test"].key,
+        compute=item.model.compute,
+        inputs_key=inputs_key(item.model, dataset, item.storage, tap=item.tap),
     )

@@ -38,7 +38,7 @@ storage_option = click.option(
 format_option = click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", "csv", "json", "markdown", "parquet"]),
+    type=click.Choice(["table", "csv", "json", "markdown", "latex", "parquet"]),
     default="table",
     show_default=True,
     help="How to write the answer.",

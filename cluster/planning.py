@@ -27,7 +27,7 @@ from queries.database import Database
 _IMAGE_RATES = "select model, dataset, images_per_second from progress where stage = 'features'"
 _CELL_TIMES = """
 select probe, n_per_class, dataset, avg(seconds) as seconds
-from (select distinct cell, probe, n_per_class, dataset, seconds from stored_results)
+from (select distinct cell, probe, n_per_class, dataset, seconds from stored_results where origin is null)
 group by all
 """
 

@@ -25,6 +25,9 @@ class Pair:
         The dataset's headline metric.
     train_key, val_key, test_key : str
         Keys of the feature sets.
+    compute, inputs_key : str, optional
+        Precision that the features are computed in, and hash of all else that they come from; None where a study of an
+        earlier version wanted them.
     classifier : bool
         False once it is known that the network has no linear classifier of its own.
     """
@@ -40,6 +43,8 @@ class Pair:
     test_key: str
     setting: str = "fixed"
     tap: str = "penultimate"
+    compute: str | None = None
+    inputs_key: str | None = None
     classifier: bool = True
 
 
@@ -61,6 +66,8 @@ def cells_of(pair: Pair, settings: ProbeSettings) -> list[Cell]:
             train_key=pair.train_key,
             val_key=pair.val_key,
             test_key=pair.test_key,
+            compute=pair.compute,
+            inputs_key=pair.inputs_key,
         )
         for probe in settings.probes
         for n_per_class, seed in _tasks(pair, probe, settings)

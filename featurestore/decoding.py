@@ -75,7 +75,7 @@ def batches(
 
 def decode(raw: RawImage, geometries: Iterable[Geometry]) -> tuple[Image, Pixels | None]:
     """Decode one image once, for all geometries; None if it is unreadable."""
-    sample_id = _content_id(raw.content)
+    sample_id = content_id(raw.content)
     if raw.reason is not None:
         return Image(sample_id, raw.origin, None, None, raw.reason), None
     try:
@@ -86,7 +86,7 @@ def decode(raw: RawImage, geometries: Iterable[Geometry]) -> tuple[Image, Pixels
     return Image(sample_id, raw.origin, image.width, image.height, None), arrays
 
 
-def _content_id(content: bytes | npt.NDArray[np.uint8]) -> str:
+def content_id(content: bytes | npt.NDArray[np.uint8]) -> str:
     """128 bits of SHA-256 over the bytes of an image, and over its shape when it was never encoded."""
     if isinstance(content, np.ndarray):
         content = f"{content.shape}".encode() + content.tobytes()

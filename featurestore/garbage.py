@@ -153,7 +153,7 @@ def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed)
 def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
     for table in _OF_A_CELL:
         for file in storage.files(table):
-            if _name(file) not in needed.cells:
+            if _name(file) not in needed.cells and not layout.parse_import(file.name):
                 yield _garbage(table, file.name, "no study wants the cell", [file])
     for file in storage.files("heads"):
         if _name(file) not in needed.model_keys:

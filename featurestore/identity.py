@@ -82,3 +82,11 @@ def feature_key_parts(
 ) -> dict[str, Any]:
     """What the key of a feature set is the hash of; kept in its manifest."""
     return {"table": "features", "tap": tap, "storage": storage, **model.key_parts(), **dataset.key_parts(split)}
+
+
+def inputs_key(model: Model, dataset: Dataset, storage: Storage, *, tap: str = PENULTIMATE) -> str:
+    """Hash of all that a model's features of a dataset come from, but for the precision that they are computed in."""
+    parts = {split: feature_key_parts(model, dataset, split, storage, tap=tap) for split in schema.SPLITS}
+    return content_key(
+        {split: {name: value for name, value in own.items() if name != "compute"} for split, own in parts.items()}
+    )

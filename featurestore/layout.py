@@ -6,6 +6,7 @@ features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.parquet
 features/model=M/tap=T/dataset=D/split=S/key=K/manifest.json            written last: this is what "exists" means
 samples/dataset=D/split=S/key=K/...                                     the same
 results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
+results/imported/<origin>.parquet, models/imported/<origin>.parquet     rows of an import, whose names may be no paths
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ STAGING = "_staging"
 TOKEN_PREFIX = "token-"
 """Of staged files that a run keeps there as long as it goes on, so that its nodes can read them."""
 SCHEMA_FOLDER = "_schema"
+IMPORTS = "imported"
+"""Folder, in that of a table, of rows that were made elsewhere."""
 PENULTIMATE = "penultimate"
 """The tap that every model has: the input of its classifier."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SAFE_IN_TAP = "._+-"  # all else is percent-encoded: block:layers.3 has a colon
+_IMPORT = re.compile(rf"(\w+)/{IMPORTS}/({_SAFE_NAME.pattern})\.parquet")
 _PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
 
 
@@ -92,6 +96,17 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
 def record_path(table: str, name: str) -> str:
     """Path of one record file of the tables in `schema.TABLES`."""
     return f"{table}/{check_name('record', name)}.parquet"
+
+
+def import_path(table: str, origin: str) -> str:
+    """Path of the rows that an import added to one of `schema.IMPORTED`; a later import of that name replaces them."""
+    return f"{table}/{IMPORTS}/{check_name('import', origin)}.parquet"
+
+
+def parse_import(path: str) -> tuple[str, str] | None:
+    """Return (table, origin) of the rows of an import, or None for any other path."""
+    match = _IMPORT.fullmatch(path)
+    return (match[1], match[2]) if match and match[1] in schema.IMPORTED else None
 
 
 def empty_path(table: str) -> str:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore.errors import ConfigurationError
+from featurestore import node_cache
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -207,25 +207,14 @@ class MatrixCache:
 
     @classmethod
     def default(cls) -> MatrixCache:
-        """The cache that the environment names.
-
-        ``PROBESTORE_CACHE`` is its folder, else ``$XDG_CACHE_HOME/probestore``, else ``~/.cache/probestore``;
-        ``PROBESTORE_CACHE_GB`` its limit in GB (10^9 bytes), else 50; with 0, nothing is kept.
+        """The cache that the environment names; see `featurestore.node_cache`.
 
         Raises
         ------
         ConfigurationError
-            If the limit is not a number.
+            If its limit is not a number.
         """
-        own = os.environ.get("PROBESTORE_CACHE")
-        folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "probestore"
-        gigabytes = os.environ.get("PROBESTORE_CACHE_GB") or "50"
-        try:
-            return cls(folder, int(float(gigabytes) * 1e9))
-        except (ValueError, OverflowError) as error:
-            raise ConfigurationError(
-                f"PROBESTORE_CACHE_GB must be a number of GB, such as 50. Got {gigabytes!r}."
-            ) from error
+        return cls(node_cache.folder(), node_cache.limit_bytes())
 
     def load(self, key: str) -> Arrays | None:
         """Arrays of an entry, read-only and mapped, or None when there is no sound one; an unsound one is removed."""

@@ -6,8 +6,9 @@ parameters) is filled in by its backbone family; see `featurestore.backbones`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore.errors import ConfigurationError, UnknownNameError
@@ -47,6 +48,11 @@ class ModelSpec:
         Number of parameters up to the penultimate layer.
     imagenet_top1 : float, optional
         The source metric, a fraction in (0, 1).
+    architecture : str, optional
+        The network without its weights, shared by models that differ in their training recipe only. By default what
+        `backbone` says up to the name of the weights.
+    source_metrics : dict of str to float, optional
+        Other source metrics, by name.
     label_smoothing, dropout, auxiliary_head, bn_scale, augmentation, pretraining_data : optional
         The training recipe, for the questions that ask about it.
     """
@@ -63,6 +69,8 @@ class ModelSpec:
     crop_pct: float | None = None
     params: int | None = None
     imagenet_top1: float | None = None
+    architecture: str | None = None
+    source_metrics: dict[str, float] | None = field(default=None, hash=False)
     label_smoothing: float | None = None
     dropout: float | None = None
     auxiliary_head: bool | None = None
@@ -84,6 +92,7 @@ class ModelSpec:
             )
         if self.input_size is not None and self.input_size < 1:
             raise ConfigurationError(f"input_size of model {self.name!r} must be positive. Got {self.input_size}.")
+        check_source_metrics(self.name, self.source_metrics or {})
 
     def filled(self, known: Mapping[str, Any]) -> ModelSpec:
         """The record with `known` values in the fields that it left open."""
@@ -98,6 +107,28 @@ class ModelSpec:
     def identifier(self) -> str:
         """What the family loads."""
         return self.backbone.split(":", 1)[1]
+
+
+BUILT_IN_SOURCES = ("imagenet_top1", "params", "feature_dim", "input_size")
+"""What a model's record always has a place for, and questions can take for the source metric."""
+
+
+def check_source_metrics(model: str, metrics: Mapping[str, float]) -> None:
+    """Check the names and values of a model's `source_metrics`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is empty or one of `BUILT_IN_SOURCES`, or a value is not finite.
+    """
+    for name, value in metrics.items():
+        if not name.strip() or name in BUILT_IN_SOURCES:
+            raise ConfigurationError(
+                f"A source metric of model {model!r} must have a name of its own, and not one of "
+                f"{', '.join(BUILT_IN_SOURCES)}, which have their own place in the record. Got {name!r}."
+            )
+        if not math.isfinite(value):
+            raise ConfigurationError(f"Source metric {name!r} of model {model!r} must be finite. Got {value}.")
 
 
 _EFFICIENTNET_LITE = {

@@ -28,6 +28,9 @@ _NAMED_BY = {
     "failures": "study",
     "heads": "model_key",
     "progress": "study",
+    "neighbours": "analysis",
+    "representations": "analysis",
+    "similarities": "analysis",
 }
 """Column that holds the name of a record's file."""
 
@@ -41,13 +44,19 @@ def check_record(storage: Storage, path: str) -> list[Finding]:
     Parameters
     ----------
     path : str
-        ``<table>/<name>.parquet``.
+        ``<table>/<name>.parquet``, or that of the rows of an import.
     """
+    if imported := layout.parse_import(path):
+        table, origin = imported
+        advice = f"import it again (probestore import results FILE --origin {origin}), or delete it"
+        problems = _problems(storage, path, schema.TABLES[table], "origin", origin)
+        return [error(path, problem, advice) for problem in problems]
     table, name = path.removesuffix(".parquet").split("/")
     advice = f"delete it, and {RUN_AGAIN}"
     if table in _FITTED:
         advice = f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
-    return [error(path, problem, advice) for problem in _problems(storage, path, schema.TABLES[table], table, name)]
+    problems = _problems(storage, path, schema.TABLES[table], _NAMED_BY[table], name)
+    return [error(path, problem, advice) for problem in problems]
 
 
 def check_empty(storage: Storage, table: str, wanted: pa.Schema) -> list[Finding]:
@@ -57,7 +66,7 @@ def check_empty(storage: Storage, table: str, wanted: pa.Schema) -> list[Finding
 
 
 def _problems(
-    storage: Storage, path: str, wanted: pa.Schema, table: str | None = None, name: str | None = None
+    storage: Storage, path: str, wanted: pa.Schema, named_by: str | None = None, name: str | None = None
 ) -> Iterator[str]:
     try:
         content = storage.read_buffer(path)
@@ -73,22 +82,26 @@ def _problems(
         yield "its content is not what was written"
         return
     yield from _schema_problems(rows.schema, wanted)
-    if table is None:
+    if named_by is None:
         if len(rows):
             yield f"it must have no rows, but has {len(rows)}"
-    elif _NAMED_BY[table] in rows.column_names:
-        others = pc.unique(rows.column(_NAMED_BY[table])).to_pylist()
+    elif named_by in rows.column_names:
+        others = pc.unique(rows.column(named_by)).to_pylist()
         if others not in ([], [name]):
-            yield f"it holds {_NAMED_BY[table]} {', '.join(map(repr, others[:3]))}, not {name!r}"
+            yield f"it holds {named_by} {', '.join(map(repr, others[:3]))}, not {name!r}"
 
 
 def _encoded_again(rows: pa.Table) -> pa.Buffer:
-    """The file as it was written. Parquet calls the elements of a list otherwise than Arrow, which remembers it."""
-    types = [
-        field.with_type(pa.list_(field.type.value_type)) if pa.types.is_list(field.type) else field
-        for field in rows.schema
-    ]
+    """The file as it was written."""
+    types = [field.with_type(_as_written(field.type)) for field in rows.schema]
     return commit.encode_table(rows.cast(pa.schema(types, metadata=rows.schema.metadata)))
+
+
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    """Parquet calls the elements of a list and of a map otherwise than Arrow, which remembers it."""
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_type, kind.item_type)
+    return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
 
 
 def _schema_problems(found: pa.Schema, wanted: pa.Schema) -> Iterator[str]:

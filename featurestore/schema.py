@@ -2,19 +2,22 @@
 
 One row of each table is:
 
-=============  ===========================================================================================
-features       an image seen by a model at a tap
-samples        an image of a dataset split, readable or not
-models         a model, with what is known of its weights and its training recipe
-datasets       a dataset, with its split sizes and how they were made
-cells          a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)
-results        a cell and a metric
-tuning         a cell and a hyper-parameter value that was tried
-predictions    a cell and a test image
-failures       a piece of work that failed for a reason of its own (not of the machine)
-heads          a class that a model's own linear classifier knows
-progress       a stage of a study and a feature set, or the results of a model on a dataset
-=============  ===========================================================================================
+===============  ===================================================================================================
+features         an image seen by a model at a tap
+samples          an image of a dataset split, readable or not
+models           a model, with what is known of its weights and its training recipe; an import adds rows of its own
+datasets         a dataset, with its split sizes and how they were made; an import adds rows of its own
+cells            a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)
+results          a cell and a metric
+tuning           a cell and a hyper-parameter value that was tried
+predictions      a cell and a test image
+failures         a piece of work that failed for a reason of its own (not of the machine)
+heads            a class that a model's own linear classifier knows
+progress         a stage of a study and a feature set, or the results of a model on a dataset
+neighbours       a test image and a model: the training image that the model finds most like it
+representations  a model on a dataset: the geometry of its features
+similarities     two models on a dataset: how much alike their features are
+===============  ===================================================================================================
 """
 
 from __future__ import annotations
@@ -53,14 +56,17 @@ SAMPLES = _table(
 
 MODELS = _table(
     ("model", pa.string(), _REQUIRED),
-    ("backbone", pa.string(), _REQUIRED),  # family:name, e.g. timm:resnet50.a1_in1k
-    ("weights", pa.string(), _REQUIRED),  # pretrained, none (random initialisation) or a file
+    ("origin", pa.string()),  # null: a study used it; else the name of the import that says what it says
+    ("backbone", pa.string()),  # family:name, e.g. timm:resnet50.a1_in1k; an import may not know
+    ("architecture", pa.string()),  # the network without its weights; null: what the backbone's name says
+    ("weights", pa.string()),  # pretrained, none (random initialisation) or a file; an import may not know
     ("weights_digest", pa.string()),
     ("seed", pa.int64()),  # of the random initialisation
     ("feature_dim", pa.int64()),
     ("input_size", pa.int64()),  # pixels
     ("params", pa.int64()),  # parameters up to the penultimate layer
     ("imagenet_top1", pa.float64()),  # the source metric, a fraction
+    ("source_metrics", pa.map_(pa.string(), pa.float64())),  # others, by name
     ("label_smoothing", pa.float64()),
     ("dropout", pa.float64()),
     ("auxiliary_head", pa.bool_()),
@@ -74,23 +80,21 @@ MODELS = _table(
 
 DATASETS = _table(
     ("dataset", pa.string(), _REQUIRED),
-    ("source", pa.string(), _REQUIRED),  # family:name, e.g. image_folder:/data/pets
-    ("n_classes", pa.int64(), _REQUIRED),
-    ("class_names", pa.list_(pa.string()), _REQUIRED),
-    ("n_train", pa.int64(), _REQUIRED),  # images, before unreadable ones are left out
-    ("n_val", pa.int64(), _REQUIRED),
-    ("n_test", pa.int64(), _REQUIRED),
-    ("metric", pa.string(), _REQUIRED),  # the headline metric
-    ("multilabel", pa.bool_(), _REQUIRED),
+    ("origin", pa.string()),  # null: a study used it; else the name of the import that says what it says
+    # Of an import, any of the following may be null.
+    ("source", pa.string()),  # family:name, e.g. image_folder:/data/pets
+    ("n_classes", pa.int64()),
+    ("class_names", pa.list_(pa.string())),
+    ("n_train", pa.int64()),  # images, before unreadable ones are left out; of an import with the validation images
+    ("n_val", pa.int64()),
+    ("n_test", pa.int64()),
+    ("metric", pa.string()),  # the headline metric
+    ("multilabel", pa.bool_()),
     ("group_column", pa.string()),
-    (
-        "train_made",
-        pa.string(),
-        _REQUIRED,
-    ),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
-    ("val_made", pa.string(), _REQUIRED),
-    ("test_made", pa.string(), _REQUIRED),
-    ("fingerprint", pa.string(), _REQUIRED),
+    ("train_made", pa.string()),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
+    ("val_made", pa.string()),
+    ("test_made", pa.string()),
+    ("fingerprint", pa.string()),
     ("train_samples", pa.string()),  # keys of its sample sets
     ("val_samples", pa.string()),
     ("test_samples", pa.string()),
@@ -115,6 +119,8 @@ CELLS = _table(
     ("options", pa.string()),  # what else decides the numbers, as JSON: grids, scaling
     ("study", pa.string(), _REQUIRED),
     ("model_key", pa.string()),
+    ("compute", pa.string()),  # fp32, bf16 or fp16: what the features are computed in
+    ("inputs_key", pa.string()),  # hash of all else that the features come from
     ("train_key", pa.string(), _REQUIRED),  # keys of the feature sets that the cell reads
     ("val_key", pa.string(), _REQUIRED),
     ("test_key", pa.string(), _REQUIRED),
@@ -126,12 +132,16 @@ RESULTS = _table(
     ("metric", pa.string(), _REQUIRED),
     ("headline", pa.bool_(), _REQUIRED),  # the dataset's own metric
     ("options", pa.string()),  # what else decided the numbers, as JSON
+    ("origin", pa.string()),  # null: computed here; else the name of the import
+    ("train_steps", pa.int64()),  # of a point of a training curve: how many steps its network was trained; else null
     ("probabilistic", pa.bool_()),  # whether the scores are probabilities; null where none were made, or in old stores
     ("model_key", pa.string()),  # joins to the weights and preprocessing that were used; null for imported results
+    ("compute", pa.string()),  # fp32, bf16 or fp16: what the features were computed in
+    ("inputs_key", pa.string()),  # hash of all else that they come from: equal where only the precision differs
     ("value", pa.float64(), _REQUIRED),  # fractions for accuracies; nats for nll
     ("standard_error", pa.float64()),
-    ("n_train", pa.int64(), _REQUIRED),  # readable images used: train, validation, test
-    ("n_val", pa.int64(), _REQUIRED),
+    ("n_train", pa.int64()),  # readable images used: train, validation, test; an import may only know the last
+    ("n_val", pa.int64()),
     ("n_test", pa.int64(), _REQUIRED),  # 0 for a score of the features alone
     ("hyperparameter", pa.string()),  # its name, e.g. l2
     ("chosen", pa.float64()),  # its chosen value
@@ -141,7 +151,7 @@ RESULTS = _table(
     ("objective", pa.float64()),
     ("gradient_norm", pa.float64()),
     ("duality_gap", pa.float64()),  # relative to the objective
-    ("seconds", pa.float64(), _REQUIRED),  # choosing, refitting and scoring
+    ("seconds", pa.float64()),  # choosing, refitting and scoring; null for imported results
     ("versions", pa.string(), _REQUIRED),  # JSON: package -> version
     ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
@@ -206,6 +216,52 @@ PROGRESS = _table(
     ("updated_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
+# What `probestore analyse` computes of features that belong together, in the order of its grain.
+_ANALYSIS = (
+    ("analysis", pa.string(), _REQUIRED),  # key: hash of everything that can change the numbers
+    ("dataset", pa.string(), _REQUIRED),
+    ("setting", pa.string(), _REQUIRED),  # fixed, finetuned or scratch
+    ("tap", pa.string(), _REQUIRED),
+    ("model", pa.string(), _REQUIRED),
+)
+_FEATURE_KEYS = tuple((f"{split}_key", pa.string(), _REQUIRED) for split in SPLITS)
+
+NEIGHBOURS = _table(
+    *_ANALYSIS,
+    *_FEATURE_KEYS,
+    ("sample_id", pa.string(), _REQUIRED),  # the test image
+    ("index", pa.int64(), _REQUIRED),
+    ("near_split", pa.string(), _REQUIRED),  # train or val: the training image that is most like it
+    ("near_sample_id", pa.string(), _REQUIRED),  # equal to sample_id: the same bytes
+    ("near_index", pa.int64(), _REQUIRED),
+    ("similarity", pa.float64(), _REQUIRED),  # cosine of their features, less the mean of the training images
+    ("same_label", pa.bool_(), _REQUIRED),  # or the same labels, where there are several
+    ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+REPRESENTATIONS = _table(
+    *_ANALYSIS,
+    *_FEATURE_KEYS,
+    ("n_images", pa.int64(), _REQUIRED),  # training and validation images that were looked at
+    ("dim", pa.int64(), _REQUIRED),  # features per image
+    ("effective_rank", pa.float64()),  # null where all images have the same features, as the next
+    ("participation_ratio", pa.float64()),
+    ("class_separation", pa.float64()),  # null when multi-label, as the next
+    ("within_between", pa.float64()),
+    ("seconds", pa.float64(), _REQUIRED),
+    ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+SIMILARITIES = _table(
+    *_ANALYSIS,
+    ("other", pa.string(), _REQUIRED),  # a model after `model` in the alphabet
+    ("test_key", pa.string(), _REQUIRED),
+    ("other_test_key", pa.string(), _REQUIRED),
+    ("n_images", pa.int64(), _REQUIRED),  # test images that were looked at
+    ("cka", pa.float64()),  # debiased linear CKA; null where a model gives all images the same features
+    ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
 
 def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
     """Schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
@@ -233,5 +289,11 @@ TABLES: dict[str, pa.Schema] = {
     "failures": FAILURES,
     "heads": HEADS,
     "progress": PROGRESS,
+    "neighbours": NEIGHBOURS,
+    "representations": REPRESENTATIONS,
+    "similarities": SIMILARITIES,
 }
 """The tables kept as small files, one per record or cell, straight under their own folder."""
+
+IMPORTED = ("results", "models", "datasets")
+"""Those of them that an import adds rows to, in a file of its own; see `layout.import_path`."""

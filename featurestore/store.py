@@ -253,24 +253,38 @@ class FeatureStore:
 
     def files(self, table: str) -> list[str]:
         """Committed files of a table, as DuckDB opens them. The first has no rows, so the list is never empty."""
+        return list(self.file_sizes(table))
+
+    def file_sizes(self, table: str) -> dict[str, int]:
+        """The same files, and how many bytes each has: 0 for the first."""
         empty = self._storage.external(layout.empty_path(table))
         if table in schema.TABLES:
-            names: Iterable[str] = self._storage.list_files(table)
+            files: Iterable[commit.StoredFile] = self._storage.files(table)
         else:
-            names = (name for names in self._complete_folders(table).values() for name in names)
-        return [empty, *(self._storage.external(name) for name in names if name.endswith(".parquet"))]
+            files = (file for own in self._complete_folders(table).values() for file in own)
+        sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
+        return {empty: 0, **sizes}
 
     def names(self, table: str) -> set[str]:
-        """Names of the records in one of `schema.TABLES`."""
-        return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in self._storage.list_files(table)}
+        """Names of the records in one of `schema.TABLES`, without those of imports."""
+        own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
+        return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
 
-    def _complete_folders(self, *tables: str) -> dict[str, list[str]]:
+    def origins(self, table: str) -> set[str]:
+        """Names of the imports that added rows to one of `schema.IMPORTED`."""
+        return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
+
+    def _complete_folders(self, *tables: str) -> dict[str, list[commit.StoredFile]]:
         """Folder -> its files, for the folders that have a manifest. One listing per table, no file is opened."""
-        folders: dict[str, list[str]] = defaultdict(list)
+        folders: dict[str, list[commit.StoredFile]] = defaultdict(list)
         for table in tables:
-            for name in self._storage.list_files(table):
-                folders[name.rsplit("/", 1)[0]].append(name)
-        return {folder: names for folder, names in folders.items() if f"{folder}/{layout.MANIFEST}" in names}
+            for file in self._storage.files(table):
+                folders[file.name.rsplit("/", 1)[0]].append(file)
+        return {
+            folder: files
+            for folder, files in folders.items()
+            if any(file.name == f"{folder}/{layout.MANIFEST}" for file in files)
+        }
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -365,6 +379,20 @@ class FeatureStore:
         StoreError
             If it is not there or cannot be read.
         """
+        return self._read_rows(layout.record_path(table, name), table, columns)
+
+    def read_import(self, table: str, origin: str) -> pa.Table:
+        """Read the rows that an import added to one of `schema.IMPORTED`, as :meth:`read_record` does.
+
+        Raises
+        ------
+        StoreError
+            If they are not there or cannot be read.
+        """
+        return self._read_rows(layout.import_path(table, origin), table)
+
+    def _read_rows(self, path: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A file of one of `schema.TABLES`; columns that are newer than it are null."""
         wanted = schema.TABLES[table]
         if columns is not None:
             wanted = pa.schema([wanted.field(column) for column in columns])
@@ -373,7 +401,7 @@ class FeatureStore:
             stored = pq.ParquetFile(file)
             return stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
 
-        found = self._storage.read(layout.record_path(table, name), read)
+        found = self._storage.read(path, read)
         arrays = [
             found.column(field.name) if field.name in found.column_names else pa.nulls(len(found), field.type)
             for field in wanted
@@ -453,6 +481,10 @@ class FeatureStore:
     def publish(self, table: str, name: str, rows: pa.Table) -> None:
         """Publish or replace one record file of the tables in `schema.TABLES`."""
         commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
+
+    def publish_import(self, table: str, origin: str, rows: pa.Table) -> None:
+        """Publish or replace the rows that an import adds to one of `schema.IMPORTED`."""
+        commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table]))
 
     def save_study(self, name: str, text: str) -> None:
         """Keep the text of a study file beside what it asked for."""

@@ -163,6 +163,8 @@ def _unreadable_studies(storage: Storage, names: list[str]) -> Iterator[Finding]
 
 
 def _is_record(name: str) -> bool:
+    if layout.parse_import(name):
+        return True
     table, _, file = name.partition("/")
     return table in schema.TABLES and file.endswith(".parquet") and "/" not in file
 

@@ -36,6 +36,9 @@ class Cell:
         Keys of the feature sets.
     options : str
         The method's `Options`, as JSON.
+    compute, inputs_key : str, optional
+        Precision that the features were computed in, and hash of all else that they come from. The features' keys
+        stand for both, so the cell's key does not depend on them.
     """
 
     model: str
@@ -52,11 +55,14 @@ class Cell:
     setting: str = "fixed"
     tap: str = "penultimate"
     n_per_class: int | None = None
+    compute: str | None = None
+    inputs_key: str | None = None
 
     @property
     def key(self) -> str:
         """Hash of everything that can change the numbers. The features' keys stand for the model and the dataset."""
-        return content_key({"table": "results", **asdict(self)})
+        parts = {name: value for name, value in asdict(self).items() if name not in ("compute", "inputs_key")}
+        return content_key({"table": "results", **parts})
 
     def grain(self) -> dict[str, Any]:
         """The columns that every row of this cell starts with."""
@@ -65,8 +71,9 @@ class Cell:
 
     def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
         """The cell's row of the `cells` table."""
-        keys = {name: getattr(self, name) for name in ("model_key", "train_key", "val_key", "test_key")}
-        return {**self.grain(), "options": self.options, "study": study, **keys, "wanted_at": wanted_at}
+        names = ("model_key", "compute", "inputs_key", "train_key", "val_key", "test_key")
+        read = {name: getattr(self, name) for name in names}
+        return {**self.grain(), "options": self.options, "study": study, **read, "wanted_at": wanted_at}
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ def _result_rows(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
     shared = {
         **cell.grain(),
         "model_key": cell.model_key,
+        "compute": cell.compute,
+        "inputs_key": cell.inputs_key,
         "options": cell.options,
         "probabilistic": probe.probabilistic if outcome.tested else None,
         "n_train": outcome.n_train,

@@ -8,9 +8,6 @@ create macro logit(p, n) as
         ln(greatest(0.5 / n, least(1 - 0.5 / n, p)) / (1 - greatest(0.5 / n, least(1 - 0.5 / n, p))))
     end;
 
--- The source accuracy comes without its number of images: all are on the 50,000 of the ImageNet validation set.
-create macro source_logit(p) as logit(p, 50000);
-
 create macro inverse_logit(x) as 1 / (1 + exp(-x));
 
 -- 1 for the smallest; equal values share the mean of their places, as Spearman's coefficient needs.
@@ -42,9 +39,11 @@ create macro t95(df) as
         else 1.959964 + 2.372272 / df + 2.822480 / df ** 2 + 2.555899 / df ** 3
     end;
 
--- A pseudo-random whole number below n that depends on its arguments only (MD5 is the same in every DuckDB).
-create macro random_below(n, seed, replicate, draw) as
-    (md5_number_lower(concat_ws('/', seed, replicate, draw)) % n)::bigint;
+-- A pseudo-random whole number of 64 bits that depends on its arguments only (MD5 is the same in every DuckDB).
+create macro random_number(seed, replicate, draw) as md5_number_lower(concat_ws('/', seed, replicate, draw));
+
+-- One below n. (Without its cast, n would have the remainder taken in 128 bits, much slower.)
+create macro random_below(n, seed, replicate, draw) as (random_number(seed, replicate, draw) % n::ubigint)::bigint;
 
 -- The headline score of each model on each dataset, in one slice of the results.
 -- Seeds are averaged: they share the test images, so the standard error is averaged too and does not shrink. Solvers
@@ -72,7 +71,8 @@ select
     avg(standard_error order by seed) as standard_error,
     avg(logit(value, n_test) order by seed) as logit,
     min(n_test) as n_test,
-    count(*) as n_seeds
+    count(*) as n_seeds,
+    any_value(origin order by seed) as origin
 from one_solver
 group by model, dataset;
 
@@ -127,57 +127,3 @@ select
         * sqrt(any_value(n_models) / nullif(any_value(n_models) - 1, 0)) as standard_error
 from adjusted(the_setting, the_probe, the_tap, the_n_per_class)
 group by model;
-
--- Source metric against transfer, each on its axis (see the view source_metrics; accuracies as log-odds): a panel for the
--- mean over datasets (compared models) and one for each dataset (all models scored on it). Models whose source metric is
--- not known are left out.
--- Grain: one row per panel and model.
-create macro transfer_points(the_setting, the_probe, the_tap, the_n_per_class, the_source) as table
-with panels as (
-    select 'mean over datasets' as panel, model, mean_logit as logit, standard_error
-    from model_scores(the_setting, the_probe, the_tap, the_n_per_class)
-    union all
-    select dataset, model, logit, null
-    from scores(the_setting, the_probe, the_tap, the_n_per_class)
-),
-known as (
-    select model, imagenet_top1 as value, source_logit(imagenet_top1) as x
-    from models
-    where the_source = 'imagenet_top1' and imagenet_top1 is not null
-)
-select panel, model, value as source_value, x as source_x, logit, standard_error
-from panels join known using (model);
-
--- The line through each panel, refitted to models drawn with replacement. Replicates that drew one source value
--- only have no line and are left out.
--- Grain: one row per panel and replicate.
-create macro bootstrap_lines(the_setting, the_probe, the_tap, the_n_per_class, the_source, the_seed, the_replicates) as table
-with points as (
-    select
-        panel,
-        source_x,
-        logit,
-        row_number() over (partition by panel order by model) - 1 as position,
-        count(*) over (partition by panel) as n
-    from transfer_points(the_setting, the_probe, the_tap, the_n_per_class, the_source)
-),
-sizes as (
-    select distinct n from points where n >= 3
-),
-draws as (
-    select n, replicate, unnest(range(n)) as draw from sizes, range(the_replicates) as replicates(replicate)
-),
-drawn as (
-    select n, replicate, draw, random_below(n, the_seed, replicate, draw) as position from draws
-),
-lines as (
-    select
-        panel,
-        replicate,
-        pearson(source_x, logit) as r,
-        regr_slope(logit, source_x) as slope,
-        regr_intercept(logit, source_x) as intercept
-    from (from drawn join points using (n, position) order by panel, replicate, draw)
-    group by panel, replicate
-)
-from lines where not isnan(slope);

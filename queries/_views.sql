@@ -2,7 +2,7 @@
 -- variable, whose first file has the right schema and no rows, so every view is typed on an empty store too, and has the
 -- columns of this version on a store that an older one made.
 --
--- stored_*   everything that was ever committed
+-- stored_*   everything that was ever committed, or imported
 -- the rest   what holds now. Two cells of one grain differ when the sample limit, the weights or the preprocessing
 --            changed; of those only the cell that was wanted or computed last is shown, so that no query can mix them.
 --            A cell that is wanted and not computed yet therefore hides its predecessor, and `coverage` says so.
@@ -10,10 +10,10 @@
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
 -- Columns that are newer than a file are null in it.
-create table models as
+create table stored_models as
 from read_parquet(getvariable('models_files'), hive_partitioning = false, union_by_name = true);
 
-create table datasets as
+create table stored_datasets as
 from read_parquet(getvariable('datasets_files'), hive_partitioning = false, union_by_name = true);
 
 create table stored_cells as
@@ -39,6 +39,76 @@ from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_
 create view stored_samples as
 from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
 
+-- One row per model, of the record that a study made and those of imports. Column by column the study's value counts,
+-- then that of the latest import that has one; of source_metrics, name by name. `origin` is null where there is a study's
+-- record. An architecture that nobody named is what the backbone's name says before its weights.
+create table models as
+with merged as (
+    select
+        model,
+        case when bool_and(origin is not null) then arg_max(origin, (recorded_at, origin)) end as origin,
+        any_value(columns(* exclude (model, origin)) order by origin is not null, recorded_at desc, origin),
+        list_reduce(
+            list(source_metrics order by origin is null, recorded_at, origin desc)
+                filter (source_metrics is not null),
+            lambda earlier, later: map_concat(earlier, later)
+        ) as every_source_metric
+    from stored_models
+    group by model
+)
+select * exclude (every_source_metric) replace (
+    every_source_metric as source_metrics,
+    coalesce(
+        architecture,
+        case when backbone like 'timm:%' or backbone like 'torchvision:%' then regexp_extract(backbone, ':([^./]*)', 1)
+        else regexp_extract(backbone, ':(.*)', 1)
+        end
+    ) as architecture
+)
+from merged;
+
+-- What is known of a model's quality or size on its source task, by name, and where it lies on an axis, x: the log-odds
+-- of a fraction (imagenet_top1, and any other whose values are all within [0, 1]), which is moved to at most half of the
+-- 50,000 images of the ImageNet validation set from either end; log10 of a size; else the value.
+create view source_metrics as
+with listed as (
+    select
+        model,
+        unnest(['imagenet_top1', 'params', 'feature_dim', 'input_size']) as source,
+        unnest([imagenet_top1, params::double, feature_dim::double, input_size::double]) as value
+    from models
+    union all
+    select model, entry.key, entry.value
+    from (select model, unnest(map_entries(source_metrics)) as entry from models)
+),
+scaled as (
+    select
+        *,
+        source in ('params', 'feature_dim', 'input_size') as size,
+        min(value) over (partition by source) >= 0 and max(value) over (partition by source) <= 1 as fraction,
+        greatest(0.5 / 50000, least(1 - 0.5 / 50000, value)) as inside
+    from listed
+    where isfinite(value)
+)
+select
+    model,
+    source,
+    value,
+    case when size then (case when value > 0 then log10(value) end)
+    when fraction then ln(inside / (1 - inside))
+    else value
+    end as x
+from scaled;
+
+-- One row per dataset, as for models.
+create table datasets as
+select
+    dataset,
+    case when bool_and(origin is not null) then arg_max(origin, (recorded_at, origin)) end as origin,
+    any_value(columns(* exclude (dataset, origin)) order by origin is not null, recorded_at desc, origin)
+from stored_datasets
+group by dataset;
+
 -- The classifiers of the weights that the models' names stand for now.
 create view heads as from stored_heads semi join models using (model, model_key);
 
@@ -61,13 +131,15 @@ with former as (
     where made.model_key <> models.model_key
 ),
 touched as (
-    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, wanted_at as touched_at
+    select
+        cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, null as train_steps,
+        wanted_at as touched_at
     from stored_cells anti join former using (cell)
     union all
-    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, created_at
+    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, created_at
     from stored_results anti join former using (cell)
 )
-select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed) cell
+select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps) cell
 from touched
 order by touched_at desc, cell;
 
@@ -77,24 +149,49 @@ select distinct on (cell) *
 from stored_cells semi join current_cells using (cell)
 order by wanted_at desc;
 
-create view results as from stored_results semi join current_cells using (cell);
+create view results as from stored_results semi join current_cells using (cell) where train_steps is null;
+
+-- The points of training curves: each is the result of a run of so many steps.
+create view training_curves as
+from stored_results semi join current_cells using (cell) where train_steps is not null;
+
 create view tuning as from stored_tuning semi join current_cells using (cell);
 create view predictions as from stored_predictions semi join current_cells using (cell);
+
+-- Training and validation images of the full task; null where nobody says.
+create view dataset_sizes as
+with described as (
+    select dataset, n_train + coalesce(n_val, 0) as n_train from datasets
+),
+used as (
+    select dataset, max(n_train + coalesce(n_val, 0)) filter (n_per_class is null) as n_train
+    from results
+    group by dataset
+)
+select dataset, coalesce(described.n_train, used.n_train) as n_train
+from described full join used using (dataset);
 
 create view failures as
 select distinct on (stage, model, tap, dataset, cell) *
 from stored_failures
 order by failed_at desc;
 
+-- The files of complete feature sets, and their bytes as they were listed; null where nobody listed them.
+create view stored_feature_files as
+select
+    regexp_extract(file, 'model=([^/]*)', 1) as model,
+    regexp_extract(file, 'dataset=([^/]*)', 1) as dataset,
+    regexp_extract(file, 'split=([^/]*)', 1) as split,
+    regexp_extract(file, 'key=([^/]*)', 1) as key,
+    bytes
+from (
+    select unnest(getvariable('features_files')) as file, unnest(getvariable('features_bytes')::bigint[]) as bytes
+);
+
 -- The feature sets that current cells read; of a (model, dataset, split) that no cell reads, every set.
 create view current_feature_sets as
 with complete as (
-    select distinct
-        regexp_extract(file, 'model=([^/]*)', 1) as model,
-        regexp_extract(file, 'dataset=([^/]*)', 1) as dataset,
-        regexp_extract(file, 'split=([^/]*)', 1) as split,
-        regexp_extract(file, 'key=([^/]*)', 1) as key
-    from (select unnest(getvariable('features_files')) as file)
+    select distinct model, dataset, split, key from stored_feature_files
 ),
 wanted as (
     select model, dataset, unnest(['train', 'val', 'test']) as split, unnest([train_key, val_key, test_key]) as key
@@ -135,3 +232,43 @@ select
 from cells
 left join computed using (cell)
 left join explained using (cell);
+
+-- ---- what `probestore analyse` has computed ------------------------------------------------------------------------
+
+create table stored_representations as
+from read_parquet(getvariable('representations_files'), hive_partitioning = false, union_by_name = true);
+
+create table stored_similarities as
+from read_parquet(getvariable('similarities_files'), hive_partitioning = false, union_by_name = true);
+
+create view stored_neighbours as from read_parquet(getvariable('neighbours_files'), hive_partitioning = false);
+
+-- Of each model on each dataset, the feature sets that current cells read and that were analysed: those wanted last, where
+-- probes were asked for at different times. An analysis ends with its row of representations.
+create table current_analyses as
+select distinct on (dataset, setting, tap, model)
+    dataset, setting, tap, model, train_key, val_key, test_key
+from cells
+semi join stored_representations using (dataset, setting, tap, model, train_key, val_key, test_key)
+order by wanted_at desc, train_key, val_key, test_key;
+
+create view neighbours as
+from stored_neighbours
+semi join current_analyses using (dataset, setting, tap, model, train_key, val_key, test_key);
+
+create view representations as
+from stored_representations
+semi join current_analyses using (dataset, setting, tap, model, train_key, val_key, test_key);
+
+-- A pair of models is in the record of every set of models that was analysed together; its last one counts.
+create view similarities as
+select distinct on (dataset, setting, tap, model, other) pairs.*
+from stored_similarities as pairs
+semi join current_analyses using (dataset, setting, tap, model, test_key)
+semi join current_analyses as others on
+    others.dataset = pairs.dataset
+    and others.setting = pairs.setting
+    and others.tap = pairs.tap
+    and others.model = pairs.other
+    and others.test_key = pairs.other_test_key
+order by created_at desc, analysis;

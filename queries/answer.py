@@ -12,7 +12,7 @@ _FEW = 10  # models; below, the text says how few they are
 
 
 def best_model(leaderboard: Sequence[Row]) -> str:
-    """Say which model transfers best and by how much.
+    """Say which model to use, how sure its rank is, and which others are as good.
 
     Parameters
     ----------
@@ -33,17 +33,37 @@ def best_model(leaderboard: Sequence[Row]) -> str:
             f"{best['model']} scores highest {of_models} ({mean}), but on one dataset only: "
             "whether that carries over to others cannot be said."
         )
+    sure = f"{mean}, {_rank_interval(best)}"
     ties = [row["model"] for row in others if row["ties_with_best"]]
     if ties:
         return (
-            f"{best['model']} scores highest {of_models} {over} ({mean}), but the datasets do not "
-            f"tell it apart from {_listed(ties)} (paired 95% interval)."
+            f"Use {_listed([best['model'], *ties], 'or')}: {best['model']} scores highest {of_models} {over} ({sure}), "
+            f"but a paired t-test over datasets does not tell {_them(ties)} apart from it."
         )
     gain, low, high = (math.exp(others[0][name]) for name in ("behind_best", "behind_low", "behind_high"))
     return (
-        f"{best['model']} transfers best {of_models} {over} ({mean}): the odds that it is right are "
+        f"Use {best['model']}: it transfers best {of_models} {over} ({sure}), and the odds that it is right are "
         f"{gain:.2f} times those of the next, {others[0]['model']} (paired 95% interval {low:.2f} to {high:.2f})."
     )
+
+
+def best_elsewhere(setting: str, leaderboard: Sequence[Row]) -> str:
+    """Say in short which model is best in another setting.
+
+    Parameters
+    ----------
+    setting : str
+        In words.
+    leaderboard : sequence of dict
+        Rows of the query `leaderboard` in that setting.
+    """
+    ranked = [row for row in leaderboard if row["rank"] is not None]
+    if not ranked:
+        return ""
+    best, *others = ranked
+    ties = [row["model"] for row in others if row["ties_with_best"]]
+    tied = f", not told apart from {_listed(ties, 'and')}" if ties else ""
+    return f"{setting.capitalize()}, the best is {best['model']} (mean accuracy {best['mean_value']:.1%}{tied})."
 
 
 def correlation(found: Row) -> str:
@@ -73,11 +93,21 @@ def correlation(found: Row) -> str:
     return f"{r} ({interval}): models that are better on ImageNet transfer {direction}."
 
 
+def _rank_interval(row: Row) -> str:
+    """`rank 1 in 95% of bootstraps over datasets`, or from where to where."""
+    low, high = (f"{row.get(name) or 1:.3g}" for name in ("rank_low", "rank_high"))
+    return f"95% interval of its rank {low} to {high}" if low != high else f"rank {low} also at both ends of its 95% interval"
+
+
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _them(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else "the others"
+
+
+def _listed(names: Sequence[str], last: str) -> str:
     """`a`, `a and b`, `a, b and c`; beyond four, how many more there are."""
     shown = list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"

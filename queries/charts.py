@@ -20,7 +20,7 @@ from featurestore.errors import QueryError
 from queries import chart_labels
 from queries.log_odds_axis import LogOddsAxis
 
-BLUE, VERMILION, INK = "#0072B2", "#D55E00", "currentColor"
+BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8a8a8a", "currentColor"
 FORMATS = ("svg", "png")
 
 Row = dict[str, Any]
@@ -55,7 +55,10 @@ def transfer_scatter(
     y = LogOddsAxis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
     layers = _band(line, x, y) if line else []
     layers += [_error_bars(dots, x, y)] if dots[0]["standard_error"] is not None else []
-    layers.append(_at(dots, x, y).mark_circle(size=30 if small else 55, color=BLUE, opacity=1))
+    told = [row | {"told": _point_in_words(row)} for row in dots]
+    layers.append(
+        _at(told, x, y).encode(description="told:N").mark_circle(size=30 if small else 55, color=BLUE, opacity=1)
+    )
     if not small or len(dots) <= 8:
         layers += _labels(dots, x, y, font_size=9 if small else 11)
     return _finish(_layered(*layers, width=width, height=height), title, subtitle)
@@ -71,16 +74,17 @@ def leaderboard(rows: pa.Table) -> alt.LayerChart:
     """
     ranked = [row for row in rows.to_pylist() if row["rank"] is not None]
     names = alt.Y("model:N", sort=[row["model"] for row in ranked], title=None, axis=alt.Axis(grid=False, ticks=False))
-    base = _chart(ranked).encode(y=names)
+    told = [row | {"told": f"{row['model']}: {row['adjusted']:+.2f}"} for row in ranked]
+    base = _chart(told).encode(y=names)
     x_title = "Log-odds above the mean of the models"
-    colour = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value("#8a8a8a"))
+    colour = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value(GREY))
     fill = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value("white"))
     middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
     intervals = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("adjusted_low:Q", title=x_title), x2="adjusted_high:Q", color=colour
     )
     dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
-        x=alt.X("adjusted:Q", title=x_title), stroke=colour, fill=fill
+        x=alt.X("adjusted:Q", title=x_title), stroke=colour, fill=fill, description="told:N"
     )
     return _finish(_layered(middle, intervals, dots, width=320, height=alt.Step(20)))
 
@@ -134,6 +138,63 @@ def tuning_curves(rows: pa.Table, *, title: str) -> alt.LayerChart:
         size=55, shape="triangle-up", color=VERMILION, filled=True, opacity=1
     )
     return _finish(_layered(lines, dots, edges, width=200, height=130), title)
+
+
+def setting_differences(rows: pa.Table) -> alt.LayerChart:
+    """Mean difference of two settings on each dataset, a colour and a shape per pair; filled where p is below 0.05.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The query `settings_by_dataset`; at least one row.
+    """
+    told = [
+        row
+        | {"pair": f"{row['setting']} over {row['other']}", "significant": row["p"] is not None and row["p"] < 0.05}
+        | {"told": f"{row['dataset']}, {row['setting']} over {row['other']}: {row['mean_difference']:+.2f}"}
+        for row in rows.to_pylist()
+    ]
+    pairs = sorted({row["pair"] for row in told})
+    colour = alt.Color(
+        "pair:N", title=None, scale=alt.Scale(domain=pairs, range=[BLUE, VERMILION, GREY]), legend=alt.Legend(orient="top")
+    )
+    shape = alt.Shape("pair:N", title=None, scale=alt.Scale(domain=pairs, range=["circle", "square", "diamond"]))
+    y = alt.Y("dataset:N", title=None, axis=alt.Axis(grid=True, ticks=False))
+    x = alt.X("mean_difference:Q", title="Difference of the log-odds, mean over models")
+    base = _chart(told).encode(x=x, y=y, shape=shape, description="told:N")
+    filled = base.transform_filter("datum.significant").mark_point(size=70, opacity=1, filled=True).encode(color=colour)
+    hollow = base.transform_filter("!datum.significant").mark_point(size=70, opacity=1).encode(color=colour)
+    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
+    return _finish(_layered(middle, filled, hollow, width=360, height=alt.Step(24)))
+
+
+def recipe_effects(rows: pa.Table) -> alt.LayerChart:
+    """What one difference in the training recipe does to transfer, with its standard error.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The query `recipe_effects`; at least one row.
+    """
+    told = [
+        row
+        | {"pair": f"{row['changed']} {_short(row['value'])} → {_short(row['other_value'])}, {row['model']} → {row['other']}"}
+        | {"low": row["transfer_difference"] - (row["standard_error"] or 0)}
+        | {"high": row["transfer_difference"] + (row["standard_error"] or 0)}
+        for row in rows.to_pylist()
+    ]
+    told = [row | {"told": f"{row['pair']}: {row['transfer_difference']:+.3f}"} for row in told]
+    y = alt.Y(
+        "pair:N", title=None, sort=[row["pair"] for row in told], axis=alt.Axis(grid=True, ticks=False, labelLimit=320)
+    )
+    base = _chart(told).encode(y=y)
+    x_title = "Difference of the log-odds, mean over datasets"
+    bars = base.mark_rule(strokeWidth=2, color=BLUE).encode(x=alt.X("low:Q", title=x_title), x2="high:Q")
+    dots = base.mark_circle(size=60, color=BLUE, opacity=1).encode(
+        x=alt.X("transfer_difference:Q", title=x_title), description="told:N"
+    )
+    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
+    return _finish(_layered(middle, bars, dots, width=320, height=alt.Step(22)))
 
 
 def to_svg(chart: alt.LayerChart) -> str:
@@ -202,6 +263,17 @@ def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.L
         ),
     )
     return chart.properties(config=look)
+
+
+def _short(value: Any) -> str:
+    return "yes" if value is True else "no" if value is False else str(value)
+
+
+def _point_in_words(row: Row) -> str:
+    """What a dot says on hover."""
+    return (
+        f"{row['model']}: ImageNet top-1 {row['source_value']:.1%}, {row['panel']} {1 / (1 + math.exp(-row['logit'])):.1%}"
+    )
 
 
 def _heights(dots: list[Row], line: list[Row]) -> Iterator[float]:

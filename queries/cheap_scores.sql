@@ -33,32 +33,14 @@ points as (
     from cheap join scores($setting, $probe, $tap, $n_per_class) using (model, dataset)
 ),
 
--- Every two models once: the signs of their differences.
-signs as (
-    select
-        score,
-        dataset,
-        sign(this.cheap - other.cheap)::bigint as cheap_sign,
-        sign(this.logit - other.logit)::bigint as logit_sign
-    from points as this
-    join points as other using (score, dataset)
-    where this.model < other.model
-),
-
-ranks as (
-    select
-        score,
-        dataset,
-        sum(cheap_sign * logit_sign)
-        / nullif(sqrt(sum(abs(cheap_sign)) * sum(abs(logit_sign))), 0) as kendall
-    from signs
-    group by score, dataset
-    having count(*) >= 3
-),
-
 of_datasets as (
-    select score, dataset, any_value(kendall) as kendall, pearson(cheap, logit) as pearson, count(*) as n_models
-    from (from points order by score, dataset, model) left join ranks using (score, dataset)
+    select
+        score,
+        dataset,
+        kendall(list(cheap order by model), list(logit order by model)) as kendall,
+        pearson(cheap, logit) as pearson,
+        count(*) as n_models
+    from (from points order by score, dataset, model)
     group by score, dataset
 ),
 

@@ -19,17 +19,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import FeatureStore, schema
+from featurestore import FeatureStore, node_cache, schema
 from featurestore.errors import QueryError, did_you_mean
+from featurestore.gathered import gather
 from featurestore.places import Options
 from queries import questions
-from queries.places_in_sql import connect_place
+from queries.limits import NO_LIMITS, Limits
+from queries.places_in_sql import connect_place, literal
 from queries.questions import Parameter, Question
 
-SCRIPTS = ("_views.sql", "_macros.sql", "_tests.sql")
+SCRIPTS = ("_views.sql", "_macros.sql", "_tests.sql", "_correlation.sql", "_health.sql", "_training.sql", "_images.sql", "_settings.sql")
 """What is made before a question can be asked, in this order."""
 
 _FOLDER = Path(__file__).parent
+
+# Records of a few rows each, read whole. Not predictions and classifiers: these are large, and a question reads some.
+_GATHERED = {"models", "datasets", "cells", "results", "tuning", "failures", "progress"}
 
 _TABLE_FUNCTIONS = {
     "duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "generate_series", "histogram",
@@ -46,6 +51,8 @@ class Database:
     Parameters
     ----------
     store : FeatureStore
+    limits : Limits, optional
+        Of every query; there are none by default.
 
     Raises
     ------
@@ -53,9 +60,10 @@ class Database:
         If the store's tables cannot be read.
     """
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
         self.uri = store.uri
-        self._connection = duckdb.connect(":memory:", config=_config())
+        self._limits = limits
+        self._connection = duckdb.connect(":memory:", config=_config() | limits.config())
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", ignore_cleanup_errors=True)
         try:
             _prepare(self._connection, store, Path(self._empty.name))
@@ -111,6 +119,22 @@ class Database:
         """
         return self._ask(questions.read(Path(path)), parameters)
 
+    def run_text(self, text: str, /, **parameters: object) -> pa.Table:
+        """Run SQL that may have the header of `queries.questions`, as `run_file` does.
+
+        Parameters
+        ----------
+        text : str
+        **parameters
+            As for `run_file`.
+
+        Raises
+        ------
+        QueryError
+            As for `run_file`.
+        """
+        return self._ask(questions.parse(text, Path("SQL")), parameters)
+
     def sql(self, text: str) -> pa.Table:
         """Run one SELECT.
 
@@ -152,8 +176,9 @@ class Database:
     def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
         self._checked(text, place)
         try:
-            return self._connection.execute(text, values).to_arrow_table()
-        except duckdb.Error as error:
+            with self._limits.clock(self._connection):
+                return self._limits.collect(self._connection.execute(text, values))
+        except (duckdb.Error, OSError) as error:
             raise QueryError(_located(error, place)) from error
 
     def _checked(self, text: str, place: str) -> duckdb.Statement:
@@ -183,7 +208,7 @@ class Database:
                 )
 
 
-def connect(uri: str, *, storage_options: Options | None = None) -> Database:
+def connect(uri: str, *, storage_options: Options | None = None, limits: Limits = NO_LIMITS) -> Database:
     """Open the store at `uri` for SQL.
 
     Parameters
@@ -191,6 +216,8 @@ def connect(uri: str, *, storage_options: Options | None = None) -> Database:
     uri : str
     storage_options : mapping of str to str, optional
         See `featurestore.places.open_place`.
+    limits : Limits, optional
+        Of every query; there are none by default.
 
     Raises
     ------
@@ -199,7 +226,7 @@ def connect(uri: str, *, storage_options: Options | None = None) -> Database:
     QueryError
         If its tables cannot be read.
     """
-    return Database(FeatureStore.open(uri, storage_options=storage_options))
+    return Database(FeatureStore.open(uri, storage_options=storage_options), limits=limits)
 
 
 def _config() -> dict[str, str | bool | int | float | list[str]]:
@@ -222,28 +249,31 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
     connect_place(connection, store.storage.place)
     files = {table: _files(store, table, empty) for table in _tables()}
-    for table, names in files.items():
-        connection.execute(f"set variable {table}_files = $names", {"names": names})
+    for table, sizes in files.items():
+        connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
+    connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
     every_file = [name for names in files.values() for name in names]
-    connection.execute(f"set allowed_paths = [{', '.join(map(_literal, every_file))}]")
+    connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
     connection.execute("set enable_external_access = false")
     for script in SCRIPTS:
         connection.execute((_FOLDER / script).read_text(encoding="utf-8"))
     connection.execute("set lock_configuration = true")
 
 
-def _files(store: FeatureStore, table: str, empty: Path) -> list[str]:
-    """Committed files of a table, after one that has no rows.
+def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
+    """Committed files of a table and their bytes, after one that has no rows.
 
     The store's own file of no rows is as old as the store. Tables of records have got columns since, and there are new
     ones, so theirs are made here, in the folder `empty`.
     """
-    names = store.files(table)
+    if table in _GATHERED and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
+        return {str(found): 0}
+    sizes = store.file_sizes(table)
     if table not in schema.TABLES:
-        return names
+        return sizes
     path = empty / f"{table}.parquet"
     pq.write_table(schema.TABLES[table].empty_table(), path)
-    return [str(path), *names[1:]]
+    return {str(path): 0, **dict(list(sizes.items())[1:])}
 
 
 def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -274,12 +304,8 @@ def _check_names(question: Question, given: Iterable[str], known: set[str], requ
         raise QueryError(f"{question.name} needs a value for: {', '.join(sorted(missing))}. {listed}")
 
 
-def _located(error: duckdb.Error, place: str) -> str:
+def _located(error: Exception, place: str) -> str:
     """DuckDB's message with the file and line in front."""
     message = str(error)
     line = re.search(r"^LINE (\d+):", message, flags=re.MULTILINE)
     return f"{place}:{line[1]}: {message}" if line else f"{place}: {message}"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

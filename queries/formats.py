@@ -1,4 +1,8 @@
-"""Answers as text or files: a readable table, CSV, JSON, Markdown, Parquet."""
+"""Answers as text or files: a readable table, CSV, JSON, Markdown, LaTeX, Parquet.
+
+Names come from studies, from other people's files and from folders of images, so what is shown is not trusted: control
+characters, which a terminal would obey, are written out (``\\x1b``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -14,13 +19,29 @@ from typing import IO, Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from featurestore.errors import QueryError
 
+SUFFIXES = {
+    ".txt": "table", ".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", ".parquet": "parquet",
+}  # fmt: skip
+"""The form of a file by its suffix."""
+
 _WIDE = 10_000  # columns of a "terminal" that is a pipe or a file: nothing is folded there
+
+# What moves the cursor or changes colours (C0 and C1 controls but for the end of a line), and what turns the direction
+# of writing around, so that a text reads as another.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_LATEX_NUMBER = re.compile(r"(?P<digits>-?[\d.]+)(?:e(?P<power>[+-]\d+))?")
+_LATEX_CHARACTERS = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " ", **{character: rf"\{character}" for character in "&%$#_{}"},
+    "[": "{[}", "*": "{*}",  # after the end of a row both would be options of the row
+})  # fmt: skip
 
 
 def write(table: pa.Table, form: str, stream: TextIO) -> None:
@@ -29,7 +50,7 @@ def write(table: pa.Table, form: str, stream: TextIO) -> None:
     Parameters
     ----------
     table : pyarrow.Table
-    form : {"table", "csv", "json", "markdown", "parquet"}
+    form : {"table", "csv", "json", "markdown", "latex", "parquet"}
     stream : text stream
         Such as ``sys.stdout``; Parquet goes to its binary buffer.
 
@@ -43,7 +64,9 @@ def write(table: pa.Table, form: str, stream: TextIO) -> None:
     elif form == "table":
         _print(table, stream)
     else:
-        stream.write(_text_form(form)(table))
+        text = _text_form(form)(table)
+        # A file gets the data as they are; only a terminal would act on what is in them.
+        stream.write(visible(text) if stream.isatty() else text)
 
 
 def save(table: pa.Table, form: str, path: Path) -> None:
@@ -59,6 +82,19 @@ def save(table: pa.Table, form: str, path: Path) -> None:
             write(table, form, stream)
     except OSError as error:
         raise QueryError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def form_of(path: Path) -> str:
+    """Return the form that the suffix of a file asks for.
+
+    Raises
+    ------
+    QueryError
+        If it is none of `SUFFIXES`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise QueryError(f"The name of an answer's file must end in one of {', '.join(SUFFIXES)}. Got {path.name!r}.")
+    return SUFFIXES[path.suffix]
 
 
 def readable(value: Any) -> str:
@@ -80,14 +116,37 @@ def readable(value: Any) -> str:
     return ", ".join(map(readable, value)) if isinstance(value, list) else str(value)
 
 
+def visible(text: str) -> str:
+    r"""Return `text` with its control characters written out as Python has them; line ends stay.
+
+    Examples
+    --------
+    >>> print(visible("\x1b[31mred"))
+    \x1b[31mred
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def is_number(field: pa.Field) -> bool:
+    """Whether a column holds numbers, which are aligned to the right."""
+    kind = field.type
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+
+
+def readable_rows(table: pa.Table) -> Iterator[list[str]]:
+    """The rows as people read them, with nothing in them that a terminal obeys."""
+    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        yield [visible(readable(value)) for value in row]
+
+
 def _print(table: pa.Table, stream: TextIO) -> None:
     console = Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False)
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
-        number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-        grid.add_column(Text(field.name), justify="right" if number else "left", overflow="fold")
-    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        grid.add_row(*(Text(readable(value)) for value in row))
+        justify: JustifyMethod = "right" if is_number(field) else "left"
+        grid.add_column(Text(visible(field.name)), justify=justify, overflow="fold")
+    for row in readable_rows(table):
+        grid.add_row(*map(Text, row))  # plain: a name may hold what rich would take for markup
     console.print(grid)
     console.print(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", style="dim")
 
@@ -109,7 +168,8 @@ def _cell(value: Any) -> Any:
 
 
 def _json(table: pa.Table) -> str:
-    return json.dumps(_jsonable(table.to_pylist()), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_jsonable(table.to_pylist()), indent=2, ensure_ascii=False) + "\n"
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # those that JSON itself would let through
 
 
 def _jsonable(value: Any) -> Any:
@@ -126,13 +186,57 @@ def _jsonable(value: Any) -> Any:
 
 
 def _markdown(table: pa.Table) -> str:
-    rows = [table.column_names, ["---"] * table.num_columns]
-    rows += [[readable(value) for value in row.values()] for row in table.to_pylist()]
-    lines = (" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows)
+    rows = [list(map(visible, table.column_names)), ["---:" if is_number(field) else "---" for field in table.schema]]
+    rows += readable_rows(table)
+    lines = (" | ".join(map(_markdown_cell, row)) for row in rows)
     return "".join(f"| {line} |\n" for line in lines)
 
 
-_TEXT_FORMS: dict[str, Callable[[pa.Table], str]] = {"csv": _csv, "json": _json, "markdown": _markdown}
+def _markdown_cell(text: str) -> str:
+    """Text that neither ends its cell nor opens a tag of HTML."""
+    return text.replace("|", "\\|").replace("<", "\\<").replace("\n", " ")
+
+
+def _latex(table: pa.Table) -> str:
+    r"""A table for the package booktabs; it does not break over pages."""
+    columns = "".join("r" if is_number(field) else "l" for field in table.schema)
+    head = _latex_row(map(_latex_text, map(visible, table.column_names)))
+    body = [
+        _latex_row(
+            _latex_number(text) if column == "r" else _latex_text(text)
+            for text, column in zip(row, columns, strict=True)
+        )
+        for row in readable_rows(table)
+    ]
+    lines = [
+        r"% In the preamble: \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule", head, r"\midrule", *body, r"\bottomrule",
+        r"\end{tabular}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    return "--" if text == "-" else text.translate(_LATEX_CHARACTERS)
+
+
+def _latex_number(text: str) -> str:
+    r"""A number with a minus sign and powers of ten as they are set: ``1e-06`` is ``$1 \times 10^{-6}$``."""
+    number = _LATEX_NUMBER.fullmatch(text)
+    if number is None:
+        return _latex_text(text)
+    power = rf" \times 10^{{{int(number['power'])}}}" if number["power"] else ""
+    return f"${number['digits']}{power}$" if power or text.startswith("-") else text
+
+
+_TEXT_FORMS: dict[str, Callable[[pa.Table], str]] = {
+    "csv": _csv, "json": _json, "markdown": _markdown, "latex": _latex,
+}  # fmt: skip
 
 FORMATS = ("table", *_TEXT_FORMS, "parquet")
 

@@ -1,12 +1,15 @@
 -- Which models transfer best, and which cannot be told apart from the best?
 --
 -- Compared are the models and datasets that form the largest block without holes (macro `compared` in _macros.sql);
--- a model outside it is listed last, with what it lacks and no score.
+-- a model outside it is listed last, with what it lacks and no score. Two models are compared by the paired t-test of
+-- their log-odds over datasets; the bootstrap of the ranks draws datasets.
 --
 -- Topic: comparison
 -- Grain: one row per model.
 -- Columns:
 --   rank  place by mean_logit, 1 is best; models that tie share the mean of their places
+--   rank_low  lower end of the 95% percentile bootstrap interval of rank, over datasets; null with one dataset
+--   rank_high  upper end
 --   model  name
 --   mean_logit  mean over datasets of the log-odds of the headline metric
 --   mean_value  mean over datasets of the headline metric, a fraction
@@ -18,7 +21,9 @@
 --   behind_best  mean over datasets of the best model's log-odds less this one's
 --   behind_low  lower end of the paired 95% interval (Student's t over datasets)
 --   behind_high  upper end
---   ties_with_best  whether that interval holds 0; null where there is no interval
+--   p  of the two-sided paired t-test against the best model; null for itself, and with one dataset
+--   ties_with_best  whether it is the best, or p is above 0.05; null where there is no p
+--   tie_group  1: the best and those that tie with it; of the rest, the best opens group 2, and so on; null like p
 --   n_datasets  datasets compared
 --   lacking  datasets compared that this model has no score on
 -- Parameters:
@@ -26,6 +31,8 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   seed = 0  of the bootstrap
+--   replicates = 1000  of the bootstrap
 -- Example: probestore query leaderboard -p setting=finetuned
 
 with block as (
@@ -45,19 +52,59 @@ mean_places as (
     select model, avg(place order by dataset) as mean_rank from places group by model
 ),
 
+profiles as (
+    select
+        row_number() over (order by rank, model) as position,
+        model,
+        n_datasets,
+        list(logit order by dataset) as logits
+    from block join ranked using (model)
+    group by rank, model, n_datasets
+),
+
 best as (
-    select model from ranked order by rank, model limit 1
+    from profiles where position = 1
 ),
 
 behind as (
     select
         this.model,
-        avg(top.logit - this.logit order by dataset) as behind_best,
-        t95(count(*) - 1) * stddev_samp(top.logit - this.logit order by dataset) / sqrt(count(*)) as margin
-    from places as this
-    join places as top using (dataset)
-    where top.model = (select model from best) and this.model <> top.model
-    group by this.model
+        paired_p(best.logits, this.logits) as p,
+        list_transform(list_zip(best.logits, this.logits), lambda pair: pair[1] - pair[2]) as behind,
+        t95(this.n_datasets - 1) * list_aggregate(behind, 'stddev_samp') / sqrt(this.n_datasets) as margin
+    from profiles as this, best
+    where this.position > 1
+),
+
+-- A model that can be told from the leader of its group goes on to the next group.
+told_apart as (
+    with recursive groups as (
+        select 1 as tie_group, position, model, logits from profiles where n_datasets >= 2 or position = 1
+        union all
+        select tie_group + 1, position, model, logits
+        from (select *, first_value(logits) over (order by position) as leader from groups)
+        where paired_p(leader, logits) <= 0.05
+    )
+    select model, max(tie_group) as tie_group from groups group by model
+),
+
+draws as (
+    select
+        replicate,
+        list_transform(range(n_datasets), lambda d: 1 + random_below(n_datasets, $seed, replicate, d)) as drawn
+    from best, range($replicates) as replicates(replicate)
+    where n_datasets >= 2
+),
+
+drawn_ranks as (
+    select model, average_rank_within(replicate, -round(list_sum(list_select(logits, drawn)), 12)) as rank
+    from draws, profiles
+),
+
+rank_intervals as (
+    select model, quantile_disc(rank, 0.025) as rank_low, quantile_disc(rank, 0.975) as rank_high
+    from drawn_ranks
+    group by model
 ),
 
 lacks as (
@@ -69,6 +116,8 @@ lacks as (
 final as (
     select
         rank,
+        rank_low,
+        rank_high,
         model,
         mean_logit,
         mean_value,
@@ -77,16 +126,20 @@ final as (
         standard_error,
         adjusted - t95(n_datasets - 1) * standard_error as adjusted_low,
         adjusted + t95(n_datasets - 1) * standard_error as adjusted_high,
-        behind_best,
+        list_avg(behind) as behind_best,
         behind_best - margin as behind_low,
         behind_best + margin as behind_high,
-        model = (select model from best) or behind_best - margin <= 0 as ties_with_best,
+        p,
+        tie_group = 1 as ties_with_best,
+        tie_group,
         n_datasets,
         array_to_string(list_filter(needed, dataset -> not list_contains(held, dataset)), ', ') as lacking
     from lacks
     left join ranked using (model)
     left join mean_places using (model)
     left join behind using (model)
+    left join told_apart using (model)
+    left join rank_intervals using (model)
     order by rank nulls last, model
 )
 

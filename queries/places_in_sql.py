@@ -34,7 +34,7 @@ def _connect_s3(connection: duckdb.DuckDBPyConnection, options: Mapping[str, str
     except ImportError:
         _download_httpfs(connection)
     connection.load_extension("httpfs")
-    settings = ", ".join(f"{name} {_literal(value)}" for name, value in _s3_settings(options).items())
+    settings = ", ".join(f"{name} {literal(value)}" for name, value in _s3_settings(options).items())
     try:
         connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
     except duckdb.Error:  # its message would show the statement, and with it the credentials
@@ -67,5 +67,6 @@ def _credentials(options: Mapping[str, str]) -> dict[str, str | None]:
     return dict(zip(("key_id", "secret", "session_token"), map(values.get, names), strict=True))
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """`text` as a string of SQL."""
     return "'" + text.replace("'", "''") + "'"

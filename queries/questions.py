@@ -120,6 +120,17 @@ def read(path: Path) -> Question:
         sql = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(f"{path} cannot be read as SQL text: {error}.") from error
+    return parse(sql, path)
+
+
+def parse(sql: str, path: Path) -> Question:
+    """Read SQL text that came from `path`.
+
+    Raises
+    ------
+    QueryError
+        If its header does not follow the grammar.
+    """
     header = _header(sql)
     return Question(
         name=path.stem,

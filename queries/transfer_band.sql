@@ -13,36 +13,42 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
---   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
+--   source = 'imagenet_top1'  source metric; `correlation_by_source` lists them
 --   seed = 0  of the bootstrap
 --   replicates = 2000  of the bootstrap
 -- Example: probestore query transfer_band -p replicates=500 --format csv
 
-with lines as (
-    select
-        panel,
-        regr_slope(logit, source_x) as slope,
-        regr_intercept(logit, source_x) as intercept,
-        min(source_x) as left_end,
-        max(source_x) as right_end
-    from (from transfer_points($setting, $probe, $tap, $n_per_class, $source) order by panel, model)
-    group by panel
-    having count(*) >= 3 and left_end < right_end
+with panels as (
+    select *, line_of(xs, ys) as line
+    from transfer_panels(['mean', 'dataset'], $setting, $probe, $tap, $n_per_class, $source, null::bigint)
+    where n_models >= 3
 ),
 
 positions as (
-    select *, left_end + step / 24 * (right_end - left_end) as source_x from lines, range(25) as steps(step)
+    select
+        panel,
+        mean_x + list_min(xs) + step / 24 * (list_max(xs) - list_min(xs)) as source_x,
+        mean_y + line.intercept + line.slope * (source_x - mean_x) as logit
+    from panels, range(25) as steps(step)
+    where line.slope is not null
+),
+
+replicates as (
+    select panel, slope, intercept
+    from resampled(
+        ['mean', 'dataset'], $setting, $probe, $tap, $n_per_class, $source, null::bigint, $seed, $replicates
+    )
+    where slope is not null
 ),
 
 final as (
     select
         panel,
         source_x,
-        any_value(positions.intercept + positions.slope * source_x) as logit,
-        quantile_cont(replicate.intercept + replicate.slope * source_x, 0.025) as logit_low,
-        quantile_cont(replicate.intercept + replicate.slope * source_x, 0.975) as logit_high
-    from positions
-    join bootstrap_lines($setting, $probe, $tap, $n_per_class, $source, $seed, $replicates) as replicate using (panel)
+        any_value(logit) as logit,
+        quantile_cont(intercept + slope * source_x, 0.025) as logit_low,
+        quantile_cont(intercept + slope * source_x, 0.975) as logit_high
+    from positions join replicates using (panel)
     group by panel, source_x
     order by panel, source_x
 )

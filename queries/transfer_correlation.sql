@@ -1,20 +1,26 @@
 -- Does a better source model transfer better?
 --
--- Pearson's r between the log-odds of ImageNet top-1 and the mean log-odds over datasets: averaged first, then
--- correlated. Counted are the compared models (macro `compared` in _macros.sql: the largest block of models and
--- datasets without holes) whose imagenet_top1 is known. r is null below three models. The bootstrap draws models; on
--- few of them it is too narrow, and Fisher's interval, which knows their number, is the honest one.
+-- The correlation between the source metric on its axis (log-odds of ImageNet top-1, unless `source` says otherwise) and
+-- the mean log-odds over datasets: averaged first, then correlated. Counted are the compared models (macro `compared` in
+-- _macros.sql: the largest block of models and datasets without holes) whose source metric is known; of a source that
+-- there is not, none. r, the rank correlations and p are null below three models, and where one side does not vary. On
+-- few models the bootstrap is too narrow, and Fisher's interval, which knows their number, is the honest one. The
+-- interval over models is about other models on these datasets, the one over both about other datasets too.
 --
 -- Topic: correlation
 -- Grain: one row.
 -- Columns:
---   r  Pearson correlation on the log-odds scale
+--   r  Pearson correlation of the models, both sides on their axes
 --   r_low  lower end of the 95% percentile bootstrap interval over models
 --   r_high  upper end
+--   r_low_both  lower end of the interval with models and datasets both drawn; null with one dataset
+--   r_high_both  upper end
 --   fisher_low  lower end of Fisher's 95% interval; null below four models
 --   fisher_high  upper end
+--   permutation_p  how often shuffled models correlate as much, two-sided: (b + 1) / (replicates + 1)
 --   spearman  rank correlation, ties sharing the mean of their places
---   slope  of the regression line, log-odds per log-odds
+--   kendall  tau-b, which allows for ties
+--   slope  of the regression line, log-odds of transfer per unit of the source axis
 --   intercept  of the regression line, log-odds
 --   n_models  models counted
 --   n_datasets  datasets averaged
@@ -23,40 +29,15 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
---   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
---   seed = 0  of the bootstrap
---   replicates = 2000  of the bootstrap
+--   source = 'imagenet_top1'  source metric; `correlation_by_source` lists them
+--   seed = 0  of the bootstrap and the shuffles
+--   replicates = 2000  of the bootstrap, and shuffles
 -- Example: probestore query transfer_correlation -p setting=scratch
 
-with points as (
-    select
-        source_x,
-        logit,
-        model,
-        average_rank(round(source_x, 12)) as source_place,
-        average_rank(round(logit, 12)) as place
-    from transfer_points($setting, $probe, $tap, $n_per_class, $source)
-    where panel = 'mean over datasets'
-),
-
-line as (
-    select
-        pearson(source_x, logit) as r,
-        pearson(source_place, place) as spearman,
-        regr_slope(logit, source_x) as slope,
-        regr_intercept(logit, source_x) as intercept,
-        count(*) as n_models
-    from (from points order by model)
-),
-
-bootstrap as (
-    select quantile_cont(r, 0.025) as r_low, quantile_cont(r, 0.975) as r_high
-    from bootstrap_lines($setting, $probe, $tap, $n_per_class, $source, $seed, $replicates)
-    where panel = 'mean over datasets'
-),
-
-datasets_averaged as (
-    select count(distinct dataset) as n_datasets from compared($setting, $probe, $tap, $n_per_class)
+with found as (
+    from correlations(
+        ['mean'], $setting, $probe, $tap, $n_per_class, $source, null::bigint, $seed, $replicates
+    )
 ),
 
 final as (
@@ -64,14 +45,18 @@ final as (
         r,
         r_low,
         r_high,
-        fisher_interval(r, n_models).low as fisher_low,
-        fisher_interval(r, n_models).high as fisher_high,
+        r_low_both,
+        r_high_both,
+        fisher_low,
+        fisher_high,
+        permutation_p,
         spearman,
-        case when n_models >= 2 and not isnan(slope) then slope end as slope,
-        case when n_models >= 2 and not isnan(intercept) then intercept end as intercept,
-        n_models,
-        n_datasets
-    from line, bootstrap, datasets_averaged
+        kendall,
+        slope,
+        intercept,
+        coalesce(n_models, 0) as n_models,
+        coalesce(n_datasets, 0) as n_datasets
+    from (select 'mean over datasets' as panel) left join found using (panel)
 )
 
 select * from final

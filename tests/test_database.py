@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +17,7 @@ from featurestore import FeatureSet, FeatureStore, SampleSet, schema
 from featurestore.commit import Storage
 from featurestore.errors import QueryError, StoreError, UnknownNameError
 from featurestore.store import rows_table
-from queries import describe, formats, names
+from queries import describe, names
 from queries.database import Database, connect
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -267,35 +265,6 @@ def write_features(store: FeatureStore, item: FeatureSet, vectors: list[list[flo
     table = pa.Table.from_pylist(rows, schema=schema.features(pa.float16(), len(vectors[0])))
     store.write_shard(item, 0, 1, table)
     store.finish(item, 1, {})
-
-
-# ---- formats ----------------------------------------------------------------------------------------------------
-
-ANSWER = pa.table(
-    {"name": ["a|b", "[red]"], "value": [0.91230000001, None], "odd": [float("nan"), 1e-6], "n": [[1], []]}
-)
-
-
-def test_an_answer_is_written_in_every_format(tmp_path: Path) -> None:
-    written = {}
-    for form in formats.FORMATS[:-1]:
-        formats.write(ANSWER, form, stream := io.StringIO())
-        written[form] = stream.getvalue()
-    assert "0.9123" in written["table"]
-    assert "0.91230000001" not in written["table"]
-    assert "[red]" in written["table"]
-    assert written["csv"].splitlines() == ["name,value,odd,n", "a|b,0.91230000001,nan,[1]", "[red],,1e-06,[]"]
-    assert json.loads(written["json"])[0] == {"name": "a|b", "value": 0.91230000001, "odd": None, "n": [1]}
-    assert written["markdown"].splitlines()[2] == "| a\\|b | 0.9123 | nan | 1 |"
-    formats.save(ANSWER, "parquet", tmp_path / "a.parquet")
-    assert pq.read_table(tmp_path / "a.parquet").schema == ANSWER.schema
-
-
-def test_an_unknown_format_and_an_impossible_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match=r"table, csv, json, markdown, parquet\. Got 'xml'"):
-        formats.write(ANSWER, "xml", io.StringIO())
-    with pytest.raises(QueryError, match=r"Cannot write .*No such file"):
-        formats.save(ANSWER, "csv", tmp_path / "absent" / "a.csv")
 
 
 def test_sql_reads_a_store_on_any_file_system_of_fsspec_and_nothing_else_there(request):

@@ -16,6 +16,7 @@ from featurestore import FeatureSet, FeatureStore, commit
 from featurestore.commit import Storage
 from featurestore.errors import StoreError
 from queries.database import Database, connect
+from queries.views_script import views_script
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,10 @@ def test_storage_options_reach_the_workers_and_are_shown_and_stored_nowhere(buck
     assert "hidden-secret" not in done.stdout + done.stderr
     storage = FeatureStore.open(f"{bucket}/store", storage_options=options).storage
     assert not any(b"hidden-secret" in storage.read_bytes(name) for name in storage.list_files(""))
+
+
+def test_views_sql_names_objects_as_they_are_and_says_what_it_takes(bucket):
+    script = views_script(FeatureStore.create(f"{bucket}/store"))
+    assert f"set variable features_files = ['{bucket}/store/_schema/features" in script
+    assert "load httpfs; create secret (type s3, provider credential_chain)" in script
+    assert "testing" not in script

@@ -1,0 +1,35 @@
+"""The report in a browser, live."""
+
+from __future__ import annotations
+
+import click
+
+from cluster import options
+from cluster.terminal import say
+
+
+@click.command()
+@options.store_option
+@options.storage_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: one that is free.")
+@click.option("--open/--no-open", "open_", default=False, show_default=True, help="Open it in the browser.")
+def command(store: str | None, storage_options: dict[str, str], port: int, open_: bool) -> None:
+    """Show the report in a browser, live over a running study, with a box for SQL. Ctrl-C ends it.
+
+    Only this machine can reach it, and only with the token in the address that is printed.
+
+    \b
+    Example:  probestore dashboard --store demo-store --open
+    """
+    import webbrowser
+
+    from featurestore import FeatureStore
+    from queries.dashboard.serving import DashboardServer
+
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    server = DashboardServer(opened, port=port)
+    say(f"The dashboard of {opened.uri}, until Ctrl-C:")
+    click.echo(server.url)
+    if open_:
+        webbrowser.open(server.url)
+    server.run()

@@ -1,0 +1,92 @@
+"""Results made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cluster import options
+from cluster.terminal import say
+
+if TYPE_CHECKING:
+    from featurestore import FeatureStore
+    from probes.imported import Import
+
+_FILE = click.Path(path_type=Path)
+_NO_SOURCE = """
+select distinct model
+from results anti join (from source_metrics where source = 'imagenet_top1') using (model)
+where origin is not null
+order by model
+"""
+
+
+@click.group()
+def command() -> None:
+    """Bring results that were made elsewhere into a store.
+
+    \b
+    Example:  probestore import results published.csv --models networks.csv --store store
+    """
+
+
+@command.command("results")
+@click.argument("file", type=_FILE)
+@click.option("--models", type=_FILE, metavar="FILE", help="What is known of the models: imagenet_top1, params, ...")
+@click.option("--datasets", type=_FILE, metavar="FILE", help="What is known of the datasets: classes, sizes, metric.")
+@click.option("--origin", metavar="NAME", help="Name of the import. [default: the file's name without .csv]")
+@options.store_option
+@options.storage_option
+def results(
+    file: Path,
+    models: Path | None,
+    datasets: Path | None,
+    origin: str | None,
+    store: str | None,
+    storage_options: dict[str, str],
+) -> None:
+    """Import a CSV FILE of results, into a store that is made where there is none.
+
+    Columns: setting (fixed, finetuned or scratch), model, dataset, metric, value (a fraction) and n_test (images); and,
+    if known, probe, tap, n_per_class, seed, standard_error, n_train, n_val, train_steps. Everything is checked before
+    anything is written. Other files under the same origin replace what it said before.
+
+    \b
+    Example:  probestore import results published.csv --models networks.csv --store store
+    """
+    from featurestore import FeatureStore
+    from probes.imported import add, read_import
+
+    read = read_import(file, models=models, datasets=datasets, origin=origin)
+    opened = FeatureStore.create(store or options.DEFAULT_STORE, storage_options=storage_options)
+    changed = add(opened, read)
+    _say(opened, read, changed)
+
+
+def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
+    """Say what the store has now, what its questions will miss, and what to ask."""
+    settings = read.names("setting")
+    n_models, n_datasets = len(read.names("model")), len(read.names("dataset"))
+    what = f"{len(read.results)} results of {n_models} models on {n_datasets} datasets ({', '.join(settings)})"
+    if changed:
+        say(f"Imported {what} as {read.origin!r}; changed: {', '.join(changed)}.")
+    else:
+        say(f"Nothing changed: {what} are in the store as {read.origin!r}.")
+    if sources := read.source_metrics():
+        say(f"Source metrics beside imagenet_top1, for -p source=NAME: {', '.join(sources)}.")
+    if unknown := _without_source(store):
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        say(f"imagenet_top1 is not known of {shown}: correlations leave them out. Give a file of --models with it.")
+    say("What came out, and where models of your own lie:")
+    setting = "fixed" if "fixed" in settings else settings[0]
+    say(f"  probestore query transfer_correlation -p setting={setting} --store {store.uri}")
+    say(f"  probestore query predicted_transfer -p setting={setting} -p origin={read.origin} --store {store.uri}")
+
+
+def _without_source(store: FeatureStore) -> list[str]:
+    from queries.database import Database
+
+    with Database(store) as database:
+        return [str(name) for name in database.sql(_NO_SOURCE)["model"].to_pylist()]

@@ -1,0 +1,35 @@
+"""A store in DuckDB's own command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cluster import options
+from cluster.terminal import say
+
+
+@click.command()
+@options.store_option
+@options.storage_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("views.sql"), show_default=True, help="The file; - prints."
+)
+def command(store: str | None, storage_options: dict[str, str], out: Path) -> None:
+    """Write one file of SQL with which the store opens in DuckDB's command line: the same tables and macros.
+
+    It names the files that are committed now: make it again to see newer ones.
+
+    \b
+    Example:  probestore views --store demo-store --out views.sql && duckdb -init views.sql
+    """
+    from featurestore import FeatureStore
+    from queries.views_script import views_script
+
+    text = views_script(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options))
+    if out == Path("-"):
+        click.echo(text)
+        return
+    out.write_text(text, encoding="utf-8")
+    say(f"The tables of the store: {out}. Open them with: duckdb -init {out}")

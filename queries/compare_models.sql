@@ -1,0 +1,275 @@
+-- On which datasets is one model better than another, image by image?
+--
+-- One model is compared with each other one that was scored on the same dataset, by what both made of the same test
+-- images: predictions are matched by sample_id and index. Every test swaps the two models' predictions of an image or
+-- does not, which under the null hypothesis makes no difference, and asks how often the result is as far from equality
+-- as the one found. With top-1 accuracy that is the exact McNemar test. With mean per-class accuracy an image weighs 1 /
+-- images of its class. With 11-point mAP it is done on the share of classes told rightly (scores above 0.5, or above 0
+-- where they are no probabilities). Swaps are drawn, and p is (1 + those as far) / (1 + drawn); where all images that
+-- count weigh the same, p is exact. How the models vary from one training run to another is not in these numbers.
+--
+-- Of several seeds, the lowest of each model is compared; of several solvers, the one that ran last.
+--
+-- Topic: comparison
+-- Grain: one row per dataset and other model.
+-- Columns:
+--   dataset  name
+--   model  the model that is compared: the parameter, or the best of the leaderboard
+--   other  the model that it is compared with
+--   metric  headline metric of the dataset
+--   value  of the model, a fraction
+--   other_value  of the other model, a fraction
+--   difference  value less other_value
+--   n_images  test images that both have a prediction for; null where there is no test
+--   only_model  of these, those that the model alone gets right (mAP: on which it gets more classes right); null likewise
+--   only_other  those that the other model alone gets right; null likewise
+--   p  two-sided; null where there is no test
+--   p_holm  p with Holm's correction for the other models compared on this dataset
+--   test  exact McNemar or permutation; null where there is none
+--   reason  why there is no test
+-- Parameters:
+--   setting = 'fixed'  fixed, finetuned or scratch
+--   probe = 'logistic'  one of `probestore list probes`
+--   tap = 'penultimate'  layer that the features come from
+--   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   model = NULL::VARCHAR  the model to compare; NULL: the best of the leaderboard
+--   other = NULL::VARCHAR  the model to compare it with; NULL: all others
+--   seed = 0  of the permutations
+--   replicates = 10000  permutations
+-- Example: probestore query compare_models -p other=resnet50
+
+with slice as (
+    select distinct on (model, dataset)
+        cell,
+        model,
+        dataset,
+        metric,
+        value,
+        case when probabilistic is false then 0 else 0.5 end as threshold
+    from results
+    where headline
+        and setting = $setting
+        and probe = $probe
+        and tap = $tap
+        and n_per_class is not distinct from $n_per_class
+    order by seed, created_at desc, solver
+),
+
+compared_model as (
+    select coalesce($model, (
+        select model
+        from model_scores($setting, $probe, $tap, $n_per_class)
+        order by round(mean_logit, 12) desc, model
+        limit 1
+    )) as model
+),
+
+pairs as (
+    select
+        this.dataset,
+        this.model,
+        other.model as other,
+        this.metric,
+        other.metric as other_metric,
+        this.value,
+        other.value as other_value,
+        this.cell,
+        other.cell as other_cell
+    from slice as this
+    join slice as other using (dataset)
+    where this.model = (from compared_model)
+        and other.model <> this.model
+        and ($other is null or other.model = $other)
+),
+
+-- What is needed of the cells with one label per image, and of those with several: the scores are read for these only.
+cells_needed as (
+    select cell, metric, threshold
+    from slice
+    where cell in (select cell from pairs union all select other_cell from pairs)
+        and metric in ('top1', 'mean_per_class', 'map_11point')
+),
+
+single_label as (
+    select cell from cells_needed where metric <> 'map_11point'
+),
+
+multi_label as (
+    select cell, threshold from cells_needed where metric = 'map_11point'
+),
+
+-- Not kept in memory: one row per prediction.
+judged as not materialized (
+    select cell, sample_id, index, label, (predicted = label)::bigint as n_right
+    from predictions semi join single_label using (cell)
+    union all
+    select
+        cell,
+        sample_id,
+        index,
+        null,
+        len(list_filter(scores, lambda score, k: (score > threshold) = list_contains(labels, k - 1))) as n_right
+    from predictions join multi_label using (cell)
+),
+
+model_judged as materialized (
+    select dataset, pairs.cell, sample_id, index, label, n_right
+    from judged join (select distinct dataset, cell from pairs) as pairs using (cell)
+),
+
+model_images as (
+    select dataset, count(*) as n_model_images from model_judged group by dataset
+),
+
+-- Images of a class and how many more classes of them the model has right, -1, 0 or 1 if they have one label.
+outcomes as (
+    select
+        pairs.dataset,
+        other,
+        model_judged.label,
+        model_judged.n_right - judged.n_right as difference,
+        count(*) as n
+    from pairs
+    join judged on judged.cell = other_cell
+    left join model_judged
+        on model_judged.dataset = pairs.dataset
+        and model_judged.sample_id = judged.sample_id
+        and model_judged.index = judged.index
+    group by all
+),
+
+counts as (
+    select
+        dataset,
+        other,
+        sum(n)::bigint as n_other_images,
+        coalesce(sum(n) filter (difference is not null), 0)::bigint as n_images,
+        coalesce(sum(n) filter (difference > 0), 0)::bigint as only_model,
+        coalesce(sum(n) filter (difference < 0), 0)::bigint as only_other
+    from outcomes
+    group by dataset, other
+),
+
+matched as (
+    select
+        pairs.*,
+        counts.* exclude (dataset, other),
+        case
+            when metric <> other_metric then 'scored by ' || metric || ' and ' || other_metric
+            when metric not in ('top1', 'mean_per_class', 'map_11point') then 'no test for ' || metric
+            when n_model_images is null then 'no predictions of ' || model
+            when n_other_images is null then 'no predictions of ' || other
+            when n_images < n_model_images or n_images < n_other_images then 'the test images differ'
+        end as reason
+    from pairs
+    left join counts using (dataset, other)
+    left join model_images using (dataset)
+),
+
+-- Images that weigh the same, and are right for the model more often (ahead) or less often (behind).
+weights as (
+    select
+        dataset,
+        other,
+        case when metric = 'mean_per_class' then 1 / of_class else abs(outcomes.difference) end as weight,
+        coalesce(sum(n) filter (outcomes.difference > 0), 0)::bigint as ahead,
+        coalesce(sum(n) filter (outcomes.difference < 0), 0)::bigint as behind
+    from (select *, sum(n) over (partition by dataset, other, label) as of_class from outcomes) as outcomes
+    join matched using (dataset, other)
+    where outcomes.difference <> 0 and reason is null
+    group by all
+),
+
+-- A coin is tossed for each of these images. The coins lie in blocks of 62, the bits of a whole number.
+blocks as (
+    select
+        dataset,
+        other,
+        weight,
+        least(62, ahead + behind - 62 * block) as coins,
+        row_number() over (partition by dataset, other order by weight, block) as position
+    from (select *, unnest(range((ahead + behind + 61) // 62)) as block from weights)
+),
+
+statistics as (
+    select
+        dataset,
+        other,
+        count(*) as n_weights,
+        abs(sum(weight * (ahead - behind) order by weight)) as statistic
+    from weights
+    group by dataset, other
+),
+
+drawn_tests as (
+    select
+        dataset,
+        other,
+        any_value(statistic) as statistic,
+        list(weight order by position) as weights,
+        list(coins order by position) as coins,
+        list((1::bigint << coins) - 1 order by position) as masks
+    from blocks join statistics using (dataset, other)
+    where n_weights > 1
+    group by dataset, other
+),
+
+tosses as (
+    select
+        replicate,
+        list_transform(
+            range((select max(len(coins)) from drawn_tests)),
+            lambda k: (md5_number_lower(concat_ws('/', $seed, replicate, k)) >> 2)::bigint
+        ) as bits
+    from range($replicates) as replicates(replicate)
+),
+
+-- As far from 0 but for rounding: sums of the same weights in another order differ in their last bits.
+permuted as (
+    select
+        dataset,
+        other,
+        (1 + count(*) filter (
+            abs(list_sum(list_transform(
+                range(1, len(coins) + 1),
+                lambda k: weights[k] * (2 * bit_count(bits[k] & masks[k]) - coins[k])
+            ))) >= statistic - 1e-9
+        )) / (1 + count(*)) as p
+    from drawn_tests, tosses
+    group by dataset, other
+),
+
+tested as (
+    select
+        matched.*,
+        case
+            when reason is not null then null
+            when coalesce(n_weights, 0) <= 1 then mcnemar_p(only_model, only_other)
+            else p
+        end as p
+    from matched
+    left join statistics using (dataset, other)
+    left join permuted using (dataset, other)
+),
+
+final as (
+    select
+        dataset,
+        model,
+        other,
+        metric,
+        value,
+        other_value,
+        value - other_value as difference,
+        case when reason is null then n_images end as n_images,
+        case when reason is null then only_model end as only_model,
+        case when reason is null then only_other end as only_other,
+        p,
+        holm(p, list(p) over (partition by dataset)) as p_holm,
+        case when reason is null then case metric when 'top1' then 'exact McNemar' else 'permutation' end end as test,
+        reason
+    from tested
+    order by dataset, other_value desc, other
+)
+
+select * from final

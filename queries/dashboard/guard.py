@@ -1,0 +1,121 @@
+"""Who is let in, and what the page may load. Around the whole app, so that no answer, not even an error, is without it.
+
+A browser sends requests to this machine for any web page that asks it to. So every request must carry a cookie that
+only the token in the printed address gives, must be meant for this machine by name (a foreign name that was made to
+point here is turned away), and must come from no other page.
+"""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NONCE = "probestore.nonce"
+"""Key in the scope of a request; scripts and styles of the answer carry the value, or they are not run."""
+
+_NAMES = {"127.0.0.1", "localhost"}
+_REFUSED = "Open the address that `probestore dashboard` printed: the token in it lets you in.\n"
+
+
+class Guard:
+    """Let in what may come in, and say with every answer what it may load.
+
+    Parameters
+    ----------
+    app : ASGI application
+        It sees only requests that were let in.
+    token : str
+        What ``?token=`` must be.
+    cookie : str
+        Name of the cookie that the token is exchanged for. Cookies are not kept apart by port, so it should differ
+        between two servers of one machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, cookie: str) -> None:
+        self._app = app
+        self._token = token
+        self._cookie = cookie
+        self._session = secrets.token_urlsafe(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            nonce = scope[NONCE] = secrets.token_urlsafe(16)
+            answer = self._own_answer(Request(scope)) or self._app
+            await answer(scope, receive, _with_headers(send, nonce))
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _own_answer(self, request: Request) -> Response | None:
+        """The answer to a request that must not reach the app; None for one that may."""
+        if not _is_for_here(request):
+            return PlainTextResponse("This address is not known here.\n", status_code=403)
+        if not _is_from_here(request):
+            return PlainTextResponse("Only the dashboard's own page may ask.\n", status_code=403)
+        token = request.query_params.get("token")
+        if token is not None and request.url.path == "/" and _same(token, self._token):
+            return self._welcome()
+        if not _same(request.cookies.get(self._cookie, ""), self._session):
+            return PlainTextResponse(_REFUSED, status_code=403)
+        return None
+
+    def _welcome(self) -> Response:
+        """Exchange the token for a cookie, and take it out of the address."""
+        answer = RedirectResponse("/", status_code=303)
+        answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
+        return answer
+
+
+def _is_for_here(request: Request) -> bool:
+    """Whether the request names this machine; the port may be another, of a tunnel."""
+    host = request.headers.getlist("host")
+    return len(host) == 1 and _name(host[0]) in _NAMES
+
+
+def _name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether no page but the dashboard's own sent the request, by what the browser says."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{request.headers['host']}":
+        return False
+    # A browser that follows a link from elsewhere says "cross-site"; it may, to open the page.
+    return request.headers.get("sec-fetch-site") in (None, "same-origin", "none") or request.method == "GET"
+
+
+def _same(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(), expected.encode())
+
+
+def _with_headers(send: Send, nonce: str) -> Send:
+    """`send` that adds the headers of every answer."""
+    allowed = f"'nonce-{nonce}'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src {allowed}; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["content-security-policy"] = policy
+            headers["cache-control"] = "no-store"
+            headers["x-content-type-options"] = "nosniff"
+            headers["referrer-policy"] = "no-referrer"
+            headers["cross-origin-opener-policy"] = "same-origin"
+            headers["cross-origin-resource-policy"] = "same-origin"
+        await send(message)
+
+    return sending

@@ -1,0 +1,144 @@
+"""The report and the progress of a store, made anew when the store has changed.
+
+Nothing runs while nobody looks: whoever looks starts a check, in a thread, when the last one is long enough ago. A check
+lists the store; only when files have come or gone is the store opened anew, because a `Database` shows it as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from featurestore import FeatureStore, schema
+from featurestore.errors import Failure
+from queries.dashboard.run_progress import NOTHING, Progress, read_progress
+from queries.database import Database
+from queries.report import render
+
+_PAUSE = 2.0  # seconds between two checks, at least
+_SHARE = 4  # a pause is this many times as long as the last check took: a run on this machine comes first
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to show.
+
+    Attributes
+    ----------
+    version : int
+        Raised whenever the report was made anew; 0: there is none yet.
+    report : str
+        HTML of its body.
+    made_at : datetime, optional
+        When the report was made.
+    progress : Progress
+    problem : str
+        Why the store or the report could not be read at the last check; empty if it could.
+    checking : bool
+        Whether a check is going on.
+    """
+
+    version: int = 0
+    report: str = ""
+    made_at: datetime | None = None
+    progress: Progress = NOTHING
+    problem: str = ""
+    checking: bool = False
+
+
+class _Pace:
+    """When work is due again: after a pause that is long beside the work itself.
+
+    Parameters
+    ----------
+    pause : float
+        Seconds, at least.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether the pause is over."""
+        return time.monotonic() >= self._due
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Measure the work, and set the pause after it."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            self._due = now + max(self._pause, _SHARE * (now - start))
+
+
+class LivePage:
+    """What the dashboard shows of a store.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    pause : float
+        Seconds between two checks, at least.
+    """
+
+    def __init__(self, store: FeatureStore, *, pause: float = _PAUSE) -> None:
+        self._store = store
+        self._checks, self._reports = _Pace(pause), _Pace(pause)
+        self._lock = threading.Lock()
+        self._shown = Shown()
+        self._of_report = self._of_all = ""  # what the store held when the report, and all else, was made
+
+    def look(self) -> Shown:
+        """What there is to show now, at once. Starts a check when one is due."""
+        if self._checks.is_due() and self._lock.acquire(blocking=False):
+            threading.Thread(target=self._check_and_release, name="probestore-check", daemon=True).start()
+        return replace(self._shown, checking=self._lock.locked())
+
+    def _check_and_release(self) -> None:
+        try:
+            self._check()
+            self._shown = replace(self._shown, problem="")
+        except Exception as error:  # the page stays up, with what it had, and says so
+            self._shown = replace(self._shown, problem=Failure.of(error).message)
+        finally:
+            self._lock.release()
+
+    def _check(self) -> None:
+        with ExitStack() as opened:
+            with self._checks.work():
+                of_report, of_all = _listing(self._store)
+                to_report = of_report != self._of_report and self._reports.is_due()
+                if of_all == self._of_all and not to_report:
+                    return
+                database = opened.enter_context(Database(self._store))
+                self._shown = replace(self._shown, progress=read_progress(database))
+                self._of_all = of_all
+            if to_report:
+                with self._reports.work():
+                    report = render(self._store, database)
+                version, made_at = self._shown.version + 1, datetime.now(UTC)
+                self._shown = replace(self._shown, version=version, report=report, made_at=made_at)
+                self._of_report = of_report
+
+
+def _listing(store: FeatureStore) -> tuple[str, str]:
+    """Hashes of what the report and the progress depend on: records by name, size and time, complete sets by name.
+
+    What a run writes every ten seconds is not in the report.
+    """
+    of_report, of_all = hashlib.sha256(), hashlib.sha256()
+    for table in sorted(schema.TABLES):
+        lines = "".join(f"{file.name} {file.size} {file.modified}\n" for file in store.storage.files(table)).encode()
+        of_all.update(lines)
+        if table != "progress":
+            of_report.update(lines)
+    of_report.update("".join(f"{item.folder}\n" for item in store.sets()).encode())
+    return of_report.hexdigest(), of_all.hexdigest()

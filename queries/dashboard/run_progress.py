@@ -1,0 +1,121 @@
+"""How far the studies of a store are: counts, a rate, what is there of each model on each dataset, and what came last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from queries.database import Database
+
+Row = dict[str, Any]
+
+_RUNNING = timedelta(seconds=60)  # a run writes its progress every ten seconds
+_RECENTLY = timedelta(minutes=5)
+
+_LATEST = """
+select model, dataset, setting, probe, tap, n_per_class, metric, value, created_at
+from results
+where headline
+order by created_at desc, cell
+limit 12
+"""
+
+_RECENT = "select count(distinct cell) as n from results where created_at > $since::timestamptz"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the studies are.
+
+    Attributes
+    ----------
+    cells : mapping of str to int
+        Status (done, failed, missing) -> wanted cells.
+    stages : sequence of dict
+        Of each stage of a run: stage, wanted, done, images_per_second, updated_at.
+    models, datasets : sequence of str
+        Rows and columns of `places`.
+    places : mapping of (model, dataset) to counter of str
+        Status -> wanted cells.
+    latest : sequence of dict
+        The newest results first.
+    per_minute : float
+        Results of the last minutes, by the time when they were written.
+    updated_at : datetime, optional
+        When a run wrote last how far it is.
+    """
+
+    cells: Mapping[str, int] = field(default_factory=dict)
+    stages: Sequence[Row] = ()
+    models: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    places: Mapping[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    latest: Sequence[Row] = ()
+    per_minute: float = 0.0
+    updated_at: datetime | None = None
+
+    @property
+    def wanted(self) -> int:
+        """Number of cells that the studies want."""
+        return sum(self.cells.values())
+
+    def is_running(self, now: datetime) -> bool:
+        """Whether a run has been heard from lately and something is missing."""
+        heard = self.updated_at is not None and now - self.updated_at < _RUNNING
+        return heard and any(stage["done"] < stage["wanted"] for stage in self.stages)
+
+    def in_words(self, now: datetime) -> str:
+        """One line, such as ``Running: 12 of 40 results, 1 failed, 3.2 a minute``."""
+        if not self.wanted:
+            return "No study has been run in this store."
+        counts = f"{self.cells.get('done', 0)} of {self.wanted} results"
+        if failed := self.cells.get("failed", 0):
+            counts += f", {failed} failed"
+        if self.is_running(now):
+            return f"Running: {counts}" + (f", {self.per_minute:.3g} a minute" if self.per_minute else "")
+        return f"Complete: {counts}" if not self.cells.get("missing") else f"Not running: {counts}"
+
+
+NOTHING = Progress()
+
+
+def read_progress(database: Database) -> Progress:
+    """Ask a store how far its studies are.
+
+    Raises
+    ------
+    QueryError
+        If it cannot be read.
+    """
+    wanted: list[Row] = database.query("coverage").to_pylist()
+    runs: list[Row] = database.query("progress").to_pylist()
+    places: dict[tuple[str, str], Counter[str]] = {}
+    for row in wanted:
+        places.setdefault((row["model"], row["dataset"]), Counter())[row["status"]] += 1
+    since = (datetime.now(UTC) - _RECENTLY).isoformat()
+    recent = database.run_text(_RECENT, since=since)["n"][0].as_py()
+    return Progress(
+        cells=Counter(row["status"] for row in wanted),
+        stages=[_stage(name, runs) for name in dict.fromkeys(row["stage"] for row in runs)],
+        models=sorted({model for model, _ in places}),
+        datasets=sorted({dataset for _, dataset in places}),
+        places=places,
+        latest=database.sql(_LATEST).to_pylist(),
+        per_minute=recent / (_RECENTLY / timedelta(minutes=1)),
+        updated_at=max((row["updated_at"] for row in runs), default=None),
+    )
+
+
+def _stage(name: str, runs: Sequence[Row]) -> Row:
+    own = [row for row in runs if row["stage"] == name]
+    rates = [row["images_per_second"] for row in own if row["images_per_second"] is not None]
+    return {
+        "stage": name,
+        "wanted": sum(row["wanted"] for row in own),
+        "done": sum(row["done"] for row in own),
+        "images_per_second": sum(rates) / len(rates) if rates else None,
+        "updated_at": max(row["updated_at"] for row in own),
+    }

@@ -1,0 +1,84 @@
+"""The server of the dashboard: on this machine's loopback address, nowhere else."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+import uvicorn
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigurationError
+from queries.dashboard.live_page import LivePage
+from queries.dashboard.sql_process import BOX_LIMITS, SqlProcess
+from queries.dashboard.web_app import Dashboard
+from queries.limits import Limits
+
+_ADDRESS = "127.0.0.1"
+
+
+class DashboardServer:
+    """A dashboard that waits for its browser; `run` serves it.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    port : int
+        0: one that is free.
+    limits : Limits
+        Of a query in the box.
+
+    Attributes
+    ----------
+    url : str
+        What to open. It holds the token that lets in whoever opens it.
+
+    Raises
+    ------
+    ConfigurationError
+        If the port cannot be had.
+    """
+
+    def __init__(self, store: FeatureStore, *, port: int = 0, limits: Limits = BOX_LIMITS) -> None:
+        self._socket = _bound(port)
+        port = self._socket.getsockname()[1]
+        token = secrets.token_urlsafe(32)
+        self.url = f"http://{_ADDRESS}:{port}/?token={token}"
+        page = LivePage(store)
+        page.look()  # the report is made while the browser starts
+        sql = SqlProcess(store.uri, dict(store.storage_options), limits)
+        app = Dashboard(page, sql, store.uri).app(token=token, cookie=f"probestore_{port}")
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,  # its lines would hold the token
+                server_header=False,
+                ws="none",
+                http="h11",
+                loop="asyncio",
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    def run(self) -> None:
+        """Serve until a signal (SIGINT is raised again as KeyboardInterrupt) or `stop`."""
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Let `run`, in another thread, come to its end."""
+        self._server.should_exit = True
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((_ADDRESS, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"Port {port} of this machine cannot be had ({error.strerror}). Give another, or none: --port 0."
+        ) from error
+    listening.listen()  # a browser that comes before the server is ready waits
+    return listening

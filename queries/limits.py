@@ -1,0 +1,115 @@
+"""Limits: how long one query may take, and how much memory, disk and answer, where the SQL is not one's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from featurestore.errors import QueryError
+
+_BATCH_ROWS = 10_000  # of an answer, between two looks at its size
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one query may take; None is no limit.
+
+    DuckDB keeps them for its tables, sorts and joins, between two steps of its work. One call of a function that makes
+    a text of a gigabyte is one step: whoever must be sure runs the query in a process that can be ended.
+
+    Attributes
+    ----------
+    seconds : float, optional
+        After which a query is interrupted; the connection can be used again.
+    memory_bytes : int, optional
+        Of DuckDB's memory. What does not fit goes to disk where that is possible. Without it, 80 % of the machine's.
+    disk_bytes : int, optional
+        Of temporary files.
+    threads : int, optional
+        Without it, one per CPU.
+    answer_bytes : int, optional
+        Of the whole answer, as Arrow.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    threads: int | None = None
+    answer_bytes: int | None = None
+
+    def config(self) -> dict[str, str | bool | int | float | list[str]]:
+        """The part that DuckDB keeps itself, as its settings."""
+        settings = {
+            "memory_limit": _in_bytes(self.memory_bytes),
+            "max_temp_directory_size": _in_bytes(self.disk_bytes),
+            "threads": self.threads,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+    @contextmanager
+    def clock(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Interrupt what `connection` does when the time is over.
+
+        Raises
+        ------
+        QueryError
+            If it was.
+        """
+        if self.seconds is None:
+            yield
+            return
+        over = threading.Event()
+
+        def stop() -> None:
+            over.set()
+            connection.interrupt()
+
+        timer = threading.Timer(self.seconds, stop)
+        timer.start()
+        try:
+            yield
+        except (duckdb.InterruptException, OSError) as error:  # OSError: what Arrow makes of it while rows are read
+            if over.is_set():
+                raise QueryError(
+                    f"The query was stopped after {self.seconds:g} seconds, the time limit here. "
+                    "Ask for less, for example for fewer models or images."
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+    def collect(self, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        """The answer that `connection` has ready.
+
+        Raises
+        ------
+        QueryError
+            If it is too large.
+        OSError
+            If the query fails on the way.
+        """
+        if self.answer_bytes is None:
+            return connection.to_arrow_table()
+        size, batches = 0, []
+        with connection.to_arrow_reader(_BATCH_ROWS) as reader:
+            for batch in reader:
+                size += batch.nbytes
+                if size > self.answer_bytes:
+                    raise QueryError(
+                        f"The answer is larger than {self.answer_bytes / 1e6:.0f} MB, the limit here. "
+                        "Count or average in SQL, or add: limit 1000."
+                    )
+                batches.append(batch)
+            return pa.Table.from_batches(batches, reader.schema)
+
+
+NO_LIMITS = Limits()
+
+
+def _in_bytes(number: int | None) -> str | None:
+    return None if number is None else f"{number}B"

@@ -1,0 +1,72 @@
+"""A linear axis of log-odds that is labelled in percent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+_AS_PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
+
+
+@dataclass(frozen=True)
+class LogOddsAxis:
+    """An axis from `low` to `high` on `pixels`.
+
+    Attributes
+    ----------
+    low, high : float
+        Log-odds at its ends.
+    pixels : float
+        Its length.
+    title : str
+        Empty for none.
+    ticks : int
+        How many labels it has room for, about.
+    """
+
+    low: float
+    high: float
+    pixels: float
+    title: str
+    ticks: int = 6
+
+    @classmethod
+    def around(cls, values: Iterable[float], pixels: float, title: str, ticks: int = 6) -> LogOddsAxis:
+        """The axis that holds `values`, of which there is at least one, with a margin."""
+        values = list(values)
+        low, high = min(values), max(values)
+        margin = 0.08 * (high - low) or 0.1
+        return cls(low - margin, high + margin, pixels, title, ticks)
+
+    def pixel(self, value: float) -> float:
+        """Where a value lies."""
+        return (value - self.low) / (self.high - self.low) * self.pixels
+
+    def value(self, pixel: float) -> float:
+        """What lies at a place."""
+        return self.low + pixel / self.pixels * (self.high - self.low)
+
+    def encoded(self, channel: type[alt.X | alt.Y], field: str) -> Any:
+        """`field` on this axis. Layers share it, so each must say the same of it."""
+        scale = alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
+        axis = alt.Axis(values=percent_ticks(self.low, self.high, self.ticks), labelExpr=_AS_PERCENT)
+        return channel(f"{field}:Q", title=self.title or None, scale=scale, axis=axis)
+
+
+def percent_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Log-odds of round percentages inside an axis, none closer to another than 1/`most` of it; round ones first."""
+    ticks: list[float] = []
+    for per_cent in (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01):
+        count = round(100 / per_cent)
+        for share in (step / count for step in range(1, count)):
+            tick = math.log(share / (1 - share))
+            inside = low <= tick <= high
+            if inside and all(abs(tick - other) > (high - low) / most for other in ticks):
+                ticks.append(tick)
+        if len(ticks) >= 2 * most / 3:
+            break
+    return sorted(ticks)

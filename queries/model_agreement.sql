@@ -1,0 +1,90 @@
+-- Do models make the same mistakes?
+--
+-- Two good models agree on most images because most are easy; the kappas take out what they would agree on by chance, if
+-- each kept its own frequencies. With several labels per image, the class of the highest score counts, and is right if
+-- it is one of them. Several seeds: the smallest counts.
+--
+-- Topic: images
+-- Grain: one row per dataset and pair of models that saw the same test images, the first by name before the other.
+-- Columns:
+--   dataset  name
+--   model  name
+--   other  name of the second model
+--   n  test images
+--   same_prediction  share of images that get the same class
+--   both_right  share that both get right
+--   both_wrong  share that both get wrong
+--   kappa  Cohen's kappa of the predicted classes; null where both always give the same one
+--   error_consistency  Cohen's kappa of right and wrong (Geirhos et al. 2020); null where both are always right, or wrong
+--   same_error  share of the images that both get wrong that get the same wrong class; null where there is none
+-- Parameters:
+--   setting = 'fixed'  fixed, finetuned or scratch
+--   probe = 'logistic'  one of `probestore list probes`
+--   tap = 'penultimate'  layer that the features come from
+--   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   dataset = NULL::VARCHAR  name; NULL: every dataset
+-- Example: probestore query model_agreement -p dataset=animals
+
+with answers as (
+    select dataset, index, sample_id, model, predicted, correct
+    from predicted($setting, $probe, $tap, $n_per_class)
+    where $dataset is null or dataset = $dataset
+),
+
+pairs as (
+    select
+        dataset,
+        this.model,
+        other.model as other,
+        count(*) as n,
+        count(*) filter (this.predicted = other.predicted) as n_same,
+        count(*) filter (this.correct and other.correct) as n_right,
+        count(*) filter (not this.correct and not other.correct) as n_wrong,
+        count(*) filter (this.correct) as n_this_right,
+        count(*) filter (other.correct) as n_other_right,
+        count(*) filter (not this.correct and not other.correct and this.predicted = other.predicted) as n_same_error
+    from answers as this
+    join answers as other using (dataset, index, sample_id)
+    where this.model < other.model
+    group by dataset, this.model, other.model
+),
+
+classes as (
+    select dataset, model, predicted, count(*) as n from answers group by dataset, model, predicted
+),
+
+by_chance as (
+    select this.dataset, this.model, other.model as other, sum(this.n * other.n) as n_chance
+    from classes as this
+    join classes as other on
+        other.dataset = this.dataset and other.predicted = this.predicted and this.model < other.model
+    group by this.dataset, this.model, other.model
+),
+
+shares as (
+    select
+        *,
+        n_same / n as same,
+        coalesce(n_chance, 0) / (n * n) as same_by_chance,
+        (n_right + n_wrong) / n as alike,
+        (n_this_right * n_other_right + (n - n_this_right) * (n - n_other_right)) / (n * n) as alike_by_chance
+    from pairs left join by_chance using (dataset, model, other)
+),
+
+final as (
+    select
+        dataset,
+        model,
+        other,
+        n,
+        same as same_prediction,
+        n_right / n as both_right,
+        n_wrong / n as both_wrong,
+        case when same_by_chance < 1 then (same - same_by_chance) / (1 - same_by_chance) end as kappa,
+        case when alike_by_chance < 1 then (alike - alike_by_chance) / (1 - alike_by_chance) end as error_consistency,
+        case when n_wrong > 0 then n_same_error / n_wrong end as same_error
+    from shares
+    order by dataset, model, other
+)
+
+select * from final

@@ -1,0 +1,109 @@
+"""The report: the questions in order, their charts and tables, as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import altair as alt
+
+from featurestore import FeatureStore
+from featurestore.errors import QueryError
+from featurestore.places import Options
+from queries import charts
+from queries.database import Database
+from queries.report.asked import ask
+from queries.report.drawings import draw
+from queries.report.page import page_body, style, whole_page
+
+__all__ = ["render", "style", "write_report"]
+
+
+def write_report(
+    store_uri: str,
+    out: str | Path,
+    charts_dir: str | Path | None = None,
+    charts_format: str = "svg",
+    *,
+    storage_options: Options | None = None,
+) -> Path:
+    """Write the report of a store as one HTML file, and its charts if asked for.
+
+    It shows the setting, probe, tap and number of training images that most results have, and names the others.
+
+    Parameters
+    ----------
+    store_uri : str
+    out : str or Path
+        The HTML file; it appears whole or not at all.
+    charts_dir : str or Path, optional
+        Folder for the charts as files.
+    charts_format : {"svg", "png"}
+    storage_options : mapping of str to str, optional
+        See `featurestore.places.open_place`.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    QueryError
+        If the store cannot be read, or a file cannot be written.
+    """
+    if charts_format not in charts.FORMATS:
+        raise QueryError(f"The format of charts must be one of {', '.join(charts.FORMATS)}. Got {charts_format!r}.")
+    store = FeatureStore.open(store_uri, storage_options=storage_options)
+    with Database(store) as database:
+        answers = ask(database)
+        drawn = dict(draw(answers))
+        page = whole_page(page_body(store, database, answers, drawn))
+    _write(Path(out), page)
+    if charts_dir is not None:
+        _save_charts(drawn, Path(charts_dir), charts_format)
+    return Path(out)
+
+
+def render(store: FeatureStore, database: Database) -> str:
+    """Return what stands inside the <body> of the report, for a page that has its own head; its style is `style()`.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    database : Database
+        Over that store.
+
+    Raises
+    ------
+    QueryError
+        If the store cannot be read.
+    """
+    answers = ask(database)
+    return page_body(store, database, answers, dict(draw(answers)))
+
+
+def _save_charts(drawn: Mapping[str, alt.LayerChart], folder: Path, form: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QueryError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    for name, chart in drawn.items():
+        charts.save(chart, folder / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', name)}.{form}")
+
+
+def _write(path: Path, page: str) -> None:
+    """Through a file beside it, so that a reader never sees half a page."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(page, encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise QueryError(f"Cannot write the report {path}: {error.strerror}.") from error

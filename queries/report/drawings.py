@@ -1,0 +1,68 @@
+"""The charts of the page, each from the answer that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import altair as alt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from queries import charts
+from queries.report.asked import Answers, Row
+from queries.report.cell_text import plural
+
+MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
+
+MOST_CURVES = 20
+"""Models whose tuning curves are drawn; more could not be told apart."""
+
+MOST_EFFECTS = 30
+"""Pairs of models that are drawn; the table has more."""
+
+
+def draw(answers: Answers) -> Iterator[tuple[str, alt.LayerChart]]:
+    """(name, chart) of everything that there are rows for; the name becomes a file name."""
+    yield from _scatters(answers)
+    models = [row["model"] for row in answers["leaderboard"]]
+    if models:
+        yield "leaderboard", charts.leaderboard(answers["leaderboard"].table)
+        yield "accuracy_grid", charts.accuracy_grid(answers["scores_by_dataset"].table, models=models)
+    if answers["settings_by_dataset"]:
+        yield "settings", charts.setting_differences(answers["settings_by_dataset"].table)
+    yield from _tuning(answers, models[:MOST_CURVES])
+    if answers["recipe_effects"]:
+        yield "recipes", charts.recipe_effects(answers["recipe_effects"].table.slice(0, MOST_EFFECTS))
+
+
+def _scatters(answers: Answers) -> Iterator[tuple[str, alt.LayerChart]]:
+    found = {row["dataset"]: row for row in answers["correlation_by_dataset"]}
+    found[MEAN_PANEL] = answers["transfer_correlation"].rows[0]
+    for panel in answers["transfer_points"].values("panel"):
+        main = panel == MEAN_PANEL
+        yield (
+            "transfer" if main else f"transfer-{panel}",
+            charts.transfer_scatter(
+                answers["transfer_points"].where(panel=panel),
+                answers["transfer_band"].where(panel=panel),
+                title=f"Mean over {plural(found[panel]['n_datasets'], 'dataset')}" if main else panel,
+                subtitle=_correlation_in_short(found[panel]),
+                small=not main,
+            ),
+        )
+
+
+def _tuning(answers: Answers, models: list[str]) -> Iterator[tuple[str, alt.LayerChart]]:
+    for dataset in answers["tuning_curves"].values("dataset"):
+        curves = answers["tuning_curves"].where(dataset=dataset)
+        curves = curves.filter(pc.is_in(curves["model"], value_set=pa.array(models, pa.string())))
+        curves = curves.filter(pc.greater(curves["value"], 0))  # a logarithmic axis has no place for 0
+        if curves.num_rows:
+            yield f"tuning-{dataset}", charts.tuning_curves(curves, title=dataset)
+
+
+def _correlation_in_short(found: Row) -> str:
+    if found["r"] is None:
+        return f"n = {found['n_models']}"
+    interval = "" if found["fisher_low"] is None else f" ({found['fisher_low']:.2f} to {found['fisher_high']:.2f})"
+    return f"r = {found['r']:.2f}{interval}, n = {found['n_models']}"

@@ -1,0 +1,129 @@
+"""Small pictures of images that are read again from where their dataset has them.
+
+The store may come from anybody, so what it says is not trusted: an image is shown only if its bytes hash to the
+`sample_id` that the store knows it by, files are opened inside the dataset's folder only, and what decoding may cost is
+bounded as in extraction. No code of a user is run, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featurestore.dataset_files import DatasetFolder
+from featurestore.datasets import DatasetSpec
+from featurestore.decoding import content_id
+from featurestore.errors import ProbestoreError
+from featurestore.preprocessing import UnreadableImageError, decode
+from featurestore.sources import RawImage, Source, open_source, raw_image
+
+SIDE = 128
+"""Pixels of the longer side; smaller images stay as they are."""
+
+TINY = 64
+"""Images no larger than this are enlarged with their pixels visible."""
+
+_ROW = re.compile(r"(?P<split>.*)\[(?P<row>\d+)\]")
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture, or why there is none.
+
+    Attributes
+    ----------
+    picture : str, optional
+        A data: URI.
+    is_tiny : bool
+    reason : str
+        Empty if there is a picture.
+    """
+
+    picture: str | None
+    is_tiny: bool = False
+    reason: str = ""
+
+
+def thumbnails(source: str | None, images: Iterable[Mapping[str, str]]) -> list[Thumbnail]:
+    """Read images of a dataset again and make them small.
+
+    Parameters
+    ----------
+    source : str, optional
+        ``family:place``, of the dataset's record; None if it has none.
+    images : iterable of mapping
+        ``source`` (path or row in the dataset) and ``sample_id`` (what the image must hash to) of each.
+
+    Returns
+    -------
+    list of Thumbnail
+        One per image, in their order.
+    """
+    wanted = list(images)
+    if source is None:
+        return [_none("the store has no record of its dataset")] * len(wanted)
+    try:
+        reader = _Reader(source)
+    except (ProbestoreError, OSError, ValueError) as error:
+        return [_none(f"its dataset cannot be opened: {error}")] * len(wanted)
+    return [_thumbnail(reader, image) for image in wanted]
+
+
+class _Reader:
+    """Finds images by what `samples` says of where they came from."""
+
+    def __init__(self, source: str) -> None:
+        self._spec = DatasetSpec(name="thumbnails", source=source)
+        self._folder: DatasetFolder | None = None
+        self._source: Source | None = None
+        if self._spec.family == "image_folder":  # its names are paths, so that nothing has to be listed
+            self._folder = DatasetFolder(Path(self._spec.location).expanduser())
+        else:
+            self._source = open_source(self._spec)
+
+    def read(self, origin: str) -> RawImage:
+        """The image of that path or row."""
+        if self._folder is not None:
+            path = self._folder.path / origin
+            folder = self._folder
+            return raw_image(lambda: folder.read(path), origin)
+        found = _ROW.fullmatch(origin)
+        if self._source is None or found is None:
+            return RawImage(b"", origin, "it is not known where it lies")
+        splits = self._source.splits()
+        split = found["split"] if found["split"] in splits else "train"  # packaged images are one split
+        if int(found["row"]) >= splits.get(split, 0):
+            return RawImage(b"", origin, "its dataset has changed")
+        return next(iter(self._source.read(split, np.array([int(found["row"])]))))
+
+
+def _thumbnail(reader: _Reader, image: Mapping[str, str]) -> Thumbnail:
+    try:
+        raw = reader.read(image["source"])
+        if raw.reason is not None:
+            return _none(raw.reason)
+        if content_id(raw.content) != image["sample_id"]:
+            return _none("there is another image now")
+        picture = decode(raw.content)
+    except (ProbestoreError, UnreadableImageError, OSError, ValueError) as error:
+        return _none(str(error))
+    is_tiny = max(picture.size) <= TINY
+    return Thumbnail(_data_uri(picture), is_tiny)
+
+
+def _data_uri(picture: Image.Image) -> str:
+    picture.thumbnail((SIDE, SIDE))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _none(reason: str) -> Thumbnail:
+    return Thumbnail(None, reason=reason)
