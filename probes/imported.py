@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import FeatureStore, schema
-from featurestore.errors import ConfigurationError
+from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.layout import check_name, content_key
 from featurestore.store import rows_table
 from probes import imported_columns, metrics
@@ -50,13 +50,23 @@ class Import:
         """What the results name in a column, each once."""
         return sorted({row.values[what] for row in self.results})
 
+    def undescribed(self) -> list[str]:
+        """Datasets of the results that the file of datasets, where there is one, does not name."""
+        described = {row.values["dataset"] for row in self.datasets}
+        return [name for name in self.names("dataset") if described and name not in described]
+
     def source_metrics(self) -> list[str]:
         """Names of the source metrics that the models' file brings beside those that have a column."""
         return sorted({name for row in self.models for name in row.numbers})
 
 
 def read_import(
-    results: Path, *, models: Path | None = None, datasets: Path | None = None, origin: str | None = None
+    results: Path,
+    *,
+    models: Path | None = None,
+    datasets: Path | None = None,
+    origin: str | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> Import:
     """Read and check the files of an import; no store is needed.
 
@@ -67,6 +77,8 @@ def read_import(
     models, datasets : Path, optional
     origin : str, optional
         By default the name of the file of results, without its suffix.
+    renamed : mapping of str to str, optional
+        Name of a dataset in the files -> its name in the store.
 
     Raises
     ------
@@ -81,6 +93,7 @@ def read_import(
         if datasets
         else (),
     )
+    found = _with_names(found, renamed or {})
     for row in found.results:
         _check_value(row)
     refuse_repeated(found.results, (*_GRAIN, "metric"), "the same metric of the same cell,")
@@ -121,6 +134,20 @@ def _name(origin: str) -> str:
         return check_name("results import", origin)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error} Name the import with --origin.") from error
+
+
+def _with_names(imported: Import, renamed: Mapping[str, str]) -> Import:
+    """The import with other names of datasets."""
+    known = {row.values["dataset"] for row in (*imported.results, *imported.datasets)}
+    for old in renamed:
+        if old not in known:
+            raise UnknownNameError("dataset", old, known, "Only a dataset of the imported files can be renamed.")
+
+    def named(rows: Sequence[Row]) -> tuple[Row, ...]:
+        names = ((row, row.values["dataset"]) for row in rows)
+        return tuple(replace(row, values={**row.values, "dataset": renamed.get(name, name)}) for row, name in names)
+
+    return replace(imported, results=named(imported.results), datasets=named(imported.datasets))
 
 
 def _check_value(row: Row) -> None:

@@ -97,12 +97,13 @@ from listed;
 create macro spread(n, total, squares) as
     case when squares - total * total / n > 1e-12 * squares then squares - total * total / n end;
 
+-- (greatest and least skip nulls, hence the case.)
+create macro clipped(r) as case when r is not null then greatest(-1.0, least(1.0, r)) end;
+
 -- Pearson's r and the least-squares line of n points, from the sums of x, y and their products. Null where they say
 -- nothing: r below three points, r and the line where x does not vary, r where y does not.
 create macro line_of_sums(n, x, y, xx, xy, yy) as {
-    'r': case when n >= 3 then
-        greatest(-1.0, least(1.0, (xy - x * y / n) / sqrt(spread(n, x, xx) * spread(n, y, yy))))
-    end,
+    'r': case when n >= 3 then clipped((xy - x * y / n) / sqrt(spread(n, x, xx) * spread(n, y, yy))) end,
     'slope': (xy - x * y / n) / spread(n, x, xx),
     'intercept': (y - (xy - x * y / n) / spread(n, x, xx) * x) / n
 };
@@ -265,3 +266,44 @@ select
     n_models,
     n_datasets
 from observed left join of_replicates using (panel);
+
+-- Where each compared model lies above or below the line (all in the coordinates of the plot).
+--   leverage     1 / n + (x - mean x)^2 / sum of squares: how far out it lies in x
+--   studentised  residual in standard deviations of its own, internally: residual / (s * sqrt(1 - leverage)), where s is
+--                the residual standard deviation with n - 2 degrees of freedom (Cook & Weisberg 1982). Null where all lie
+--                on the line, and of a model that alone decides its slope.
+-- Grain: one row per model of the panel `mean over datasets`.
+create macro transfer_residuals(the_setting, the_probe, the_tap, the_n_per_class, the_source) as table
+with panels as (
+    select
+        *,
+        line_of(xs, ys).slope as slope,
+        spread(n_models, list_sum(xs), list_inner_product(xs, xs)) as xx,
+        list_inner_product(ys, ys) as yy,
+        yy - slope * list_inner_product(xs, ys) as left_over
+    from transfer_panels(
+        ['mean'], the_setting, the_probe, the_tap, the_n_per_class, the_source, null::bigint
+    )
+),
+points as (
+    select
+        *,
+        unnest(models) as model,
+        unnest(xs) as x,
+        unnest(ys) as y,
+        case when n_models >= 3 and left_over > 1e-12 * yy then sqrt(left_over / (n_models - 2)) end as deviation
+    from panels
+),
+placed as (
+    select *, y - slope * x as residual, 1 / n_models + x * x / xx as leverage from points
+)
+select
+    model,
+    n_models,
+    mean_x + x as source_x,
+    mean_y + y as logit,
+    mean_y + slope * x as predicted,
+    residual,
+    leverage,
+    case when leverage < 1 - 1e-9 then residual / (deviation * sqrt(1 - leverage)) end as studentised
+from placed;

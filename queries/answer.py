@@ -96,7 +96,11 @@ def correlation(found: Row) -> str:
 def _rank_interval(row: Row) -> str:
     """`rank 1 in 95% of bootstraps over datasets`, or from where to where."""
     low, high = (f"{row.get(name) or 1:.3g}" for name in ("rank_low", "rank_high"))
-    return f"95% interval of its rank {low} to {high}" if low != high else f"rank {low} also at both ends of its 95% interval"
+    return (
+        f"95% interval of its rank {low} to {high}"
+        if low != high
+        else f"rank {low} also at both ends of its 95% interval"
+    )
 
 
 def _count(n: int, noun: str) -> str:

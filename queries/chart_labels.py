@@ -33,7 +33,14 @@ class Label:
 
 
 def place(
-    dots: Sequence[tuple[float, float, str]], *, width: float, height: float, font_size: float, gap: float = 7
+    dots: Sequence[tuple[float, float, str]],
+    *,
+    width: float,
+    height: float,
+    font_size: float,
+    gap: float = 7,
+    reach: Sequence[float] = (1,),
+    avoid: Sequence[Box] = (),
 ) -> Iterator[Label]:
     """Find a place for the name of each dot; a name that would cover a dot or another name is left out.
 
@@ -46,15 +53,30 @@ def place(
     font_size : float
     gap : float
         Between the middle of a dot and the text beside it.
+    reach : sequence of float
+        Distances that are tried one after another, as multiples of `gap`.
+    avoid : sequence of box
+        What is covered only where there is no other place.
     """
     taken = [(x - 0.6 * gap, y - 0.6 * gap, x + 0.6 * gap, y + 0.6 * gap) for x, y, _ in dots]
     for position, (x, y, text) in enumerate(dots):
-        for align, ax, ay, box in _candidates(x, y, _LETTER * font_size * len(text), font_size, gap):
-            inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(overlap(box, other) for other in taken):
+        candidates = [
+            candidate
+            for times in reach
+            for candidate in _candidates(x, y, _LETTER * font_size * len(text), font_size, times * gap)
+            if _inside(candidate[3], width, height)
+        ]
+        for blocked in ([*taken, *avoid], taken):
+            free = (found for found in candidates if not any(overlap(found[3], other) for other in blocked))
+            if (chosen := next(free, None)) is not None:
+                align, ax, ay, box = chosen
                 taken.append(box)
                 yield Label(position, text, align, ax, ay)
                 break
+
+
+def _inside(box: Box, width: float, height: float) -> bool:
+    return box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
 
 
 def overlap(a: Box, b: Box) -> bool:

@@ -150,13 +150,16 @@ def setting_differences(rows: pa.Table) -> alt.LayerChart:
     """
     told = [
         row
-        | {"pair": f"{row['setting']} over {row['other']}", "significant": row["p"] is not None and row["p"] < 0.05}
-        | {"told": f"{row['dataset']}, {row['setting']} over {row['other']}: {row['mean_difference']:+.2f}"}
+        | {"pair": _pair(row), "significant": row["p"] is not None and row["p"] < 0.05}
+        | {"told": f"{row['dataset']}, {_pair(row)}: {row['mean_difference']:+.2f}"}
         for row in rows.to_pylist()
     ]
     pairs = sorted({row["pair"] for row in told})
     colour = alt.Color(
-        "pair:N", title=None, scale=alt.Scale(domain=pairs, range=[BLUE, VERMILION, GREY]), legend=alt.Legend(orient="top")
+        "pair:N",
+        title=None,
+        scale=alt.Scale(domain=pairs, range=[BLUE, VERMILION, GREY]),
+        legend=alt.Legend(orient="top"),
     )
     shape = alt.Shape("pair:N", title=None, scale=alt.Scale(domain=pairs, range=["circle", "square", "diamond"]))
     y = alt.Y("dataset:N", title=None, axis=alt.Axis(grid=True, ticks=False))
@@ -178,7 +181,7 @@ def recipe_effects(rows: pa.Table) -> alt.LayerChart:
     """
     told = [
         row
-        | {"pair": f"{row['changed']} {_short(row['value'])} → {_short(row['other_value'])}, {row['model']} → {row['other']}"}
+        | {"pair": f"{_change(row)}, {row['model']} → {row['other']}"}
         | {"low": row["transfer_difference"] - (row["standard_error"] or 0)}
         | {"high": row["transfer_difference"] + (row["standard_error"] or 0)}
         for row in rows.to_pylist()
@@ -251,6 +254,7 @@ def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.L
             labelColor=INK,
             labelFontSize=11,
             labelLimit=180,
+            labelPadding=4,
             titleColor=INK,
             titleFontSize=12,
             titleFontWeight="normal",
@@ -265,15 +269,20 @@ def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.L
     return chart.properties(config=look)
 
 
-def _short(value: Any) -> str:
-    return "yes" if value is True else "no" if value is False else str(value)
+def _pair(row: Row) -> str:
+    names = {"finetuned": "fine-tuned", "scratch": "from scratch"}
+    return f"{names.get(row['setting'], row['setting'])} over {names.get(row['other'], row['other'])}"
+
+
+def _change(row: Row) -> str:
+    """What differs in two recipes."""
+    return f"{row['changed']} {row['value']} → {row['other_value']}"
 
 
 def _point_in_words(row: Row) -> str:
     """What a dot says on hover."""
-    return (
-        f"{row['model']}: ImageNet top-1 {row['source_value']:.1%}, {row['panel']} {1 / (1 + math.exp(-row['logit'])):.1%}"
-    )
+    transfer = 1 / (1 + math.exp(-row["logit"]))
+    return f"{row['model']}: ImageNet top-1 {row['source_value']:.1%}, {row['panel']} {transfer:.1%}"
 
 
 def _heights(dots: list[Row], line: list[Row]) -> Iterator[float]:

@@ -1,8 +1,8 @@
 -- Does a score of the features alone, at no cost, predict the probe?
 --
--- Such a score (LogME, LEEP, H-score, NCE) fits nothing and sees no test image. Its values are compared over models with
--- the log-odds of the probe's headline metric. Kendall's tau-b allows for ties. Both coefficients are null below three
--- models, and where one side does not vary.
+-- Such a score (LogME, LEEP, H-score, NCE) fits nothing and sees no test image. Its values are compared over models
+-- with the log-odds of the probe's headline metric. Kendall's tau-b allows for ties. Both coefficients are null below
+-- three models, and where one side does not vary.
 --
 -- Topic: probes
 -- Grain: one row per score and dataset, and one per score for the mean over datasets.

@@ -28,7 +28,16 @@ from queries.limits import NO_LIMITS, Limits
 from queries.places_in_sql import connect_place, literal
 from queries.questions import Parameter, Question
 
-SCRIPTS = ("_views.sql", "_macros.sql", "_tests.sql", "_correlation.sql", "_health.sql", "_training.sql", "_images.sql", "_settings.sql")
+SCRIPTS = (
+    "_views.sql",
+    "_macros.sql",
+    "_tests.sql",
+    "_correlation.sql",
+    "_health.sql",
+    "_training.sql",
+    "_images.sql",
+    "_settings.sql",
+)
 """What is made before a question can be asked, in this order."""
 
 _FOLDER = Path(__file__).parent

@@ -24,7 +24,7 @@ with images as (
         index,
         len(feature) as dim,
         sqrt(list_inner_product(feature, feature)::double) as norm,
-        len(list_filter(feature, x -> x = 0)) as zeros
+        len(list_filter(feature, lambda x: x = 0)) as zeros
     from features
 ),
 

@@ -1,8 +1,8 @@
 -- How does accuracy grow with the number of training images per class?
 --
--- Every draw of a few-shot task is a seed; the full task is the row without n_per_class. Draws of one size share the test
--- images and overlap in their training images, so the standard error is that of the draws alone. Of several solvers the
--- one that ran last counts.
+-- Every draw of a few-shot task is a seed; the full task is the row without n_per_class. Draws of one size share the
+-- test images and overlap in their training images, so the standard error is that of the draws alone. Of several
+-- solvers the one that ran last counts.
 --
 -- Topic: settings
 -- Grain: one row per dataset, setting, model and number of training images per class.

@@ -39,7 +39,6 @@ images as (
         index,
         sample_id,
         any_value(label) as label,
-        any_value(labels) as labels,
         count(*) as n_models,
         count(*) filter (not correct) as n_wrong,
         avg(probability::decimal(12, 9)) as probability
@@ -59,7 +58,7 @@ hardest as (
 ),
 
 mistakes as (
-    select dataset, index, sample_id, predicted, count(*) as n
+    select dataset, index, sample_id, predicted, any_value(labels) as labels, count(*) as n
     from answers semi join hardest using (dataset, index, sample_id)
     where not correct
     group by dataset, index, sample_id, predicted

@@ -52,9 +52,17 @@ class LogOddsAxis:
 
     def encoded(self, channel: type[alt.X | alt.Y], field: str) -> Any:
         """`field` on this axis. Layers share it, so each must say the same of it."""
-        scale = alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
-        axis = alt.Axis(values=percent_ticks(self.low, self.high, self.ticks), labelExpr=_AS_PERCENT)
-        return channel(f"{field}:Q", title=self.title or None, scale=scale, axis=axis)
+        return channel.from_dict(self.specification(field), validate=False)
+
+    def specification(self, field: str) -> dict[str, Any]:
+        """The same as Vega-Lite has it."""
+        return {
+            "field": field,
+            "type": "quantitative",
+            "title": self.title or None,
+            "scale": {"domain": [self.low, self.high], "nice": False, "zero": False},
+            "axis": {"values": percent_ticks(self.low, self.high, self.ticks), "labelExpr": _AS_PERCENT},
+        }
 
 
 def percent_ticks(low: float, high: float, most: int = 6) -> list[float]:

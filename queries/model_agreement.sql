@@ -25,26 +25,63 @@
 --   dataset = NULL::VARCHAR  name; NULL: every dataset
 -- Example: probestore query model_agreement -p dataset=animals
 
+-- Images are bits of strings of 4,096, so that a pair of models is compared by a few thousand ANDs, not by a join of all
+-- their images.
 with answers as (
-    select dataset, index, sample_id, model, predicted, correct
+    select dataset, model, predicted, correct, index // 4096 as block, (index % 4096)::integer as place, sample_id
     from predicted($setting, $probe, $tap, $n_per_class)
     where $dataset is null or dataset = $dataset
 ),
 
+-- Two models saw the same images when `images`, a hash of them all, is the same.
+models_seen as (
+    select
+        dataset,
+        model,
+        count(*) as n,
+        count(*) filter (correct) as n_right,
+        bit_xor(hash(block, place, sample_id)) as images
+    from answers
+    group by dataset, model
+),
+
 pairs as (
+    select dataset, this.model, other.model as other, n, this.n_right as n_this_right, other.n_right as n_other_right
+    from models_seen as this
+    join models_seen as other using (dataset, n, images)
+    where this.model < other.model
+),
+
+right_bits as (
+    select dataset, model, block, bitstring_agg(place, 0, 4095) as bits
+    from answers
+    where correct
+    group by dataset, model, block
+),
+
+class_bits as (
+    select dataset, model, block, predicted, correct, bitstring_agg(place, 0, 4095) as bits
+    from answers
+    group by dataset, model, block, predicted, correct
+),
+
+both_right as (
+    select dataset, this.model, other.model as other, sum(bit_count(this.bits & other.bits)) as n_right
+    from right_bits as this
+    join right_bits as other using (dataset, block)
+    where this.model < other.model
+    group by dataset, this.model, other.model
+),
+
+same_class as (
     select
         dataset,
         this.model,
         other.model as other,
-        count(*) as n,
-        count(*) filter (this.predicted = other.predicted) as n_same,
-        count(*) filter (this.correct and other.correct) as n_right,
-        count(*) filter (not this.correct and not other.correct) as n_wrong,
-        count(*) filter (this.correct) as n_this_right,
-        count(*) filter (other.correct) as n_other_right,
-        count(*) filter (not this.correct and not other.correct and this.predicted = other.predicted) as n_same_error
-    from answers as this
-    join answers as other using (dataset, index, sample_id)
+        sum(bit_count(this.bits & other.bits)) as n_same,
+        sum(bit_count(this.bits & other.bits)) filter (not correct) as n_same_error
+    from class_bits as this
+    join class_bits as other using (dataset, block, predicted, correct)
     where this.model < other.model
     group by dataset, this.model, other.model
 ),
@@ -61,14 +98,28 @@ by_chance as (
     group by this.dataset, this.model, other.model
 ),
 
+counted as (
+    select
+        pairs.*,
+        coalesce(n_right, 0) as n_right,
+        n - n_this_right - n_other_right + coalesce(n_right, 0) as n_wrong,
+        coalesce(n_same, 0) as n_same,
+        coalesce(n_same_error, 0) as n_same_error,
+        coalesce(n_chance, 0) as n_chance
+    from pairs
+    left join both_right using (dataset, model, other)
+    left join same_class using (dataset, model, other)
+    left join by_chance using (dataset, model, other)
+),
+
 shares as (
     select
         *,
         n_same / n as same,
-        coalesce(n_chance, 0) / (n * n) as same_by_chance,
+        n_chance / (n * n) as same_by_chance,
         (n_right + n_wrong) / n as alike,
         (n_this_right * n_other_right + (n - n_this_right) * (n - n_other_right)) / (n * n) as alike_by_chance
-    from pairs left join by_chance using (dataset, model, other)
+    from counted
 ),
 
 final as (

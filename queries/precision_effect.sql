@@ -1,8 +1,9 @@
 -- Does a lower precision of the networks change what the probes find?
 --
--- Compared are cells that differ in nothing but the precision (`compute`) that their features were computed in: weights,
--- preprocessing, images, probe and options are the same. Either may be a cell of an earlier run, so this asks everything
--- that was ever stored. To compare, run one study twice, with another `compute` in [extract].
+-- Compared are cells that differ in nothing but the precision (`compute`) that their features were computed in:
+-- weights, preprocessing, images, probe and options are the same. Either may be a cell of an earlier run, so this asks
+-- everything that was ever stored. To compare, run a study twice, with another `compute` in [extract]; under two names,
+-- if `probestore gc` is to keep both.
 --
 -- Topic: probes
 -- Grain: one row per precision other than fp32 and cell of the slice asked for that was fitted in both.

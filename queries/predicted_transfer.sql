@@ -6,7 +6,7 @@
 -- at the model's own source metric. The interval is that in which one more model of the reference's kind would lie 19
 -- times in 20: predicted +- t(n - 2) s sqrt(1 + 1/n + (x - mean x)^2 / Sxx) for the n reference models, with s^2 the
 -- residual sum of squares over n - 2 (Weisberg, Applied Linear Regression, chapter 2: prediction).
--- Datasets are matched by the letters and digits of their names: `stanford_cars` is `Stanford Cars`.
+-- Datasets are matched by their metric and the letters and digits of their names: `stanford_cars` is `Stanford Cars`.
 -- Nothing is predicted below three reference models, or where the model's source metric is not known. A model that the
 -- import also names is a row of its own for what was scored here.
 --
@@ -26,6 +26,8 @@
 --   residual  observed less predicted, log-odds: above 0, the model transfers better than its source metric says
 --   inside  whether observed lies in the interval
 --   extrapolated  whether source_x lies outside those of the reference, where nothing supports the line
+--   slope  of the line, log-odds per unit of source_x
+--   intercept  of the line, log-odds
 -- Parameters:
 --   setting = 'fixed'  fixed, finetuned or scratch
 --   probe = 'logistic'  one of `probestore list probes`
@@ -40,7 +42,7 @@ with scored as (
         model,
         origin,
         dataset,
-        coalesce(nullif(lower(regexp_replace(dataset, '[^\pL\pN]', '', 'g')), ''), dataset) as matched,
+        coalesce(nullif(lower(regexp_replace(dataset, '[^\pL\pN]', '', 'g')), ''), dataset) || ' ' || metric as matched,
         logit
     from scores($setting, $probe, $tap, $n_per_class)
 ),
@@ -139,7 +141,9 @@ predictions_made as (
         observed,
         intercept + slope * x as predicted,
         t95(n - 2) * s * sqrt(1 + 1 / n + (x - mean_x) ** 2 / sxx) as margin,
-        x < least_x or x > most_x as extrapolated
+        x < least_x or x > most_x as extrapolated,
+        slope,
+        intercept
     from held as own
     cross join chosen
     left join largest using (model)
@@ -162,7 +166,9 @@ final as (
         predicted + margin as predicted_high,
         observed - predicted as residual,
         observed between predicted - margin and predicted + margin as inside,
-        extrapolated
+        extrapolated,
+        slope,
+        intercept
     from predictions_made
     order by residual desc nulls last, model
 )

@@ -1,10 +1,10 @@
 -- What does one change of the training recipe do to source accuracy, and to transfer?
 --
--- Two models are compared if they have the same architecture and their recipes (label_smoothing, dropout, auxiliary_head,
--- bn_scale, augmentation, pretraining_data) differ in exactly one thing. What is not known equals nothing: a model whose
--- recipe is not known in full is in no pair. Differences are the second model's less the first's, and the second is the
--- one with the larger number, with `true`, or later in the alphabet. The p-values are not corrected for the number of
--- pairs.
+-- Two models are compared if they have the same architecture and their recipes (label_smoothing, dropout,
+-- auxiliary_head, bn_scale, augmentation, pretraining_data) differ in exactly one thing. What is not known equals
+-- nothing: a model whose recipe is not known in full is in no pair. Differences are the second model's less the
+-- first's, and the second is the one with the larger number, with `true`, or later in the alphabet. The p-values are
+-- not corrected for the number of pairs.
 --
 -- Topic: recipe
 -- Grain: one row per two models that differ in one recipe column and were scored on at least one dataset in common.

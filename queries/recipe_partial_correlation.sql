@@ -2,8 +2,8 @@
 --
 -- Partial correlation of source metric and mean log-odds over datasets, holding those of label_smoothing, dropout,
 -- auxiliary_head and bn_scale that are known of every counted model and vary among them: the correlation of what a
--- linear regression on them leaves of either. What follows from those held before it is skipped. Counted are the compared
--- models (macro `compared` in _macros.sql) whose source metric is known.
+-- linear regression on them leaves of either. What follows from those held before it is skipped. Counted are the
+-- compared models (macro `compared` in _macros.sql) whose source metric is known.
 --
 -- Topic: recipe
 -- Grain: one row.
@@ -71,8 +71,9 @@ correlations as (
     group by this.variable, other.variable
 ),
 
--- One recipe column after the other is taken out of all that is left: Gauss's elimination, whose pivot is the share of a
--- column's variance that those held before it do not explain. After step 4, the rest is covariance given what is held.
+-- One recipe column after the other is taken out of all that is left: Gauss's elimination, whose pivot is the share of
+-- a column's variance that those held before it do not explain. After step 4, the rest is covariance given what is
+-- held.
 swept as (
     select 0 as step, i, j, c from correlations
     union all

@@ -1,7 +1,7 @@
 -- How does accuracy grow with the number of training steps?
 --
--- Every point is a run of its own, tuned for that many steps: not the course of one run. Of runs with several seeds, the
--- mean is shown.
+-- Every point is a run of its own, tuned for that many steps: not the course of one run. Of runs with several seeds,
+-- the mean is shown.
 --
 -- Topic: settings
 -- Grain: one row per setting, model, dataset and number of training steps.

@@ -1,7 +1,7 @@
 -- Where does each model lie in the plot of transfer against source accuracy?
 --
 -- The panel `mean over datasets` holds the compared models (macro `compared` in _macros.sql), the panel of a dataset
--- every model scored on it. Models whose imagenet_top1 is not known are left out.
+-- every model scored on it. Models whose source metric is not known are left out.
 --
 -- Topic: correlation
 -- Grain: one row per panel and model.
@@ -17,7 +17,7 @@
 --   probe = 'logistic'  one of `probestore list probes`
 --   tap = 'penultimate'  layer that the features come from
 --   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
---   source = 'imagenet_top1'  source metric, one of `probestore query correlation_by_source`
+--   source = 'imagenet_top1'  source metric; `correlation_by_source` lists them
 -- Example: probestore query transfer_points -p setting=finetuned --format csv
 
 with final as (

@@ -1,7 +1,16 @@
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.identity import Model
 from featurestore.models import CATALOGUE, ModelSpec, find_model, known_models
+from featurestore.preprocessing import for_model
+from featurestore.store import rows_table
+from featurestore.verify import verify
+from queries.database import Database
 
 
 def test_every_record_of_the_catalogue_is_complete():
@@ -28,6 +37,18 @@ def test_a_users_record_replaces_the_catalogues():
     assert find_model("mobilenet_v2", [mine]) is mine
 
 
+def test_all_that_questions_ask_of_a_record_is_kept_in_the_store(store):
+    recipe = {"architecture": "net", "source_metrics": {"food": 0.5}, "label_smoothing": 0.1, "bn_scale": True}
+    spec = replace(find_model("mobilenet_v2"), name="mine", **recipe)
+    row = Model(spec, "digest", for_model(spec, "squash"), "fp32").record()
+    store.publish("models", "mine", rows_table("models", [{**row, "recorded_at": datetime.now(UTC)}]))
+    assert verify(store).findings == []
+    with Database(store) as database:
+        (kept,) = database.sql("from models").to_pylist()
+    assert {name: kept[name] for name in recipe} == {**recipe, "source_metrics": [("food", 0.5)]}
+    assert (kept["model"], kept["origin"], kept["imagenet_top1"]) == ("mine", None, spec.imagenet_top1)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -35,6 +56,9 @@ def test_a_users_record_replaces_the_catalogues():
         ({"backbone": "resnet50"}, "family:identifier"),
         ({"imagenet_top1": 75.1}, r"a fraction between 0 and 1 \(0.751, not 75.1\)"),
         ({"input_size": 0}, "must be positive"),
+        ({"source_metrics": {"params": 3.0}}, "must have a name of its own, and not one of imagenet_top1, params"),
+        ({"source_metrics": {" ": 3.0}}, "must have a name of its own"),
+        ({"source_metrics": {"food": math.inf}}, "Source metric 'food' of model 'net' must be finite. Got inf"),
     ],
 )
 def test_a_record_that_cannot_be_right_is_refused(fields, message):

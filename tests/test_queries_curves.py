@@ -13,7 +13,9 @@ from given import NOW, Given, Row, logit, score
 
 
 def test_draws_are_averaged_and_the_full_task_comes_last(given: Given) -> None:
-    draws = [score("a", "d0", value, n_per_class=5, seed=seed, n_train=50) for seed, value in enumerate([0.5, 0.6, 0.7])]
+    draws = [
+        score("a", "d0", value, n_per_class=5, seed=seed, n_train=50) for seed, value in enumerate([0.5, 0.6, 0.7])
+    ]
     others = [score("a", "d0", 0.9), score("a", "d0", 0.4, n_per_class=1), score("a", "d0", 0.1, probe="knn")]
     rows = given(results=[*draws, *others]).query("few_shot_curves").to_pylist()
     assert [(row["n_per_class"], row["n_seeds"], row["n_train"]) for row in rows] == [
@@ -53,7 +55,9 @@ def test_of_two_solvers_of_a_draw_the_later_counts(given: Given) -> None:
 
 def run(steps: int, value: float, *, setting: str = "finetuned", dataset: str = "d0", **changes: object) -> Row:
     """A point of a training curve. 2,048 images are trained on."""
-    row = score("a", dataset, value, setting=setting, n_train=1800, n_val=248, n_test=1000, train_steps=steps, **changes)
+    row = score(
+        "a", dataset, value, setting=setting, n_train=1800, n_val=248, n_test=1000, train_steps=steps, **changes
+    )
     return {**row, "cell": f"{row['cell']}-{steps}"}
 
 

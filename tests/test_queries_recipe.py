@@ -206,7 +206,10 @@ def test_several_plain_models_count_as_their_mean_and_known_differences_disquali
         trained("f", dropout=None),
     ]
     values = {"a": [0.9], "b": [0.8], "c": [0.1], "d": [0.7], "e": [0.6], "f": [0.5]}
-    rows = {row["model"]: row for row in given(results=grid(values), models=models).query("regularization_study").to_pylist()}
+    rows = {
+        row["model"]: row
+        for row in given(results=grid(values), models=models).query("regularization_study").to_pylist()
+    }
     assert set(rows) == {"a", "b", "c", "d", "e"}
     assert rows["d"]["difference"] == pytest.approx(logit(0.7) - (logit(0.9) + logit(0.8)) / 2)
     assert (rows["d"]["p"], rows["d"]["standard_error"]) == (None, None)

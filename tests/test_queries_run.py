@@ -85,7 +85,12 @@ def test_cost_adds_up_features_and_cells(store: FeatureStore, tmp_path: Path) ->
     assert fixed["seconds"] == pytest.approx(12.5 + 4)
     assert fixed["feature_bytes"] == sum(path.stat().st_size for path in files)
     assert (trained["setting"], trained["seconds"], trained["feature_bytes"]) == ("finetuned", 50, None)
-    assert (unknown["model"], unknown["images"], unknown["feature_seconds"], unknown["seconds"]) == ("else", None, None, 2)
+    assert (unknown["model"], unknown["images"], unknown["feature_seconds"], unknown["seconds"]) == (
+        "else",
+        None,
+        None,
+        2,
+    )
 
 
 def test_features_without_a_result_have_their_cost_and_imports_have_none(store: FeatureStore) -> None:

@@ -34,6 +34,15 @@ def test_what_the_file_defines_is_part_of_the_study():
     assert [spec.name for spec in study.datasets] == ["digits", "zoo"]
 
 
+def test_a_model_may_have_an_architecture_and_source_metrics_of_its_own():
+    own = '[[model]]\nname = "mine"\nbackbone = "timm:resnet50.mine"\narchitecture = "resnet50"\n'
+    inline = parse_study(MINIMAL + own + "source_metrics = { food = 0.5, steps = 3 }\n", PATH).models[1]
+    table = parse_study(MINIMAL + own + "[model.source_metrics]\nfood = 0.5\nsteps = 3\n", PATH).models[1]
+    assert (inline.architecture, inline.source_metrics) == ("resnet50", {"food": 0.5, "steps": 3.0})
+    assert inline == table
+    assert hash(inline) == hash(table)
+
+
 def test_paths_are_relative_to_the_file():
     own = '[[model]]\nname = "mine"\nbackbone = "python:nets:build"\nweights = "mine.pth"\ninput_size = 64\n'
     data = '[[dataset]]\nname = "zoo"\nsource = "image_folder:images"\n'
@@ -57,6 +66,8 @@ def test_paths_are_relative_to_the_file():
         (MINIMAL + '[model]\nname = "a"', r"line 3: model must be an array of tables: write \[\[model\]\]"),
         (MINIMAL + '[[model]]\nname = "../a"\nbackbone = "timm:x"', "becomes part of a path"),
         (MINIMAL + '[[model]]\nname = "a"\nbackbone = "timm:x"\nimagenet_top1 = 75.1', "line 3: .*0.751, not 75.1"),
+        (MINIMAL + '[[model]]\nname = "a"\nbackbone = "t:x"\nsource_metrics = 3', "line 6: .*should be an object"),
+        (MINIMAL + '[[model]]\nname = "a"\nbackbone = "t:x"\nsource_metrics = { params = 3 }', "name of its own"),
         ('[[model]]\nname = "a"\nbackbone = "timm:x"\n' * 2 + 'x = 1', "line 7: unknown key 'x'"),
         (MINIMAL + '[[model]]\nname = "a"\nbackbone = "timm:x"\n' * 2, "two models are called 'a'"),
         ('models = ["mobilenet_v2"]', "at least one of datasets"),

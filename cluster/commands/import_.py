@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ def command() -> None:
 @click.option("--models", type=_FILE, metavar="FILE", help="What is known of the models: imagenet_top1, params, ...")
 @click.option("--datasets", type=_FILE, metavar="FILE", help="What is known of the datasets: classes, sizes, metric.")
 @click.option("--origin", metavar="NAME", help="Name of the import. [default: the file's name without .csv]")
+@click.option(
+    "--rename",
+    "renamed",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="What the files call dataset OLD is NEW in the store, such as 'VOC2007=voc2007'; can be repeated.",
+)
 @options.store_option
 @options.storage_option
 def results(
@@ -44,6 +52,7 @@ def results(
     models: Path | None,
     datasets: Path | None,
     origin: str | None,
+    renamed: tuple[str, ...],
     store: str | None,
     storage_options: dict[str, str],
 ) -> None:
@@ -59,7 +68,8 @@ def results(
     from featurestore import FeatureStore
     from probes.imported import add, read_import
 
-    read = read_import(file, models=models, datasets=datasets, origin=origin)
+    names = dict(options.key_value(text) for text in renamed)
+    read = read_import(file, models=models, datasets=datasets, origin=origin, renamed=names)
     opened = FeatureStore.create(store or options.DEFAULT_STORE, storage_options=storage_options)
     changed = add(opened, read)
     _say(opened, read, changed)
@@ -68,21 +78,30 @@ def results(
 def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     """Say what the store has now, what its questions will miss, and what to ask."""
     settings = read.names("setting")
-    n_models, n_datasets = len(read.names("model")), len(read.names("dataset"))
-    what = f"{len(read.results)} results of {n_models} models on {n_datasets} datasets ({', '.join(settings)})"
+    n_models, n_datasets = _count(read.names("model"), "model"), _count(read.names("dataset"), "dataset")
+    what = f"{_count(read.results, 'result')} of {n_models} on {n_datasets} ({', '.join(settings)})"
     if changed:
         say(f"Imported {what} as {read.origin!r}; changed: {', '.join(changed)}.")
     else:
-        say(f"Nothing changed: {what} are in the store as {read.origin!r}.")
+        say(f"Nothing changed: {read.origin!r} was imported before, {what}.")
     if sources := read.source_metrics():
         say(f"Source metrics beside imagenet_top1, for -p source=NAME: {', '.join(sources)}.")
+    if undescribed := read.undescribed():
+        say(f"The file of datasets does not name {_shortly(undescribed)}; if it does by another name, add --rename.")
     if unknown := _without_source(store):
-        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        say(f"imagenet_top1 is not known of {shown}: correlations leave them out. Give a file of --models with it.")
-    say("What came out, and where models of your own lie:")
+        say(f"imagenet_top1 is not known of {_shortly(unknown)}; correlations leave out such models. Add --models.")
+    say("What came out, and where models lie that are not of the largest import:")
     setting = "fixed" if "fixed" in settings else settings[0]
     say(f"  probestore query transfer_correlation -p setting={setting} --store {store.uri}")
-    say(f"  probestore query predicted_transfer -p setting={setting} -p origin={read.origin} --store {store.uri}")
+    say(f"  probestore query predicted_transfer -p setting={setting} --store {store.uri}")
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _shortly(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _without_source(store: FeatureStore) -> list[str]:

@@ -45,7 +45,8 @@
     share.value = state.done;
     newest = state.version;
     at("new").hidden = newest <= version || version === 0;
-    show(at("problem"), state.problem && `The report could not be made anew, and this is the last one. ${state.problem}`);
+    const last = version ? " anew; this is the last one." : ".";
+    show(at("problem"), state.problem && `The report could not be made${last} ${state.problem}`);
     const panel = at("progress");
     if (panel.dataset.html !== state.progress && !panel.contains(document.activeElement)) {
       panel.innerHTML = panel.dataset.html = state.progress;
@@ -101,7 +102,10 @@
       at(`${other}-button`).setAttribute("aria-expanded", String(own));
     }
     if (isOpen) window.scrollTo({ top: 0 });
-    if (isOpen && name === "sql") text.focus();
+    if (isOpen && name === "sql") {
+      text.focus();
+      listQuestions();
+    }
   }
 
   for (const name of ["progress", "sql"]) {
@@ -112,6 +116,7 @@
   // ---- SQL -----------------------------------------------------------------------------------------------------
 
   async function listQuestions() {
+    if (questions.length) return;
     const reply = await fetch("/questions");
     if (!reply.ok) return;
     questions = await reply.json();
@@ -230,6 +235,7 @@
     const question = chosen();
     if (question) {
       text.value = question.sql;
+      text.setSelectionRange(0, 0);
       text.scrollTop = 0;
     }
     showParameters();
@@ -247,6 +253,5 @@
   });
   at("cancel").addEventListener("click", () => fetch("/cancel", { method: "POST" }));
 
-  listQuestions();
   look();
 })();

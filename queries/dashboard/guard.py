@@ -60,7 +60,7 @@ class Guard:
         if not _is_from_here(request):
             return PlainTextResponse("Only the dashboard's own page may ask.\n", status_code=403)
         token = request.query_params.get("token")
-        if token is not None and request.url.path == "/" and _same(token, self._token):
+        if token is not None and request.scope["path"] == "/" and _same(token, self._token):
             return self._welcome()
         if not _same(request.cookies.get(self._cookie, ""), self._session):
             return PlainTextResponse(_REFUSED, status_code=403)
@@ -91,8 +91,8 @@ def _is_from_here(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is not None and origin != f"http://{request.headers['host']}":
         return False
-    # A browser that follows a link from elsewhere says "cross-site"; it may, to open the page.
-    return request.headers.get("sec-fetch-site") in (None, "same-origin", "none") or request.method == "GET"
+    # Following a link from elsewhere to the page itself is no harm.
+    return request.headers.get("sec-fetch-site") in (None, "same-origin", "none") or request.scope["path"] == "/"
 
 
 def _same(given: str, expected: str) -> bool:

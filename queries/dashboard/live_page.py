@@ -1,7 +1,8 @@
 """The report and the progress of a store, made anew when the store has changed.
 
-Nothing runs while nobody looks: whoever looks starts a check, in a thread, when the last one is long enough ago. A check
-lists the store; only when files have come or gone is the store opened anew, because a `Database` shows it as it was.
+Nothing runs while nobody looks: whoever looks starts a check, in a thread, when the last one is long enough ago. A
+check lists the store; only when files have come or gone is the store opened anew, because a `Database` shows it as it
+was.
 """
 
 from __future__ import annotations

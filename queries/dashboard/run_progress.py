@@ -1,4 +1,4 @@
-"""How far the studies of a store are: counts, a rate, what is there of each model on each dataset, and what came last."""
+"""How far the studies of a store are: counts, a rate, what there is of each model on each dataset, what came last."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import multiprocessing
 import resource
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +25,7 @@ from featurestore.errors import ProbestoreError, QueryError
 from featurestore.places import Options
 from queries.limits import Limits
 
-BOX_LIMITS = Limits(
-    seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2
-)
+BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2)
 """Of a query in the box."""
 
 _GRACE_SECONDS = 5.0  # that a query has to heed an interruption
@@ -38,6 +37,21 @@ _STARTED, _ANSWER, _MISTAKE = b"s", b"a", b"m"
 
 class BusyError(QueryError):
     """Another query is running."""
+
+
+@dataclass(frozen=True)
+class BoxAnswer:
+    """What a query in the box came to.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+    seconds : float
+        That it took, without the start of the process and the opening of the store.
+    """
+
+    table: pa.Table
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,15 @@ class SqlProcess:
         self._worker: _Worker | None = None
         self._cancelled = False
 
-    def run(self, text: str, parameters: Mapping[str, str], *, version: int = 0) -> pa.Table:
+    def warm_up(self) -> None:
+        """Start the process, which takes a second or two, before the first query needs it."""
+        if self._one.acquire(blocking=False):
+            try:
+                self._worker = self._worker or self._start()
+            finally:
+                self._one.release()
+
+    def run(self, text: str, parameters: Mapping[str, str], *, version: int = 0) -> BoxAnswer:
         """Run one SELECT, with or without the header of a question.
 
         Parameters
@@ -123,18 +145,20 @@ class SqlProcess:
             worker.pipe.close()
             self._worker = None
 
-    def _asked(self, worker: _Worker, request: tuple[int, str, dict[str, str]]) -> pa.Table:
+    def _asked(self, worker: _Worker, request: tuple[int, str, dict[str, str]]) -> BoxAnswer:
+        start = time.monotonic()
         try:
             worker.pipe.send(request)
             kind, content = _received(worker.pipe, _MOST_SECONDS_TO_OPEN)
             if kind == _STARTED:
+                start = time.monotonic()
                 kind, content = _received(worker.pipe, (self._limits.seconds or 0) + _GRACE_SECONDS)
         except (EOFError, OSError) as error:  # the process is gone; TimeoutError: it is to go
             self._end()
             raise QueryError(self._reason(error)) from error
         if kind == _MISTAKE:
             raise QueryError(content.decode())
-        return pa.ipc.open_stream(content).read_all()
+        return BoxAnswer(pa.ipc.open_stream(content).read_all(), time.monotonic() - start)
 
     def _reason(self, error: Exception) -> str:
         if self._cancelled:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from featurestore.errors import QueryError
 from queries import formats, questions
 from queries.dashboard.guard import NONCE, Guard
 from queries.dashboard.live_page import LivePage
-from queries.dashboard.sql_process import BusyError, SqlProcess
+from queries.dashboard.sql_process import BoxAnswer, BusyError, SqlProcess
 from queries.report import style
 
 SHOWN_ROWS = 1_000
@@ -117,32 +116,32 @@ class Dashboard:
         return HTMLResponse(self._page.look().report)
 
     def _questions(self, _: Request) -> Response:
+        self._sql.warm_up()  # whoever asks for them has opened the box
         return JSONResponse(_listed_questions())
 
     async def _run(self, request: Request) -> Response:
         try:
             text, parameters = _asked(await _body(request))
-            start = time.monotonic()
             version = self._page.look().version
             answer = await run_in_threadpool(self._sql.run, text, parameters, version=version)
         except BusyError as error:
             return JSONResponse({"error": str(error)}, status_code=409)
         except QueryError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
-        return JSONResponse(await run_in_threadpool(self._shown_answer, answer, time.monotonic() - start))
+        return JSONResponse(await run_in_threadpool(self._shown_answer, answer))
 
-    def _shown_answer(self, answer: pa.Table, seconds: float) -> dict[str, Any]:
-        name = secrets.token_urlsafe(8)
-        self._answers[name] = answer
+    def _shown_answer(self, answer: BoxAnswer) -> dict[str, Any]:
+        name, table = secrets.token_urlsafe(8), answer.table
+        self._answers[name] = table
         while len(self._answers) > _KEPT_ANSWERS:
             self._answers.popitem(last=False)
-        columns = [column.to_pylist() for column in answer.slice(0, SHOWN_ROWS).columns]
+        columns = [column.to_pylist() for column in table.slice(0, SHOWN_ROWS).columns]
         return {
             "name": name,
-            "columns": [{"name": field.name, "number": _is_number(field.type)} for field in answer.schema],
+            "columns": [{"name": field.name, "number": _is_number(field.type)} for field in table.schema],
             "rows": [[_cell(value) for value in row] for row in zip(*columns, strict=True)],
-            "n_rows": answer.num_rows,
-            "seconds": seconds,
+            "n_rows": table.num_rows,
+            "seconds": answer.seconds,
         }
 
     def _cancel(self, _: Request) -> Response:

@@ -1,22 +1,23 @@
 """The look of a printed figure, and its files: SVG, PDF and PNG of a width in millimetres.
 
-One unit of Vega is one point (1/72 inch), so font sizes are those of the page.
+Figures are Vega-Lite written out, one unit being one point (1/72 inch), so that font sizes are those of the page. Their
+panels are laid out by their own sizes ("flush"), so that rows and columns are in line and the width is known before
+anything is drawn.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import pyarrow as pa
 import vl_convert
-from altair.utils.schemapi import debug_mode
 
 from featurestore.errors import QueryError
 
@@ -25,20 +26,34 @@ FORMATS = ("svg", "pdf", "png")
 
 # Okabe and Ito's colours, which differ for every kind of colour vision; a shape or a place always says the same.
 BLACK, GREY = "#000000", "#999999"
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A900"]
-SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B5A800")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
 SETTINGS = {"fixed": "fixed features", "finetuned": "fine-tuned", "scratch": "random initialisation"}
-SETTING_COLOURS = dict(zip(SETTINGS, COLOURS, strict=False))
 
 FONT_SIZE = 7.0
 
 Row = dict[str, Any]
-Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.ConcatChart
+Spec = dict[str, Any]
 
-_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
 _POINTS_PER_MM = 72 / 25.4
 _DOTS_PER_INCH = 600
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+
+_CONFIG: Spec = {
+    "font": "Helvetica, Arial, Liberation Sans, sans-serif",
+    "view": {"stroke": None},
+    "title": {"anchor": "start", "frame": "group", "fontSize": FONT_SIZE, "fontWeight": "bold", "offset": 3},
+    "axis": {
+        "labelFontSize": FONT_SIZE - 0.5, "titleFontSize": FONT_SIZE, "titleFontWeight": "normal", "titlePadding": 3,
+        "labelColor": BLACK, "titleColor": BLACK, "domainColor": BLACK, "tickColor": BLACK, "domainWidth": 0.5,
+        "tickWidth": 0.5, "tickSize": 2.5, "labelPadding": 1.5, "grid": False, "labelLimit": 200,
+    },
+    "legend": {
+        "labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE, "symbolSize": 30, "rowPadding": 1, "padding": 0,
+        "labelLimit": 200, "columnPadding": 8, "offset": 6, "symbolStrokeWidth": 1,
+    },
+    "text": {"fontSize": FONT_SIZE},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,8 +68,10 @@ class Figure:
         What is drawn, for the page that it goes to.
     data : pyarrow.Table
         What is drawn, as numbers.
-    chart : altair chart
-        At its width in print.
+    chart : dict
+        Vega-Lite, in points.
+    millimetres : float
+        Its width in print.
     notes : tuple of str
         What the store lacks, so that a part is missing.
     """
@@ -62,7 +79,8 @@ class Figure:
     number: int
     caption: str
     data: pa.Table
-    chart: Chart
+    chart: Spec
+    millimetres: float = TWO_COLUMNS
     notes: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> Path:
@@ -83,92 +101,80 @@ class Figure:
             raise QueryError(f"Cannot write {path}: {error.strerror}.") from error
         return path
 
+    @cached_property
     def svg(self) -> str:
         """The figure as SVG, its size in millimetres and its caption inside."""
-        drawn = _svg(self.chart)
-        described = f"<title>{escape(f'Figure {self.number}')}</title><desc>{escape(self.caption)}</desc>"
-        sized = _SIZE.sub(_in_millimetres, drawn, count=1)
-        return re.sub(r"(<svg[^>]*>)", lambda tag: f"{tag[1]}{described}", sized, count=1)
+        drawn = vl_convert.vegalite_to_svg({"config": _CONFIG, "background": "white", "padding": 2, **self.chart})
+        size = _SIZE.search(drawn)
+        assert size is not None  # every SVG of Vega has one
+        height = self.millimetres * float(size[2]) / float(size[1])
+        said = f"<title>Figure {self.number}</title><desc>{escape(self.caption)}</desc>"
+        in_print = _SIZE.sub(f'width="{self.millimetres:.2f}mm" height="{height:.2f}mm"', drawn, count=1)
+        return re.sub("<svg[^>]*>", lambda tag: tag[0] + said, in_print, count=1)
 
     def _as(self, form: str) -> bytes:
-        if form == "svg":
-            return self.svg().encode()
         if form == "pdf":
-            return bytes(vl_convert.vegalite_to_pdf(_specification(self.chart), vl_version=_VEGA_LITE))
-        return bytes(
-            vl_convert.vegalite_to_png(
-                _specification(self.chart), vl_version=_VEGA_LITE, scale=_DOTS_PER_INCH / 72, ppi=72
-            )
-        )
+            return bytes(vl_convert.svg_to_pdf(self.svg))
+        if form == "png":
+            return bytes(vl_convert.svg_to_png(self.svg, scale=_DOTS_PER_INCH / 96, ppi=_DOTS_PER_INCH))
+        return self.svg.encode()
 
     def _repr_svg_(self) -> str:
         """The figure, for notebooks."""
-        return self.svg()
+        return self.svg
 
     def __repr__(self) -> str:
         return f"<Figure {self.number}: {self.caption}>"
 
 
-def fitted(build: Callable[[float], Chart], millimetres: float, panels: int) -> Chart:
-    """Draw `build(panel width in points)` so that the whole is as wide as wanted.
-
-    How wide labels and legends are is known only when they are drawn, so that is done, and corrected.
-
-    Parameters
-    ----------
-    build : callable
-    millimetres : float
-    panels : int
-        How many panels, all as wide, are beside one another.
-    """
-    goal = millimetres * _POINTS_PER_MM
-    width = goal / panels * 0.8
-    for _ in range(2):
-        size = _SIZE.search(_svg(look(build(width))))
-        assert size is not None  # every SVG of Vega has one
-        width += (goal - float(size[1])) / panels
-    return look(build(width))
+def panel_width(panels: int, *, spacing: float, beside: float, millimetres: float = TWO_COLUMNS) -> float:
+    """Width in points of each of so many panels side by side; `beside` is what else needs room: labels, a legend."""
+    return (millimetres * _POINTS_PER_MM - beside - (panels - 1) * spacing) / panels
 
 
-def look(chart: Chart) -> Chart:
-    """Fonts and lines, the same for all figures."""
-    title = {"anchor": "start", "fontSize": FONT_SIZE + 0.5, "fontWeight": "bold", "offset": 3, "color": BLACK}
-    axis = {
-        "labelFontSize": FONT_SIZE - 0.5, "titleFontSize": FONT_SIZE, "titleFontWeight": "normal", "titlePadding": 3,
-        "labelColor": BLACK, "titleColor": BLACK, "domainColor": BLACK, "tickColor": BLACK, "domainWidth": 0.5,
-        "tickWidth": 0.5, "tickSize": 2.5, "labelPadding": 1.5, "grid": False, "labelLimit": 200,
-    }  # fmt: skip
-    legend = {"labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE, "symbolSize": 30, "rowPadding": 1, "padding": 0,
-              "labelLimit": 200, "columnPadding": 8, "offset": 6}  # fmt: skip
-    config = {
-        "background": "white", "padding": 2, "font": "Helvetica, Arial, Liberation Sans, sans-serif",
-        "view": {"stroke": None}, "title": title, "axis": axis, "legend": legend, "concat": {"spacing": 8},
-    }  # fmt: skip
-    return chart.properties(config=alt.Config.from_dict(config, validate=False))
+def mark(rows: Iterable[Row], kind: str, encoding: Spec, **how: object) -> Spec:
+    """One layer: marks of a kind over rows."""
+    return {"data": {"values": list(rows)}, "mark": {"type": kind, **how}, "encoding": encoding}
 
 
-def chart_of(rows: Iterable[Row]) -> alt.Chart:
-    """A chart over rows, which are not validated: Altair would look at each."""
-    with debug_mode(False):
-        return alt.Chart(alt.InlineData(values=list(rows)))
-
-
-def layered(layers: Iterable[alt.Chart], width: float, height: float, title: str = "") -> alt.LayerChart:
+def panel(layers: Iterable[Spec], width: float, height: float, title: str = "") -> Spec:
     """Layers as one panel."""
-    panel = alt.LayerChart(layer=list(layers), width=width, height=height)
-    return panel.properties(title=title) if title else panel
+    named = {"title": title} if title else {}
+    return {"layer": list(layers), "width": width, "height": height, **named}
 
 
-def rows_of(panels: list[Chart], columns: int, spacing: float = 10) -> alt.VConcatChart:
-    """Panels in rows of `columns`."""
-    rows = [alt.hconcat(*panels[start : start + columns], spacing=spacing) for start in range(0, len(panels), columns)]
-    return alt.vconcat(*rows, spacing=spacing)
+def side_by_side(panels: Sequence[Spec], spacing: float) -> Spec:
+    """Panels in a row."""
+    return {"hconcat": list(panels), "spacing": spacing, "bounds": "flush"}
 
 
-def corner_text(text: str) -> alt.Chart:
-    """Text in the upper left corner of a panel."""
-    mark: alt.Chart = chart_of([{"text": text}]).mark_text(align="left", baseline="top", fontSize=FONT_SIZE)
-    return mark.encode(x=alt.value(3), y=alt.value(2), text="text:N")
+def stacked(rows: Sequence[Spec], spacing: float) -> Spec:
+    """Rows one below another."""
+    return {"vconcat": list(rows), "spacing": spacing, "bounds": "flush"}
+
+
+def grid(panels: Sequence[Spec], columns: int, spacing: tuple[float, float]) -> Spec:
+    """Panels in rows of `columns`, with so much room beside and below each."""
+    return {"concat": list(panels), "columns": columns, "bounds": "flush",
+            "spacing": {"column": spacing[0], "row": spacing[1]}}  # fmt: skip
+
+
+def text_at(x: float, y: float, text: str, **how: object) -> Spec:
+    """Text at a place of a panel, in points from its upper left corner."""
+    return mark([{"text": text}], "text", {"x": {"value": x}, "y": {"value": y}, "text": {"field": "text"}}, **how)
+
+
+def by(field: str, values: Sequence[str], *, named: dict[str, str] | None = None, legend: Spec | None = None) -> Spec:
+    """Colour and shape by `field`, the same for the same `values`; no legend unless asked for."""
+    channel = {"field": field, "type": "nominal", "legend": legend}
+    if legend is not None and named:
+        channel["legend"] = {**legend, "labelExpr": f"({_expression(named)})[datum.label] || datum.label"}
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(values))]
+    shapes = [SHAPES[(i + i // len(COLOURS)) % len(SHAPES)] for i in range(len(values))]
+    return {
+        "color": {**channel, "scale": {"domain": list(values), "range": colours}},
+        "shape": {**channel, "scale": {"domain": list(values), "range": shapes}},
+    }
 
 
 def log_ticks(values: Iterable[float], base: float, most: int) -> list[float]:
@@ -179,14 +185,10 @@ def log_ticks(values: Iterable[float], base: float, most: int) -> list[float]:
     return [base**power for power in range(low, high + 1, step)]
 
 
-def _specification(chart: Chart) -> Row:
-    return dict(chart.to_dict(validate=False))
+def capital(text: str) -> str:
+    """`text` with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
-def _svg(chart: Chart) -> str:
-    return str(vl_convert.vegalite_to_svg(_specification(chart), vl_version=_VEGA_LITE))
-
-
-def _in_millimetres(size: re.Match[str]) -> str:
-    width, height = (float(points) / _POINTS_PER_MM for points in size.groups())
-    return f'width="{width:.2f}mm" height="{height:.2f}mm"'
+def _expression(named: dict[str, str]) -> str:
+    return "{" + ", ".join(f"'{name}': '{text}'" for name, text in named.items()) + "}"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import altair as alt
 import pyarrow as pa
 
 from queries import chart_labels
 from queries.database import Database
 from queries.figures import drawing
 from queries.figures.choice import IMPORT, Choice, lacks
-from queries.figures.drawing import COLOURS, FONT_SIZE, GREY, SETTINGS, Figure, Row
+from queries.figures.drawing import COLOURS, FONT_SIZE, GREY, SETTINGS, Figure, Row, Spec, mark
 from queries.log_odds_axis import LogOddsAxis
 
 MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
 
 _NO_SOURCE = "Say imagenet_top1 in a study's [[model]], or in: probestore import results FILE.csv --models MODELS.csv"
+_COLUMNS = 6  # panels of datasets beside one another; that of the mean takes the room of two
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,32 @@ class _Panel:
     def is_mean(self) -> bool:
         return self.name == MEAN_PANEL
 
+    def axes(self, width: float, height: float, *, small: bool) -> tuple[LogOddsAxis, LogOddsAxis]:
+        """Axes with room for points, error bars and band."""
+        ticks = 3 if small else 6
+        heights = [row["logit"] + side * (row["standard_error"] or 0) for row in self.points for side in (-1, 1)]
+        heights += [row[end] for row in self.band for end in ("logit_low", "logit_high")]
+        x = [row["source_x"] for row in self.points]
+        return (
+            LogOddsAxis.around(x, width, "" if small else "ImageNet top-1", ticks),
+            LogOddsAxis.around(heights, height, "" if small else "Transfer accuracy", ticks),
+        )
+
 
 def means(database: Database, choice: Choice) -> Figure:
     """Figure 1: the mean over datasets, of fixed features and fine-tuned."""
     asked = ("fixed", "finetuned")
     panels = [panel for setting in asked for panel in _panels(database, choice, setting) if panel.is_mean]
     _check(1, panels, choice)
-
-    def build(width: float) -> drawing.Chart:
-        drawn = [_mean_panel(panel, width, names=True) for panel in panels]
-        return alt.hconcat(*drawn, spacing=14)
-
+    millimetres = drawing.TWO_COLUMNS if len(panels) > 1 else drawing.ONE_COLUMN
+    width = drawing.panel_width(len(panels), spacing=46, beside=40, millimetres=millimetres)
     return Figure(
         1,
         "Transfer against ImageNet top-1, both on a log-odds scale: mean over datasets, with standard errors (Morey "
         f"2008), regression line and its 95% bootstrap band over models. {_sizes(panels)}",
         _data(panels),
-        drawing.fitted(build, drawing.TWO_COLUMNS if len(panels) > 1 else drawing.ONE_COLUMN, len(panels)),
+        drawing.side_by_side([_named_panel(panel, width) for panel in panels], 46),
+        millimetres,
         _missing(panels, asked),
     )
 
@@ -59,21 +68,15 @@ def every_dataset(database: Database, choice: Choice) -> Figure:
     """Figure 2: every setting, as the mean over datasets and dataset by dataset."""
     panels = [panel for setting in SETTINGS for panel in _panels(database, choice, setting)]
     _check(2, panels, choice)
-    columns = 6
-    by_setting = [[panel for panel in panels if panel.setting == setting] for setting in SETTINGS]
-
-    def build(width: float) -> drawing.Chart:
-        blocks = [_block(block, width, columns) for block in by_setting if block]
-        return alt.vconcat(*blocks, spacing=14)
-
+    blocks = [[panel for panel in panels if panel.setting == setting] for setting in SETTINGS]
     return Figure(
         2,
         "Transfer against ImageNet top-1, both on a log-odds scale, in each setting: mean over datasets, then each "
         "dataset, with regression line, its 95% bootstrap band over models, and Pearson's r. Blue: models not "
         f"significantly below the best of the panel (p > 0.05); grey: the others. {_tests(panels)}{_sizes(panels)}",
         _data(panels),
-        drawing.fitted(build, drawing.TWO_COLUMNS, columns + 2),
-        _missing(panels, SETTINGS),
+        drawing.stacked([_block(block) for block in blocks if block], 42),
+        notes=_missing(panels, SETTINGS),
     )
 
 
@@ -86,7 +89,7 @@ def _panels(database: Database, choice: Choice, setting: str) -> list[_Panel]:
     tests = {(row["dataset"], row["model"]): row for row in database.query("best_by_dataset", **asked).to_pylist()}
     found = {row["dataset"]: row["r"] for row in database.query("correlation_by_dataset", **asked).to_pylist()}
     found[MEAN_PANEL] = database.query("transfer_correlation", **asked).to_pylist()[0]["r"]
-    names = sorted({row["panel"] for row in points}, key=lambda name: (name != MEAN_PANEL, name))
+    names = sorted({row["panel"] for row in points}, key=lambda name: (name != MEAN_PANEL, name.lower(), name))
     for row in points:
         test = tests.get((row["panel"], row["model"]), {})
         row["test"] = "paired t" if row["panel"] == MEAN_PANEL else test.get("test")
@@ -109,95 +112,130 @@ def _check(number: int, panels: list[_Panel], choice: Choice) -> None:
         raise lacks(number, needs, f"{IMPORT}. {_NO_SOURCE}")
 
 
-def _missing(panels: list[_Panel], asked: tuple[str, ...] | dict[str, str]) -> tuple[str, ...]:
+def _missing(panels: list[_Panel], asked: Iterable[str]) -> tuple[str, ...]:
     there = {panel.setting for panel in panels}
     lacking = [SETTINGS[setting] for setting in asked if setting not in there]
     return (f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}",) if lacking else ()
 
 
-def _block(panels: list[_Panel], width: float, columns: int) -> alt.HConcatChart:
-    """A setting: the mean as large as two rows of datasets, which are beside it."""
-    means = [_mean_panel(panel, 2 * width, names=False) for panel in panels if panel.is_mean]
-    small: list[drawing.Chart] = [_small_panel(panel, width) for panel in panels if not panel.is_mean]
-    grid = drawing.rows_of(small, columns, spacing=9)
-    title = alt.TitleParams(_capital(SETTINGS[panels[0].setting]), fontSize=FONT_SIZE + 1.5, offset=5)
-    return alt.hconcat(*means, grid, spacing=14).properties(title=title)
+def _block(panels: list[_Panel]) -> Spec:
+    """A setting: the mean, as large as two rows of datasets, which are beside it."""
+    spacing = (20.0, 30.0)
+    width = drawing.panel_width(_COLUMNS + 2, spacing=spacing[0], beside=44)
+    height = 0.85 * width
+    small = [_small_panel(panel, width, height) for panel in panels if not panel.is_mean]
+    large = [
+        _mean_panel(panel, 2 * width + 10, 2 * height + spacing[1], "Mean over datasets")
+        for panel in panels
+        if panel.is_mean
+    ]
+    title = {"text": drawing.capital(SETTINGS[panels[0].setting]), "fontSize": FONT_SIZE + 1.5, "offset": 6}
+    return {**drawing.side_by_side([*large, drawing.grid(small, _COLUMNS, spacing)], 30), "title": title}
 
 
-def _mean_panel(panel: _Panel, width: float, *, names: bool) -> alt.LayerChart:
-    height = 0.72 * width if names else 0.9 * width
-    x, y = _axes(panel, width, height, titled=True)
+def _named_panel(panel: _Panel, width: float) -> Spec:
+    """The mean with the names of the models, in one colour."""
+    height = 0.72 * width
+    x, y = panel.axes(width, height, small=False)
+    blue = {"color": {"value": COLOURS[0]}}
+    layers = [*_line(panel, x, y), *_bars(panel, x, y, blue), _dots(panel.points, x, y, 16, blue)]
+    layers += [*_names(panel, x, y), _r(panel, width, height)]
+    return drawing.panel(layers, width, height, drawing.capital(SETTINGS[panel.setting]))
+
+
+def _mean_panel(panel: _Panel, width: float, height: float, title: str) -> Spec:
+    x, y = panel.axes(width, height, small=False)
+    layers = [*_line(panel, x, y)]
+    for rows, colour in _by_tie(panel):
+        layers += [*_bars(panel, x, y, colour, rows), _dots(rows, x, y, 18, colour)]
+    return drawing.panel([*layers, _r(panel, width, height)], width, height, title)
+
+
+def _small_panel(panel: _Panel, width: float, height: float) -> Spec:
+    x, y = panel.axes(width, height, small=True)
+    dots = [_dots(rows, x, y, 9, colour) for rows, colour in _by_tie(panel)]
+    return drawing.panel([*_line(panel, x, y), *dots, _r(panel, width, height)], width, height, panel.name)
+
+
+def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], Spec]]:
+    """Points and their colour: those that tie with the best above the others."""
+    for tie, colour in ((False, GREY), (True, COLOURS[0])):
+        rows = [row for row in panel.points if (row["ties_with_best"] is True) is tie]
+        if rows:
+            yield rows, {"color": {"value": colour}}
+
+
+def _at(x: LogOddsAxis, y: LogOddsAxis, height: str = "logit") -> Spec:
+    return {"x": x.specification("source_x"), "y": y.specification(height)}
+
+
+def _line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
+    if panel.band:
+        area = _at(x, y, "logit_low") | {"y2": {"field": "logit_high"}}
+        yield mark(panel.band, "area", area, color=GREY, opacity=0.3)
+        yield mark(panel.band, "line", _at(x, y), color="#555555", strokeWidth=0.8)
+
+
+def _bars(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis, colour: Spec, rows: list[Row] | None = None) -> Iterator[Spec]:
     ends = [
         row | {"low": row["logit"] - row["standard_error"], "high": row["logit"] + row["standard_error"]}
-        for row in panel.points
+        for row in (panel.points if rows is None else rows)
         if row["standard_error"] is not None
     ]
-    bars = _at(ends, x, y, "low").mark_rule(strokeWidth=0.7).encode(y2="high:Q", color=_colour(names))
-    layers = [*_line(panel, x, y), bars, *_dots(panel, x, y, 16, plain=names)]
-    if names:
-        layers += _names(panel, x, y)
-    title = _capital(SETTINGS[panel.setting]) if names else "Mean over datasets"
-    return drawing.layered([*layers, _r(panel)], width, height, title)
+    if ends:
+        yield mark(ends, "rule", _at(x, y, "low") | {"y2": {"field": "high"}} | colour, strokeWidth=0.7)
 
 
-def _small_panel(panel: _Panel, width: float) -> alt.LayerChart:
-    height = 0.8 * width
-    x, y = _axes(panel, width, height, titled=False)
-    return drawing.layered([*_line(panel, x, y), *_dots(panel, x, y, 8), _r(panel)], width, height, panel.name)
+def _dots(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, size: float, colour: Spec) -> Spec:
+    return mark(rows, "circle", _at(x, y) | colour, size=size, opacity=1)
 
 
-def _axes(panel: _Panel, width: float, height: float, *, titled: bool) -> tuple[LogOddsAxis, LogOddsAxis]:
-    ticks = 6 if titled else 3
-    heights = [row["logit"] + side * (row["standard_error"] or 0) for row in panel.points for side in (-1, 1)]
-    heights += [row[end] for row in panel.band for end in ("logit_low", "logit_high")]
-    x = [row["source_x"] for row in panel.points]
-    return (
-        LogOddsAxis.around(x, width, "ImageNet top-1" if titled else "", ticks),
-        LogOddsAxis.around(heights, height, "Transfer accuracy" if titled else "", ticks),
-    )
-
-
-def _at(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, height: str = "logit") -> alt.Chart:
-    chart: alt.Chart = drawing.chart_of(rows).encode(x=x.encoded(alt.X, "source_x"), y=y.encoded(alt.Y, height))
-    return chart
-
-
-def _line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[alt.Chart]:
-    if panel.band:
-        yield _at(panel.band, x, y, "logit_low").encode(y2="logit_high:Q").mark_area(color=GREY, opacity=0.3)
-        yield _at(panel.band, x, y).mark_line(color="#555555", strokeWidth=0.8)
-
-
-def _dots(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis, size: float, *, plain: bool = False) -> Iterator[alt.Chart]:
-    """Those that tie with the best above the others."""
-    for tie in (False, True):
-        rows = [row for row in panel.points if bool(row["ties_with_best"]) is tie]
-        if rows:
-            yield _at(rows, x, y).mark_circle(size=size, opacity=1).encode(color=_colour(plain))
-
-
-def _colour(plain: bool) -> alt.Value | alt.Condition:
-    """Blue for all, or for those that tie with the best."""
-    blue = alt.value(COLOURS[0])
-    return blue if plain else alt.condition("datum.ties_with_best === true", blue, alt.value(GREY))
-
-
-def _names(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[alt.Chart]:
+def _names(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
+    """The models' names, off error bars and line where there is room; far ones with a line to their dots."""
     dots = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in panel.points]
-    size = FONT_SIZE - 1
-    placed = list(chart_labels.place(dots, width=x.pixels, height=y.pixels, font_size=size, gap=4.5))
+    size, gap = FONT_SIZE - 1, 4.0
+    avoid = [*_boxes_of_bars(panel, x, y), *_boxes_of_line(panel, x, y)]
+    placed = list(
+        chart_labels.place(
+            dots, width=x.pixels, height=y.pixels, font_size=size, gap=gap, reach=(1, 2.5, 4, 6, 8), avoid=avoid
+        )
+    )
+    for label in placed:
+        dot = dots[label.position]
+        if max(abs(label.x - dot[0]), abs(label.y - dot[1])) > 2.4 * gap:
+            ends = [{"source_x": x.value(px), "logit": y.value(py)} for px, py in (dot[:2], (label.x, label.y))]
+            yield mark(ends, "line", _at(x, y), strokeWidth=0.3, color=GREY)
     for align in ("left", "right", "center"):
         rows = [
             {"model": label.text, "source_x": x.value(label.x), "logit": y.value(label.y)}
             for label in placed
             if label.align == align
         ]
-        if rows:
-            yield _at(rows, x, y).encode(text="model:N").mark_text(align=align, baseline="middle", fontSize=size)
+        yield mark(
+            rows, "text", _at(x, y) | {"text": {"field": "model"}}, align=align, baseline="middle", fontSize=size
+        )
 
 
-def _r(panel: _Panel) -> alt.Chart:
-    return drawing.corner_text("" if panel.r is None else f"r = {panel.r:.2f}")
+def _boxes_of_bars(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[chart_labels.Box]:
+    for row in panel.points:
+        error = row["standard_error"] or 0.0
+        place = x.pixel(row["source_x"])
+        yield place - 1, y.pixel(row["logit"] - error), place + 1, y.pixel(row["logit"] + error)
+
+
+def _boxes_of_line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[chart_labels.Box]:
+    ends = [(x.pixel(row["source_x"]), y.pixel(row["logit"])) for row in panel.band]
+    for (left, low), (right, high) in zip(ends, ends[1:], strict=False):
+        yield left, min(low, high), right, max(low, high)
+
+
+def _r(panel: _Panel, width: float, height: float) -> Spec:
+    """Pearson's r, in the corner below the line."""
+    if panel.r is None:
+        return drawing.text_at(0, 0, "")
+    rising = panel.r >= 0
+    where = (width - 1 if rising else 3, height - 3)
+    return drawing.text_at(*where, f"r = {panel.r:.2f}", align="right" if rising else "left", baseline="bottom")
 
 
 def _data(panels: list[_Panel]) -> pa.Table:
@@ -223,7 +261,3 @@ def _tests(panels: list[_Panel]) -> str:
     named = {"exact McNemar": "exact McNemar tests", "unpaired z": "z-tests that do not know of shared images"}
     listed = " or ".join(named[test] for test in sorted(used))
     return f"Tested by paired t over datasets{f', and on a dataset by {listed}' if listed else ''}. "
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

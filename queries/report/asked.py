@@ -33,9 +33,10 @@ _OF_THE_PAGE = (
     "settings_cells", "settings_by_dataset", "pretraining_gain", "few_shot_curves", "steps_to_reach",
     "tuning_curves", "fit_health", "chosen_regularization",
     "recipe_effects", "recipe_partial_correlation", "regularization_study",
-    "hardest_images", "leaks", "cost",
+    "hardest_images", "leaks", "representations", "cost",
     "coverage", "open_failures", "skipped_images", "datasets_used", "models_used", "provenance",
 )  # fmt: skip
+_OF_EACH_SETTING = ("leaderboard", "transfer_points", "transfer_band")
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,14 @@ class Answers:
         Rows of the question `slices`; the first is shown, and the page names the others.
     asked : mapping of str to Asked
         By the question's name; all of them about the slice that is shown, where they are about one.
-    by_setting : mapping of str to Asked
-        `leaderboard` for each other setting with the same probe, tap and number of training images.
+    by_setting : mapping of str to mapping of str to Asked
+        For each other setting with the same probe, tap and number of training images: `leaderboard` and the points and
+        bands of the correlation.
     """
 
     slices: list[Row]
     asked: Mapping[str, Asked]
-    by_setting: Mapping[str, Asked]
+    by_setting: Mapping[str, Mapping[str, Asked]]
 
     def __getitem__(self, name: str) -> Asked:
         return self.asked[name]
@@ -151,10 +153,10 @@ class Answers:
 def ask(database: Database) -> Answers:
     """Ask everything that the page shows, about the setting, probe, tap and training images that most results have."""
     slices = database.query("slices").to_pylist()
-    shown = {name: slices[0][name] for name in SLICE} if slices else {}
-    asked = {name: _ask(database, name, shown) for name in _OF_THE_PAGE if name in questions.names()}
+    shown = _values(slices[0]) if slices else {}
+    asked = {name: _ask(database, name, shown) for name in _OF_THE_PAGE}
     by_setting = {
-        other["setting"]: _ask(database, "leaderboard", {name: other[name] for name in SLICE})
+        other["setting"]: {name: _ask(database, name, _values(other)) for name in _OF_EACH_SETTING}
         for other in slices[1:]
         if _differs_in_setting_only(other, slices[0])
     }
@@ -167,6 +169,10 @@ def _ask(database: Database, name: str, slice_: Mapping[str, object]) -> Asked:
     known = {parameter.name for parameter in question.parameters}
     values = {parameter: value for parameter, value in slice_.items() if parameter in known}
     return Asked(question, values, database.query(name, **values), database.uri)
+
+
+def _values(slice_: Row) -> Row:
+    return {name: slice_[name] for name in SLICE}
 
 
 def _differs_in_setting_only(other: Row, shown: Row) -> bool:

@@ -27,10 +27,9 @@ def cell_text(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = 
     name : str or (str, str)
         A column; the two ends of an interval.
     kind : str
-        ``number:D``, ``signed:D`` (always with its sign), ``percent:D``, ``p`` (a p-value), ``count``, ``bytes``,
-        ``seconds``, ``interval:D`` and ``error:D`` (value and standard error) of two columns, ``digest``, ``fields`` (of a JSON
-        object), ``setting``; else as
-        `queries.formats.readable` writes it.
+        ``number:D``, ``signed:D`` (always with its sign), ``percent:D``, ``short`` (four digits), ``p`` (a p-value),
+        ``count``, ``bytes``, ``seconds``; ``interval:D`` and ``error:D`` (value and standard error) of two columns;
+        ``digest``, ``fields`` (of a JSON object), ``setting``; else as `queries.formats.readable` writes it.
 
     Examples
     --------
@@ -104,6 +103,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "percent": lambda decimals, value: f"{100 * value:.{decimals}f}",
     "interval": _interval,
     "error": lambda decimals, value, error: f"{value:+.{decimals}f} ± {error:.{decimals}f}",
+    "short": lambda _, value: readable(float(value)),
     "p": _p_value,
     "count": lambda _, value: f"{value:,.0f}",
     "bytes": _bytes,

@@ -13,10 +13,11 @@ from queries.report.asked import Asked, Row
 from queries.report.thumbnails import thumbnails
 
 SHADES = 7
-"""Steps between the lowest and the highest accuracy of a dataset, each a class of the style sheet; the lowest has none."""
+"""Steps from the lowest to the highest accuracy of a dataset, each a class of the style sheet; the lowest has none."""
 
 _MOST_IMAGES_OF_A_DATASET = 8
 _MOST_IMAGES = 48
+_MOST_PAIRS = 24
 _MOST_STUDIES = 10
 _MOST_CHARACTERS = 20_000
 
@@ -38,7 +39,10 @@ def grid(scores: list[Row], leaderboard: list[Row]) -> dict[str, Any]:
     return {
         "models": [row["model"] for row in leaderboard],
         "datasets": sorted(ends),
-        "cells": {(row["model"], row["dataset"]): row | {"shade": _shade(row["value"], *ends[row["dataset"]])} for row in scores},
+        "cells": {
+            (row["model"], row["dataset"]): row | {"shade": _shade(row["value"], *ends[row["dataset"]])}
+            for row in scores
+        },
         "has_errors": any(row["standard_error"] is not None for row in scores),
     }
 
@@ -53,7 +57,10 @@ def hard_images(rows: list[Row], sources: Mapping[str, str | None]) -> Iterator[
     sources : mapping of str to str
         Dataset -> ``family:place``.
     """
-    by_dataset = {name: list(images) for name, images in groupby(sorted(rows, key=itemgetter("dataset")), itemgetter("dataset"))}
+    wrong = [row for row in rows if row["wrong"] > 0]
+    by_dataset = {
+        name: list(images) for name, images in groupby(sorted(wrong, key=itemgetter("dataset")), itemgetter("dataset"))
+    }
     most = max(2, min(_MOST_IMAGES_OF_A_DATASET, _MOST_IMAGES // max(1, len(by_dataset))))
     for dataset, images in by_dataset.items():
         shown = images[:most]
@@ -62,6 +69,38 @@ def hard_images(rows: list[Row], sources: Mapping[str, str | None]) -> Iterator[
             "name": dataset,
             "images": [image | vars(picture) for image, picture in zip(shown, pictures, strict=True)],
         }
+
+
+def leak_counts(database: Database, leaks: Asked) -> list[Row]:
+    """The question `leaks`, counted."""
+    rows: list[Row] = database.sql(f"""
+        with sizes as (
+            select dataset, count(*) as n_test from samples where split = 'test' group by dataset
+        )
+        select
+            dataset,
+            count(distinct index) filter (kind = 'exact') as exact,
+            count(distinct index) filter (kind = 'near') as near,
+            count(distinct index) / any_value(n_test) as share,
+            count(distinct index) filter (not same_label) as other_label
+        from (\n{leaks.sql}\n)
+        left join sizes using (dataset)
+        group by dataset
+        order by dataset
+    """).to_pylist()
+    return rows
+
+
+def leak_pairs(rows: list[Row], sources: Mapping[str, str | None]) -> Iterator[Row]:
+    """Pairs of images, both with their pictures: exact copies first, then the most similar."""
+    first = sorted(rows, key=lambda row: (row["kind"] != "exact", -(row["similarity"] or 0)))[:_MOST_PAIRS]
+    for row in first:
+        images = (
+            {"source": row["source"], "sample_id": row["sample_id"]},
+            {"source": row["near_source"], "sample_id": row["near_sample_id"]},
+        )
+        test, train = thumbnails(sources.get(row["dataset"]), images)
+        yield row | {"test": images[0] | vars(test), "train": images[1] | vars(train)}
 
 
 def few_shot(database: Database, curves: Asked) -> list[Row]:
@@ -88,7 +127,8 @@ def costs(database: Database, cost: Asked) -> list[Row]:
             model,
             count(*) as n_datasets,
             sum(images) as images,
-            sum(images) filter (feature_seconds is not null) / sum(feature_seconds order by dataset) as images_per_second,
+            sum(images) filter (feature_seconds is not null) / sum(feature_seconds order by dataset)
+                as images_per_second,
             sum(feature_seconds order by dataset) as feature_seconds,
             sum(feature_bytes) as feature_bytes,
             sum(n_cells) as n_cells,
@@ -103,7 +143,9 @@ def costs(database: Database, cost: Asked) -> list[Row]:
 
 def studies(store: FeatureStore) -> Iterator[dict[str, str]]:
     """Study files that were run on the store, the latest first, as text."""
-    files = sorted(store.storage.files("studies"), key=lambda file: (file.modified is None, file.modified), reverse=True)
+    files = sorted(
+        store.storage.files("studies"), key=lambda file: (file.modified is None, file.modified), reverse=True
+    )
     for file in files[:_MOST_STUDIES]:
         text = store.storage.read_bytes(file.name).decode("utf-8", "replace")
         more = f"\n# ... {len(text) - _MOST_CHARACTERS:,} more characters" if len(text) > _MOST_CHARACTERS else ""

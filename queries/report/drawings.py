@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from queries import charts
 from queries.report.asked import Answers, Row
-from queries.report.cell_text import plural
+from queries.report.cell_text import SETTINGS, plural
 
 MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
 
@@ -50,6 +50,21 @@ def _scatters(answers: Answers) -> Iterator[tuple[str, alt.LayerChart]]:
                 small=not main,
             ),
         )
+
+    for setting, asked in answers.by_setting.items():
+        points = asked["transfer_points"].where(panel=MEAN_PANEL)
+        if points.num_rows:
+            (row,) = answers["correlation_by_setting"].where(setting=setting).to_pylist()
+            yield (
+                f"transfer@{setting}",
+                charts.transfer_scatter(
+                    points,
+                    asked["transfer_band"].where(panel=MEAN_PANEL),
+                    title=SETTINGS.get(setting, setting),
+                    subtitle=_correlation_in_short(row),
+                    small=True,
+                ),
+            )
 
 
 def _tuning(answers: Answers, models: list[str]) -> Iterator[tuple[str, alt.LayerChart]]:

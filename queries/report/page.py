@@ -20,6 +20,7 @@ from queries import answer, formats
 from queries.database import Database
 from queries.report import cell_text, contents
 from queries.report.asked import Answers
+from queries.report.drawings import MOST_CURVES
 from queries.report.page_svg import page_svg
 
 TITLE = "Which model should I use?"
@@ -87,17 +88,25 @@ def page_body(store: FeatureStore, database: Database, answers: Answers, drawn: 
             best=answer.best_model(leaderboard),
             correlation=answer.correlation(answers["transfer_correlation"].rows[0]),
             other_settings=[
-                answer.best_elsewhere(cell_text.SETTINGS.get(setting, setting), found.rows)
+                answer.best_elsewhere(cell_text.SETTINGS.get(setting, setting), found["leaderboard"].rows)
                 for setting, found in answers.by_setting.items()
             ],
             slices=answers.slices,
             other_slices=answers.other_slices,
             asked=answers.asked,
+            by_setting=answers.by_setting,
             grid=contents.grid(answers["scores_by_dataset"].rows, leaderboard),
             cheap_scores=[row for row in answers["cheap_scores"] if row["dataset"] == "mean over datasets"],
             recipes_known=[row for row in answers["regularization_study"] if row["difference"] is not None],
+            some_lack=any(row["lacking"] for row in leaderboard),
+            predicted=[row for row in answers["predicted_transfer"] if row["predicted"] is not None],
+            setting_charts=[name for name in drawn if name.startswith("transfer@")],
+            most_curves=MOST_CURVES,
             tuning_charts=[name for name in drawn if name.startswith("tuning-")],
             hard_images=list(contents.hard_images(answers["hardest_images"].rows, sources)),
+            leak_counts=contents.leak_counts(database, answers["leaks"]),
+            leak_pairs=list(contents.leak_pairs(answers["leaks"].rows, sources)),
+            n_searched=len(answers["representations"].values("dataset")),
             few_shot=contents.few_shot(database, answers["few_shot_curves"]),
             speed=[row for row in answers["steps_to_reach"] if row["model"] is None],
             costs=contents.costs(database, answers["cost"]),
@@ -114,7 +123,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        undefined=jinja2.ChainableUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )

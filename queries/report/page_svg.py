@@ -9,7 +9,8 @@ import altair as alt
 from queries import charts
 
 _DOT = re.compile(
-    r'<path aria-label="(?P<told>[^"]*)" role="graphics-symbol" aria-roledescription="(?:circle|point)"(?P<rest>[^>]*)/>'
+    r'<path aria-label="(?P<told>[^"]*)" role="graphics-symbol"'
+    r' aria-roledescription="(?:circle|point)"(?P<rest>[^>]*)/>'
 )
 _INVISIBLE = re.compile(r'<path class="(?:background|foreground)" aria-hidden="true"[^>]*/>')
 _TAG = re.compile(r"<[^>]*>")

@@ -114,15 +114,19 @@ def _thumbnail(reader: _Reader, image: Mapping[str, str]) -> Thumbnail:
         picture = decode(raw.content)
     except (ProbestoreError, UnreadableImageError, OSError, ValueError) as error:
         return _none(str(error))
-    is_tiny = max(picture.size) <= TINY
-    return Thumbnail(_data_uri(picture), is_tiny)
+    return Thumbnail(_data_uri(picture), is_tiny=_is_tiny(picture))
+
+
+def _is_tiny(picture: Image.Image) -> bool:
+    return max(picture.size) <= TINY
 
 
 def _data_uri(picture: Image.Image) -> str:
+    form = "PNG" if _is_tiny(picture) else "JPEG"  # whose blocks would show
     picture.thumbnail((SIDE, SIDE))
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    picture.save(content, form, quality=80)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _none(reason: str) -> Thumbnail:
