@@ -70,7 +70,7 @@ def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garba
 
     That is: feature sets, complete or not, that no cell reads; image tables of no such set and of no dataset record;
     results of cells that no study wants (any more); classifiers of models that no cell names; and staged files that
-    their writers have left.
+    their writers have left. What was imported was never wanted by a study, and stays.
 
     Raises
     ------

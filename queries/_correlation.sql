@@ -57,9 +57,9 @@ where x is not null;
 
 create macro centred(numbers) as list_transform(numbers, lambda number: number - list_avg(numbers));
 
--- The panels with their models as lists, in the order of names. xs and ys (means over datasets) are less their own mean,
--- mean_x and mean_y, so that sums of their products keep their digits. A mean is rounded, because equal numbers summed in
--- another order may differ in the last bit and would not tie.
+-- The panels with their models as lists, in the order of names. xs and ys (means over datasets) are less their own
+-- mean, mean_x and mean_y, so that sums of their products keep their digits. A mean is rounded, because equal numbers
+-- summed in another order may differ in the last bit and would not tie.
 -- Grain: one row per panel.
 create macro transfer_panels(
     the_kinds, the_setting, the_probe, the_tap, the_n_per_class, the_source, the_threshold
@@ -218,9 +218,9 @@ select
     list_inner_product(xs, list_select(ys, shuffle)) as shuffled
 from lines;
 
--- The correlation of each panel and how sure it is. The permutation test asks how often models whose transfer is shuffled
--- correlate at least as much, b times of m: p = (b + 1) / (m + 1) is never 0 (Phipson & Smyth 2010). A shuffle changes no
--- variance, so the sums of products are compared instead of r.
+-- The correlation of each panel and how sure it is. The permutation test asks how often models whose transfer is
+-- shuffled correlate at least as much, b times of m: p = (b + 1) / (m + 1) is never 0 (Phipson & Smyth 2010). A shuffle
+-- changes no variance, so the sums of products are compared instead of r.
 -- Grain: one row per panel.
 create macro correlations(
     the_kinds, the_setting, the_probe, the_tap, the_n_per_class, the_source, the_threshold, the_seed, the_replicates
@@ -269,9 +269,9 @@ from observed left join of_replicates using (panel);
 
 -- Where each compared model lies above or below the line (all in the coordinates of the plot).
 --   leverage     1 / n + (x - mean x)^2 / sum of squares: how far out it lies in x
---   studentised  residual in standard deviations of its own, internally: residual / (s * sqrt(1 - leverage)), where s is
---                the residual standard deviation with n - 2 degrees of freedom (Cook & Weisberg 1982). Null where all lie
---                on the line, and of a model that alone decides its slope.
+--   studentised  residual in standard deviations of its own, internally: residual / (s * sqrt(1 - leverage)), with s
+--                the residual standard deviation of n - 2 degrees of freedom (Cook & Weisberg 1982). Null where all
+--                lie on the line, and of a model that alone decides its slope.
 -- Grain: one row per model of the panel `mean over datasets`.
 create macro transfer_residuals(the_setting, the_probe, the_tap, the_n_per_class, the_source) as table
 with panels as (

@@ -72,7 +72,7 @@ def correlation(found: Row) -> str:
     Parameters
     ----------
     found : dict
-        The row of the query `transfer_correlation`.
+        A row of the query `correlation_by_setting`; n_models may stand alone where it is below three.
     """
     n = found["n_models"]
     if n < 3:
@@ -94,13 +94,11 @@ def correlation(found: Row) -> str:
 
 
 def _rank_interval(row: Row) -> str:
-    """`rank 1 in 95% of bootstraps over datasets`, or from where to where."""
-    low, high = (f"{row.get(name) or 1:.3g}" for name in ("rank_low", "rank_high"))
-    return (
-        f"95% interval of its rank {low} to {high}"
-        if low != high
-        else f"rank {low} also at both ends of its 95% interval"
-    )
+    """From where to where; of a clear winner, that it is first throughout."""
+    low, high = row["rank_low"], row["rank_high"]
+    if low == high == 1:
+        return "first also at both ends of the 95% interval of its rank"
+    return f"95% interval of its rank {low:.3g} to {high:.3g}"
 
 
 def _count(n: int, noun: str) -> str:

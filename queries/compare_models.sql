@@ -82,59 +82,54 @@ pairs as (
         and ($other is null or other.model = $other)
 ),
 
--- What is needed of the cells with one label per image, and of those with several: the scores are read for these only.
 cells_needed as (
-    select cell, metric, threshold
+    select cell, dataset, model, metric, threshold
     from slice
     where cell in (select cell from pairs union all select other_cell from pairs)
         and metric in ('top1', 'mean_per_class', 'map_11point')
 ),
 
-single_label as (
-    select cell from cells_needed where metric <> 'map_11point'
-),
-
-multi_label as (
-    select cell, threshold from cells_needed where metric = 'map_11point'
-),
-
--- Not kept in memory: one row per prediction.
-judged as not materialized (
-    select cell, sample_id, index, label, (predicted = label)::bigint as n_right
-    from predictions semi join single_label using (cell)
+-- How many classes each model has right, of the one or of all that an image can have. Scores are read for the latter.
+judged as (
+    select
+        single_label.dataset,
+        single_label.model,
+        sample_id,
+        index,
+        label,
+        (predicted = label)::smallint as n_right
+    from predictions join (from cells_needed where metric <> 'map_11point') as single_label using (cell)
     union all
     select
-        cell,
+        multi_label.dataset,
+        multi_label.model,
         sample_id,
         index,
         null,
-        len(list_filter(scores, lambda score, k: (score > threshold) = list_contains(labels, k - 1))) as n_right
-    from predictions join multi_label using (cell)
+        len(list_filter(scores, lambda score, k: (score > threshold) = list_contains(labels, k - 1)))::smallint
+    from predictions join (from cells_needed where metric = 'map_11point') as multi_label using (cell)
 ),
 
-model_judged as materialized (
-    select dataset, pairs.cell, sample_id, index, label, n_right
-    from judged join (select distinct dataset, cell from pairs) as pairs using (cell)
+-- Grouped and not joined: joined to itself, every prediction would be kept in memory.
+images as (
+    select
+        dataset,
+        label,
+        any_value(n_right) filter (model = (from compared_model)) as n_right,
+        list({'model': model, 'n_right': n_right}) as judgements
+    from judged
+    group by dataset, sample_id, index, label
 ),
 
 model_images as (
-    select dataset, count(*) as n_model_images from model_judged group by dataset
+    select dataset, count(n_right) as n_model_images from images group by dataset
 ),
 
--- Images of a class and how many more classes of them the model has right, -1, 0 or 1 if they have one label.
+-- Images of a class and how many more classes of them the model has right: -1, 0 or 1 if they have one label.
 outcomes as (
-    select
-        pairs.dataset,
-        other,
-        model_judged.label,
-        model_judged.n_right - judged.n_right as difference,
-        count(*) as n
-    from pairs
-    join judged on judged.cell = other_cell
-    left join model_judged
-        on model_judged.dataset = pairs.dataset
-        and model_judged.sample_id = judged.sample_id
-        and model_judged.index = judged.index
+    select dataset, of_one.model as other, label, n_right - of_one.n_right as difference, count(*) as n
+    from (select dataset, label, n_right, unnest(judgements) as of_one from images)
+    where of_one.model <> (from compared_model)
     group by all
 ),
 
@@ -157,7 +152,7 @@ matched as (
         case
             when metric <> other_metric then 'scored by ' || metric || ' and ' || other_metric
             when metric not in ('top1', 'mean_per_class', 'map_11point') then 'no test for ' || metric
-            when n_model_images is null then 'no predictions of ' || model
+            when coalesce(n_model_images, 0) = 0 then 'no predictions of ' || model
             when n_other_images is null then 'no predictions of ' || other
             when n_images < n_model_images or n_images < n_other_images then 'the test images differ'
         end as reason

@@ -4,10 +4,11 @@
 -- Grain: one row per dataset of the store.
 -- Columns:
 --   dataset  name
+--   origin  the import that named it; null: a study used it
 --   source  where the images come from
 --   n_classes  classes
 --   metric  headline metric
---   n_train  training images
+--   n_train  training images; of an import, with the validation images
 --   n_val  validation images
 --   n_test  test images
 --   skipped  unreadable images over all splits
@@ -24,6 +25,7 @@ with unreadable as (
 final as (
     select
         dataset,
+        origin,
         source,
         n_classes,
         metric,

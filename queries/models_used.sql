@@ -4,6 +4,7 @@
 -- Grain: one row per model of the store.
 -- Columns:
 --   model  name
+--   origin  the import that named it; null: a study used it
 --   backbone  family and name of the network
 --   weights  pretrained, none (random initialisation) or a file
 --   weights_digest  of the weights that were loaded
@@ -18,6 +19,7 @@
 with final as (
     select
         model,
+        origin,
         backbone,
         weights,
         weights_digest,

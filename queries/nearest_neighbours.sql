@@ -33,20 +33,26 @@ with chosen as (
     limit 1
 ),
 
-images as (
-    select model, dataset, split, index, sample_id, label, labels, feature
-    from features
-    where model = (select model from chosen) and dataset = (select dataset from chosen) and tap = $tap
-),
-
 asked as (
-    select feature from images where split = $split and index = $index limit 1
+    select feature
+    from features semi join chosen using (model, dataset)
+    where tap = $tap and split = $split and index = $index
+    limit 1
 ),
 
+-- The features are named in two places, not in one that both read: DuckDB would keep that one whole in memory.
 nearest as (
-    select * exclude (feature), list_cosine_similarity(feature, (select feature from asked)) as similarity
-    from images
-    where not (split = $split and index = $index)
+    select
+        model,
+        dataset,
+        split,
+        index,
+        sample_id,
+        label,
+        labels,
+        list_cosine_similarity(feature, (select feature from asked)) as similarity
+    from features semi join chosen using (model, dataset)
+    where tap = $tap and not (split = $split and index = $index) and exists (from asked)
     order by similarity desc, split, index
     limit $k
 ),

@@ -1,5 +1,7 @@
 -- With which versions, when and in how much time were the results computed?
 --
+-- Of what was imported, `imports` says it.
+--
 -- Topic: run
 -- Grain: one row per set of package versions.
 -- Columns:
@@ -13,6 +15,7 @@
 with cells_computed as (
     select cell, any_value(versions) as versions, max(seconds) as seconds, max(created_at) as created_at
     from results
+    where origin is null
     group by cell
 ),
 

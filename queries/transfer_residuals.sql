@@ -1,8 +1,8 @@
 -- Which models transfer better, or worse, than their source accuracy predicts?
 --
 -- Each compared model against the regression line of `transfer_correlation`. p asks whether the model could lie on the
--- line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom (Cook &
--- Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
+-- line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom (Cook
+-- & Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
 -- Predictions are null below two models, what is studentised below three and p below four, and where the source metric
 -- does not vary.
 --

@@ -186,6 +186,21 @@ def test_a_model_may_be_called_as_an_import_is(imported, store):
     assert verify(store).sound
 
 
+def test_imports_are_told_from_what_was_computed(imported, store):
+    store.publish("results", "c1", rows_table("results", [score("Net v1", "Food 101", 0.6, solver="")]))
+    imported()
+    imported(f"{HEADER}fixed,Net v1,Food 101,top1,0.9,100\n", origin="later")
+    with Database(store) as database:
+        imports = database.query("imports").drop_columns(["imported_at", "versions"]).to_pylist()
+        computed = database.query("provenance").to_pylist()
+    names = ("origin", "settings", "n_results", "n_shown", "n_models", "n_datasets")
+    assert [tuple(row[name] for name in names) for row in imports] == [
+        ("grid", "fixed, scratch", 2, 1, 1, 2),
+        ("later", "fixed", 1, 1, 1, 1),
+    ]
+    assert computed == [], "its only cell was replaced"
+
+
 # ---- which metric is compared ---------------------------------------------------------------------------------------
 
 

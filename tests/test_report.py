@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from given import PAPER, cell, score
+from given import model as model_record
 
 from featurestore import FeatureStore, SampleSet, schema
 from featurestore.errors import QueryError, StoreError
 from featurestore.store import rows_table
-from queries import answer
-from queries.report import write_report
+from queries import questions
+from queries.database import Database
+from queries.report import asked, render, style, write_report
+from queries.report.page import SECTIONS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
@@ -24,46 +33,34 @@ HOSTILE = "<script>alert(1)</script>"
 Row = dict[str, Any]
 
 
-def build(uri: str, models: dict[str, float | None], datasets: Sequence[str], *, missing: str = "") -> None:
+def build(uri: str, models: dict[str, float | None], datasets: Sequence[str], *, missing: str = "") -> FeatureStore:
     """A store in which every model but `missing` has a score on every dataset."""
     store = FeatureStore.create(uri)
     cells, results, tuning = [], [], []
     for i, name in enumerate(models):
         for j, dataset in enumerate(datasets):
-            cell = {"cell": f"c{i}-{j}", "model": name, "dataset": dataset, "setting": "fixed", "tap": "penultimate"}
-            cell |= {"probe": "logistic", "solver": "path", "seed": 0}
-            cells.append({**cell, "study": "s", "train_key": "a", "val_key": "b", "test_key": "c", "wanted_at": NOW})
+            key = cell(name, dataset, solver="path") | {"cell": f"c{i}-{j}"}
+            cells.append({**key, "study": "s", "train_key": "a", "val_key": "b", "test_key": "c", "wanted_at": NOW})
             if name == missing:
                 continue
             value = 0.6 + 0.05 * i + 0.03 * j + 0.01 * (i * j % 3)
-            fit = {"hyperparameter": "l2", "chosen": 0.1, "at_grid_edge": i == 0, "converged": True, "seconds": 1.0}
-            counts = {"n_train": 80, "n_val": 20, "n_test": 100, "versions": '{"duckdb": "1.5"}', "created_at": NOW}
-            score = {"metric": "top1", "headline": True, "value": value, "standard_error": 0.04}
-            results.append({**cell, **score, **fit, **counts})
+            fit = {"hyperparameter": "l2", "chosen": 0.1, "at_grid_edge": i == 0, "converged": True}
+            results.append(score(name, dataset, value, standard_error=0.04, versions='{"duckdb": "1.5"}', **fit) | key)
             tried = {"hyperparameter": "l2", "metric": "top1"}
-            tuning += [{**cell, **tried, "value": l2, "validation": value - abs(l2 - 0.1)} for l2 in (0.0, 0.1, 0.2)]
+            tuning += [{**key, **tried, "value": l2, "validation": value - abs(l2 - 0.1)} for l2 in (0.0, 0.1, 0.2)]
     store.publish("cells", "s", rows_table("cells", cells))
     store.publish("results", "r", rows_table("results", results))
     store.publish("tuning", "t", rows_table("tuning", tuning))
-    store.publish("models", "m", rows_table("models", [model(name, top) for name, top in models.items()]))
+    records = [model_record(name, top) | {"weights_digest": "sha256:abc"} for name, top in models.items()]
+    store.publish("models", "m", rows_table("models", records))
     store.publish("datasets", "d", rows_table("datasets", [dataset_record(name) for name in datasets]))
+    return store
 
 
-def model(name: str, top: float | None) -> Row:
-    record = {"backbone": "timm:x", "weights": "pretrained", "weights_digest": "sha256:abc", "recorded_at": NOW}
-    return {"model": name, "imagenet_top1": top, "preprocessing": '{"resize": "squash"}', **record}
-
-
-def dataset_record(name: str) -> Row:
+def dataset_record(name: str, source: str = "image_folder:/x") -> Row:
     made = {"train_made": "2000 of 50000, stratified, seed 0", "val_made": "held out", "test_made": "the source's"}
     counts = {"n_classes": 2, "class_names": ["x", "y"], "n_train": 80, "n_val": 20, "n_test": 100}
-    record = {
-        "source": "image_folder:/x",
-        "metric": "top1",
-        "multilabel": False,
-        "fingerprint": "f",
-        "recorded_at": NOW,
-    }
+    record = {"source": source, "metric": "top1", "multilabel": False, "fingerprint": "f", "recorded_at": NOW}
     return {"dataset": name, **made, **counts, **record}
 
 
@@ -75,72 +72,84 @@ class _Page(HTMLParser):
         self.tags: list[str] = []
         self.loads: list[str] = []
         self.unscoped: list[str] = []
+        self.unnamed: list[str] = []
         self.ids: list[str] = []
+        self.attributes: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.append(tag)
+        self.attributes |= set(given)
         self.loads += [given[name] or "" for name in ("src", "href", "xlink:href", "srcset", "data") if name in given]
         if tag == "th" and "scope" not in given:
             self.unscoped.append(str(attrs))
+        if tag == "img" and not given.get("alt"):
+            self.unnamed.append(str(attrs))
         if "id" in given:
             self.ids.append(given["id"] or "")
 
 
 def assert_stands_alone(text: str) -> None:
     page = _Page(text)
-    assert not {"script", "link", "iframe", "object", "embed", "img"} & set(page.tags)
-    assert all(target.startswith("#") for target in page.loads)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
+    assert all(target.startswith(("#", "data:text/csv;", "data:image/")) for target in page.loads)
     assert "url(" not in text
     assert "@import" not in text
+    assert not {name for name in page.attributes if name == "style" or name.startswith("on")}
     assert not page.unscoped
+    assert not page.unnamed
     assert page.tags.count("caption") == page.tags.count("table")
+    assert page.tags.count("h1") == page.tags.count("main") == 1
     assert len(page.ids) == len(set(page.ids))
-    assert {target[1:] for target in page.loads} <= set(page.ids)
+    assert {target[1:] for target in page.loads if target.startswith("#")} <= set(page.ids)
 
 
 def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
+def report(store: FeatureStore, tmp_path: Path) -> str:
+    return write_report(store.uri, tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_report_of_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
-    FeatureStore.create(str(tmp_path / "store"))
-    page = write_report(str(tmp_path / "store"), tmp_path / "report.html").read_text()
+    page = report(FeatureStore.create(str(tmp_path / "store")), tmp_path)
     assert_stands_alone(page)
     assert "No model has been scored yet." in page
-    assert "probestore demo" in page
-    assert "probestore run STUDY" in page
+    for command in ("probestore demo", "probestore run STUDY", "probestore import results", "probestore analyse"):
+        assert command in page
     assert "<svg" not in page
+    assert "<table" not in page
+
+
+def test_the_sections_are_in_the_order_in_which_one_asks(tmp_path: Path) -> None:
+    page = report(FeatureStore.create(str(tmp_path / "store")), tmp_path)
+    order = ["transfer", "datasets", "leaderboard", "settings", "tuning", "recipes", "images", "leaks", "cost", "run"]
+    assert [section.name for section in SECTIONS] == order
+    assert re.findall(r'<section id="(\w+)"', page) == order
 
 
 def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Path) -> None:
     models = {"plain": 0.7, HOSTILE: 0.75, "better": 0.78, "unknown": None, "torn": 0.8}
-    build(str(tmp_path / "store"), models, ["d0", "d1", 'e"<b>'], missing="torn")
-    store = FeatureStore.open(str(tmp_path / "store"))
-    failed = {
-        "study": "s",
-        "stage": "extract",
-        "model": "torn",
-        "error": "BackboneError",
-        "message": "<b>no</b> weights",
-    }
+    store = build(str(tmp_path / "store"), models, ["d0", "d1", 'e"<b>'], missing="torn")
+    failed = {"study": "s", "stage": "extract", "model": "torn", "error": "BackboneError", "message": "<b>no</b> x"}
     store.publish("failures", "f", rows_table("failures", [{**failed, "failed_at": NOW}]))
     image = {"sample_id": "s", "index": 0, "label": 0, "source": "<i>.png", "readable": False, "reason": "0 bytes"}
     item = SampleSet("d0", "train", "k")
     store.write_shard(item, 0, 1, pa.Table.from_pylist([image], schema=schema.SAMPLES))
     store.finish(item, 1, {})
+    store.save_study("s", f'name = "{HOSTILE}"')
 
     page = write_report(store.uri, tmp_path / "sub" / "report.html", tmp_path / "charts", "svg").read_text()
     assert_stands_alone(page)
     assert not {"b", "i"} & set(_Page(page).tags)
     text = text_of(page)
-    assert "transfers best of 4 models over 3 datasets" in text or "scores highest of 4 models over 3 datasets" in text
+    assert "of 4 models over 3 datasets" in text
     assert "over only 3 models, too few" in text
     assert "Of 15 results wanted, 12 are done, 3 failed and 0 are missing." in text
-    for said in ("2000 of 50000, stratified, seed 0", "sha256:abc", "duckdb 1.5", "0 bytes", "no&lt;/b&gt; weights"):
+    for said in ("2000 of 50000, stratified, seed 0", "sha256:abc", "duckdb 1.5", "0 bytes", "no&lt;/b&gt; x", "s.toml"):
         assert said in text
-    assert "12 fits: 3 chose a value at an end of the grid" in text
     assert sorted(path.name for path in (tmp_path / "charts").iterdir()) == sorted(
         [
             "accuracy_grid.svg", "leaderboard.svg", "transfer.svg", "transfer-d0.svg", "transfer-d1.svg",
@@ -150,12 +159,105 @@ def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Pa
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_dots_tell_their_model_on_hover(tmp_path: Path) -> None:
+    page = report(build(str(tmp_path / "store"), {"a<b>": 0.7, "c": 0.8, "d": 0.75}, ["d0"]), tmp_path)
+    assert "<title>a&lt;b&gt;: ImageNet top-1 70.0%, d0 60.0%</title>" in page
+    assert 'role="graphics' not in page
+
+
 @pytest.mark.parametrize("models", [{"only": 0.7}, {"a": None, "b": None}])
 def test_one_model_or_none_with_a_source_accuracy_is_enough(models: dict[str, float | None], tmp_path: Path) -> None:
-    build(str(tmp_path / "store"), models, ["d0"])
-    page = write_report(str(tmp_path / "store"), tmp_path / "report.html").read_text()
+    page = report(build(str(tmp_path / "store"), models, ["d0"]), tmp_path)
     assert_stands_alone(page)
     assert "takes at least three models" in page
+
+
+def test_of_two_solvers_the_grid_shows_the_later_as_the_leaderboard_does(tmp_path: Path) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    rows = [score("a", "d0", 0.6), score("a", "d0", 0.9, solver="sklearn", created_at=later)]
+    store.publish("results", "r", rows_table("results", rows))
+    (row,) = re.findall(r"<table class=\"dense\">.*?</table>", report(store, tmp_path), flags=re.DOTALL)
+    assert "90.0" in row
+    assert "75.0" not in row
+
+
+def folds(page: str) -> Iterator[tuple[str, str, str]]:
+    """(CSV, command, SQL) of everything that says where its numbers come from."""
+    for fold in re.findall(r'<details class="how">.*?</details>', page, flags=re.DOTALL):
+        found = re.search(r'href="data:text/csv;charset=utf-8;base64,([^"]+)"', fold)
+        assert found
+        command, *_, sql = (unescape(code) for code in re.findall(r"<code>(.*?)</code>", fold, flags=re.DOTALL))
+        yield base64.b64decode(found[1]).decode(), command, sql
+
+
+def test_every_answer_can_be_asked_again_by_its_sql_and_taken_as_csv(tmp_path: Path) -> None:
+    models = {"a": 0.7, "b": 0.75, "c": 0.8, "d": 0.78}
+    store = build(str(tmp_path / "store"), models, ["d0", "d1"])
+    more = [score(name, "d0", 0.5 + 0.01 * i, setting="scratch") for i, name in enumerate(models)]
+    store.publish("results", "scratch", rows_table("results", more))
+    page = report(store, tmp_path)
+    found = list(folds(page))
+    assert len(found) > 15
+    with Database(store) as database:
+        for text, command, sql in found:
+            rows = list(csv.reader(io.StringIO(text)))
+            again = database.sql(sql)
+            assert (rows[0], len(rows) - 1) == (again.column_names, again.num_rows), command
+            assert command.startswith("probestore query ")
+    assert any("-p setting=scratch --store" in command for _, command, _ in found)
+
+
+def test_an_answer_that_is_too_long_for_a_page_is_named_by_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(asked, "MOST_ROWS_TO_DOWNLOAD", 1)
+    page = report(build(str(tmp_path / "store"), {"a": 0.7, "b": 0.8}, ["d0"]), tmp_path)
+    assert "too many for this page: add <code>--format csv --out leaderboard.csv</code>" in page
+
+
+def test_the_values_of_parameters_are_quoted() -> None:
+    question = questions.describe("leaderboard")
+    values = {"setting": "it's", "probe": "logistic", "tap": "$x", "n_per_class": 5}
+    given = asked.Asked(question, values, pa.table({}), "my store")
+    assert "'it''s'" in given.sql
+    assert "$" not in re.sub("--.*|'[^']*'", "", given.sql)
+    assert given.command == (
+        "probestore query leaderboard -p 'setting=it'\"'\"'s' -p 'tap=$x' -p n_per_class=5 --store 'my store'"
+    )
+
+
+def test_the_body_is_for_pages_with_a_head_of_their_own(tmp_path: Path) -> None:
+    store = build(str(tmp_path / "store"), {"a": 0.7, "b": 0.8}, ["d0"])
+    with Database(store) as database:
+        body = render(store, database)
+    assert_stands_alone(body)
+    assert "<html" not in body
+    assert "<style" not in body
+    assert "--ink" in style()
+
+
+@pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's grid is not here")
+def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    with (PAPER / "accuracies.csv").open() as file:
+        rows = [
+            score(row["model"], row["dataset"], float(row["value"]), setting=row["setting"], n_test=int(row["n_test"]))
+            for row in csv.DictReader(file)
+        ]
+    with (PAPER / "models.csv").open() as file:
+        models = [model_record(row["model"], float(row["imagenet_top1"])) for row in csv.DictReader(file)]
+    store.publish("results", "r", rows_table("results", rows))
+    store.publish("models", "m", rows_table("models", models))
+    page = report(store, tmp_path)
+    assert_stands_alone(page)
+    first = text_of(page[page.index("<h1") : page.index("<nav")])
+    assert "Use Inception-ResNet v2 or NASNet-A Large" in first
+    assert "95% interval of its rank 1 to 2" in first
+    assert "r = 0.99 over 16 models" in first
+    assert "Fine-tuned, the best is Inception v4 (mean" in first
+    assert "not told apart from Inception v3" in first
+    text = text_of(page)
+    assert "fine-tuned fixed features 192 178" in text
+    assert page.count("<svg") >= 12 + 3 + 2
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -169,43 +271,32 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
         write_report(str(tmp_path / "store"), tmp_path / "report.html", charts_format="gif")
 
 
-# ---- the two sentences ------------------------------------------------------------------------------------------
+# ---- in a browser -----------------------------------------------------------------------------------------------
 
 
-def place(name: str, **changes: object) -> Row:
-    row: Row = dict.fromkeys(("behind_best", "behind_low", "behind_high"))
-    return row | {"model": name, "rank": 1, "mean_value": 0.8, "n_datasets": 3, "ties_with_best": True} | changes
-
-
-def test_a_clear_winner_is_named_with_its_odds() -> None:
-    second = place("b", ties_with_best=False, behind_best=0.6931, behind_low=0.4055, behind_high=1.0986)
-    said = answer.best_model([place("a"), second])
-    assert said == (
-        "a transfers best of 2 models over 3 datasets (mean accuracy 80.0%): the odds that it is right are 2.00 times "
-        "those of the next, b (paired 95% interval 1.50 to 3.00)."
-    )
-
-
-def test_ties_are_admitted() -> None:
-    assert "do not tell it apart from b and c (" in answer.best_model([place("a"), place("b"), place("c")])
-    many = [place(name) for name in "abcdefg"]
-    assert "apart from b, c, d and 3 more (" in answer.best_model(many)
-
-
-def test_one_dataset_is_no_evidence_about_others() -> None:
-    assert "on one dataset only" in answer.best_model([place("a", n_datasets=1), place("b", n_datasets=1)])
-
-
-def found(**changes: object) -> Row:
-    return {"n_models": 5, "r": 0.8, "fisher_low": 0.1, "fisher_high": 0.9} | changes
-
-
-def test_a_correlation_is_only_claimed_when_its_interval_leaves_out_zero() -> None:
-    assert "over only 5 models (95% interval 0.10 to 0.90): models that are better on ImageNet transfer better." in (
-        answer.correlation(found())
-    )
-    assert "transfer worse" in answer.correlation(found(r=-0.8, fisher_low=-0.9, fisher_high=-0.1))
-    assert "cannot be told from no correlation" in answer.correlation(found(fisher_low=-0.2))
-    assert "too few" in answer.correlation(found(n_models=3, fisher_low=None))
-    assert "do not differ enough" in answer.correlation(found(r=None))
-    assert "here there are 2" in answer.correlation(found(n_models=2))
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium to open the page with")
+def test_a_browser_opens_it_from_disk_gives_the_csv_and_complains_of_nothing(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    store = build(str(tmp_path / "store"), {f"model_{i}": 0.7 + i / 100 for i in range(5)}, [f"d{i}" for i in range(12)])
+    report(store, tmp_path)
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        answer = page.locator(".answer").first.bounding_box()
+        assert answer is not None
+        assert answer["y"] + answer["height"] < 844
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        fold = page.locator("details.how", has_text="leaderboard").first
+        fold.locator("summary").click()
+        with page.expect_download() as download:
+            fold.locator("a[download]").click()
+        assert download.value.suggested_filename == "leaderboard.csv"
+        assert Path(download.value.path()).read_text().startswith("rank,")
+        assert said == []
+        browser.close()

@@ -21,8 +21,10 @@ from queries.dashboard.run_progress import NOTHING, Progress, read_progress
 from queries.database import Database
 from queries.report import render
 
-_PAUSE = 2.0  # seconds between two checks, at least
-_SHARE = 4  # a pause is this many times as long as the last check took: a run on this machine comes first
+LEISURE = 2.0
+"""A pause is so many times as long as the work before it: a run on this machine comes first."""
+
+_SHORTEST = 1.0  # seconds that any work counts as
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ class _Pace:
 
     Parameters
     ----------
-    pause : float
-        Seconds, at least.
+    leisure : float
+        See `LEISURE`.
     """
 
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
+    def __init__(self, leisure: float) -> None:
+        self._leisure = leisure
         self._due = 0.0
 
     def is_due(self) -> bool:
@@ -77,7 +79,7 @@ class _Pace:
             yield
         finally:
             now = time.monotonic()
-            self._due = now + max(self._pause, _SHARE * (now - start))
+            self._due = now + self._leisure * max(_SHORTEST, now - start)
 
 
 class LivePage:
@@ -86,13 +88,13 @@ class LivePage:
     Parameters
     ----------
     store : FeatureStore
-    pause : float
-        Seconds between two checks, at least.
+    leisure : float
+        Of the checks, and of the reports.
     """
 
-    def __init__(self, store: FeatureStore, *, pause: float = _PAUSE) -> None:
+    def __init__(self, store: FeatureStore, *, leisure: float = LEISURE) -> None:
         self._store = store
-        self._checks, self._reports = _Pace(pause), _Pace(pause)
+        self._checks, self._reports = _Pace(leisure), _Pace(leisure)
         self._lock = threading.Lock()
         self._shown = Shown()
         self._of_report = self._of_all = ""  # what the store held when the report, and all else, was made

@@ -9,7 +9,7 @@ import uvicorn
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError
-from queries.dashboard.live_page import LivePage
+from queries.dashboard.live_page import LEISURE, LivePage
 from queries.dashboard.sql_process import BOX_LIMITS, SqlProcess
 from queries.dashboard.web_app import Dashboard
 from queries.limits import Limits
@@ -27,6 +27,8 @@ class DashboardServer:
         0: one that is free.
     limits : Limits
         Of a query in the box.
+    leisure : float
+        Of the page, see `live_page.LEISURE`.
 
     Attributes
     ----------
@@ -39,12 +41,14 @@ class DashboardServer:
         If the port cannot be had.
     """
 
-    def __init__(self, store: FeatureStore, *, port: int = 0, limits: Limits = BOX_LIMITS) -> None:
+    def __init__(
+        self, store: FeatureStore, *, port: int = 0, limits: Limits = BOX_LIMITS, leisure: float = LEISURE
+    ) -> None:
         self._socket = _bound(port)
         port = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(32)
         self.url = f"http://{_ADDRESS}:{port}/?token={token}"
-        page = LivePage(store)
+        page = LivePage(store, leisure=leisure)
         page.look()  # the report is made while the browser starts
         sql = SqlProcess(store.uri, dict(store.storage_options), limits)
         app = Dashboard(page, sql, store.uri).app(token=token, cookie=f"probestore_{port}")

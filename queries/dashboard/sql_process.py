@@ -28,7 +28,7 @@ from queries.limits import Limits
 BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2)
 """Of a query in the box."""
 
-_GRACE_SECONDS = 5.0  # that a query has to heed an interruption
+_GRACE_SECONDS = 2.0  # that a query has to heed an interruption
 _OWN_MEMORY = 1024**3  # Python, Arrow, and the answer on its way
 _MOST_SECONDS_TO_OPEN = 600.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -37,6 +37,7 @@ Spec = dict[str, Any]
 
 _POINTS_PER_MM = 72 / 25.4
 _DOTS_PER_INCH = 600
+_PIXEL = 72 / 96  # points; in SVG an inch has 96 pixels, for vl-convert it has 72
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 
 _CONFIG: Spec = {
@@ -101,23 +102,30 @@ class Figure:
             raise QueryError(f"Cannot write {path}: {error.strerror}.") from error
         return path
 
-    @cached_property
+    @property
     def svg(self) -> str:
         """The figure as SVG, its size in millimetres and its caption inside."""
-        drawn = vl_convert.vegalite_to_svg({"config": _CONFIG, "background": "white", "padding": 2, **self.chart})
-        size = _SIZE.search(drawn)
-        assert size is not None  # every SVG of Vega has one
-        height = self.millimetres * float(size[2]) / float(size[1])
-        said = f"<title>Figure {self.number}</title><desc>{escape(self.caption)}</desc>"
-        in_print = _SIZE.sub(f'width="{self.millimetres:.2f}mm" height="{height:.2f}mm"', drawn, count=1)
-        return re.sub("<svg[^>]*>", lambda tag: tag[0] + said, in_print, count=1)
+        return self._sized("mm", per_mm=1)
 
     def _as(self, form: str) -> bytes:
-        if form == "pdf":
-            return bytes(vl_convert.svg_to_pdf(self.svg))
+        if form == "pdf":  # whose writer takes a unit for a point
+            return bytes(vl_convert.svg_to_pdf(self._sized("", per_mm=_POINTS_PER_MM)))
         if form == "png":
-            return bytes(vl_convert.svg_to_png(self.svg, scale=_DOTS_PER_INCH / 96, ppi=_DOTS_PER_INCH))
+            return bytes(vl_convert.svg_to_png(self.svg, scale=_PIXEL, ppi=_DOTS_PER_INCH))
         return self.svg.encode()
+
+    def _sized(self, unit: str, per_mm: float) -> str:
+        size = _SIZE.search(self._drawn)
+        assert size is not None  # every SVG of Vega has one
+        width = self.millimetres * per_mm
+        height = width * float(size[2]) / float(size[1])
+        said = f"<title>Figure {self.number}</title><desc>{escape(self.caption)}</desc>"
+        in_print = _SIZE.sub(f'width="{width:.2f}{unit}" height="{height:.2f}{unit}"', self._drawn, count=1)
+        return re.sub("<svg[^>]*>", lambda tag: tag[0] + said, in_print, count=1)
+
+    @cached_property
+    def _drawn(self) -> str:
+        return str(vl_convert.vegalite_to_svg({"config": _CONFIG, "background": "white", "padding": 2, **self.chart}))
 
     def _repr_svg_(self) -> str:
         """The figure, for notebooks."""
@@ -149,8 +157,8 @@ def side_by_side(panels: Sequence[Spec], spacing: float) -> Spec:
 
 
 def stacked(rows: Sequence[Spec], spacing: float) -> Spec:
-    """Rows one below another."""
-    return {"vconcat": list(rows), "spacing": spacing, "bounds": "flush"}
+    """Rows of panels one below another; the room they need with their titles is measured."""
+    return {"vconcat": list(rows), "spacing": spacing}
 
 
 def grid(panels: Sequence[Spec], columns: int, spacing: tuple[float, float]) -> Spec:

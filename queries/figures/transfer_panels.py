@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ def every_dataset(database: Database, choice: Choice) -> Figure:
         "dataset, with regression line, its 95% bootstrap band over models, and Pearson's r. Blue: models not "
         f"significantly below the best of the panel (p > 0.05); grey: the others. {_tests(panels)}{_sizes(panels)}",
         _data(panels),
-        drawing.stacked([_block(block) for block in blocks if block], 42),
+        drawing.stacked([_block(block) for block in blocks if block], 12),
         notes=_missing(panels, SETTINGS),
     )
 
@@ -192,7 +193,9 @@ def _dots(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, size: float, colour: 
 
 def _names(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
     """The models' names, off error bars and line where there is room; far ones with a line to their dots."""
-    dots = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in panel.points]
+    # From the right, where there is least room beside a dot.
+    points = sorted(panel.points, key=lambda row: -row["source_x"])
+    dots = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in points]
     size, gap = FONT_SIZE - 1, 4.0
     avoid = [*_boxes_of_bars(panel, x, y), *_boxes_of_line(panel, x, y)]
     placed = list(
@@ -225,7 +228,7 @@ def _boxes_of_bars(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[ch
 
 def _boxes_of_line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[chart_labels.Box]:
     ends = [(x.pixel(row["source_x"]), y.pixel(row["logit"])) for row in panel.band]
-    for (left, low), (right, high) in zip(ends, ends[1:], strict=False):
+    for (left, low), (right, high) in itertools.pairwise(ends):
         yield left, min(low, high), right, max(low, high)
 
 

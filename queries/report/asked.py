@@ -28,7 +28,7 @@ SLICE = ("setting", "probe", "tap", "n_per_class")
 
 _OF_THE_PAGE = (
     "leaderboard", "scores_by_dataset", "cheap_scores", "probe_agreement",
-    "transfer_correlation", "transfer_points", "transfer_band", "correlation_by_setting", "correlation_by_dataset",
+    "transfer_points", "transfer_band", "correlation_by_setting", "correlation_by_dataset",
     "correlation_by_training_size", "transfer_residuals", "leave_one_out", "predicted_transfer",
     "settings_cells", "settings_by_dataset", "pretraining_gain", "few_shot_curves", "steps_to_reach",
     "tuning_curves", "fit_health", "chosen_regularization",
@@ -37,6 +37,9 @@ _OF_THE_PAGE = (
     "coverage", "open_failures", "skipped_images", "datasets_used", "models_used", "provenance",
 )  # fmt: skip
 _OF_EACH_SETTING = ("leaderboard", "transfer_points", "transfer_band")
+
+# Bands are looked at, not read; nor does the page show more of the groups than r and Fisher's interval.
+_REPLICATES = {"transfer_band": 500, "correlation_by_training_size": 500}
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,13 @@ class Answers:
         return self.asked[name]
 
     @property
+    def correlation(self) -> Row:
+        """The row of `correlation_by_setting` of what is shown; without one, that of no models."""
+        shown = self.slices[0]["setting"] if self.slices else None
+        rows = [row for row in self["correlation_by_setting"] if row["setting"] == shown]
+        return rows[0] if rows else {"n_models": 0, "n_datasets": 0, "r": None}
+
+    @property
     def other_slices(self) -> list[Row]:
         """Those that differ in more than the setting from what is shown."""
         return [other for other in self.slices[1:] if not _differs_in_setting_only(other, self.slices[0])]
@@ -168,6 +178,8 @@ def _ask(database: Database, name: str, slice_: Mapping[str, object]) -> Asked:
     question = questions.describe(name)
     known = {parameter.name for parameter in question.parameters}
     values = {parameter: value for parameter, value in slice_.items() if parameter in known}
+    if name in _REPLICATES:
+        values["replicates"] = _REPLICATES[name]
     return Asked(question, values, database.query(name, **values), database.uri)
 
 

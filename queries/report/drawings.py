@@ -37,7 +37,7 @@ def draw(answers: Answers) -> Iterator[tuple[str, alt.LayerChart]]:
 
 def _scatters(answers: Answers) -> Iterator[tuple[str, alt.LayerChart]]:
     found = {row["dataset"]: row for row in answers["correlation_by_dataset"]}
-    found[MEAN_PANEL] = answers["transfer_correlation"].rows[0]
+    found[MEAN_PANEL] = answers.correlation
     for panel in answers["transfer_points"].values("panel"):
         main = panel == MEAN_PANEL
         yield (

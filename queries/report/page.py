@@ -86,7 +86,7 @@ def page_body(store: FeatureStore, database: Database, answers: Answers, drawn: 
             store=store.uri,
             made_at=datetime.now(UTC),
             best=answer.best_model(leaderboard),
-            correlation=answer.correlation(answers["transfer_correlation"].rows[0]),
+            correlation=answer.correlation(answers.correlation),
             other_settings=[
                 answer.best_elsewhere(cell_text.SETTINGS.get(setting, setting), found["leaderboard"].rows)
                 for setting, found in answers.by_setting.items()

@@ -1,0 +1,154 @@
+"""Figures 6 and 7: the settings against one another, on log-odds axes in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from queries.database import Database
+from queries.figures import drawing
+from queries.figures.choice import IMPORT, Choice, lacks
+from queries.figures.drawing import BLACK, COLOURS, GREY, SETTINGS, Figure, Row, Spec, mark
+from queries.log_odds_axis import LogOddsAxis
+
+_SHORT = {"fixed": "fixed", "finetuned": "fine-tuned", "scratch": "scratch"}
+_COLUMNS = 4
+_HALF = 0.3  # of the room of a setting: half the length of the line at the mean
+
+
+def by_dataset(database: Database, choice: Choice) -> Figure:
+    """Figure 6: every setting on every dataset, with the mean over models and its standard error."""
+    means = database.query("setting_means", **choice.slice()).to_pylist()
+    if not means:
+        raise lacks(6, choice.results(), IMPORT + ".")
+    points = [row for rows in _complete(_scores(database, choice)).values() for row in rows]
+    there = [setting for setting in SETTINGS if any(row["setting"] == setting for row in means)]
+    spacing = (26.0, 32.0)
+    width = drawing.panel_width(_COLUMNS, spacing=spacing[0], beside=32)
+    datasets = sorted({row["dataset"] for row in means}, key=lambda name: (name.lower(), name))
+    panels = [
+        _strip(
+            dataset,
+            [row for row in points if row["dataset"] == dataset],
+            [row for row in means if row["dataset"] == dataset],
+            there,
+            width,
+        )
+        for dataset in datasets
+    ]
+    lacking = [SETTINGS[setting] for setting in SETTINGS if setting not in there]
+    return Figure(
+        6,
+        "Accuracy in each setting, on a log-odds scale: a dot per model, the mean over models as a line, with its "
+        "standard error. Counted are the models scored on the dataset in every setting shown. The state of the art "
+        "before is not in a store, so there is no line for it.",
+        pa.Table.from_pylist([*(_data_of_mean(row) for row in means), *(_data_of_point(row) for row in points)]),
+        drawing.grid(panels, _COLUMNS, spacing),
+        notes=(f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}",) if lacking else (),
+    )
+
+
+def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
+    """Figure 7: fine-tuned against random initialisation, every cell, with the line where they are equal."""
+    cells = _complete(_scores(database, choice, ("finetuned", "scratch")))
+    pairs = [
+        {"model": model, "dataset": dataset, **{row["setting"]: row["logit"] for row in rows}}
+        | {f"{row['setting']}_value": row["value"] for row in rows}
+        for (model, dataset), rows in cells.items()
+        if len(rows) == 2
+    ]
+    if not pairs:
+        raise lacks(7, f"{choice.results()}, in the settings finetuned and scratch for the same models", IMPORT + ".")
+    higher = sum(row["finetuned"] > row["scratch"] for row in pairs)
+    width = drawing.panel_width(1, spacing=0, beside=40, millimetres=drawing.ONE_COLUMN)
+    return Figure(
+        7,
+        f"Fine-tuned against random initialisation, on log-odds scales: a dot per model and dataset. Fine-tuned is "
+        f"above in {higher} of {len(pairs)}. On the line both are equal.",
+        pa.Table.from_pylist(pairs),
+        _square(pairs, width),
+        drawing.ONE_COLUMN,
+    )
+
+
+def _scores(database: Database, choice: Choice, settings: tuple[str, ...] = tuple(SETTINGS)) -> Iterator[Row]:
+    for setting in settings:
+        for row in database.query("scores_by_dataset", **choice.slice(), setting=setting).to_pylist():
+            yield {"setting": setting, **row}
+
+
+def _complete(scores: Iterator[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows of each model and dataset that was scored in all settings that the dataset has scores in."""
+    cells: dict[tuple[str, str], list[Row]] = {}
+    needed: dict[str, set[str]] = {}
+    for row in scores:
+        cells.setdefault((row["model"], row["dataset"]), []).append(row)
+        needed.setdefault(row["dataset"], set()).add(row["setting"])
+    return {place: rows for place, rows in cells.items() if len(rows) == len(needed[place[1]])}
+
+
+def _strip(dataset: str, points: list[Row], means: list[Row], settings: list[str], width: float) -> Spec:
+    """A dataset: the settings side by side."""
+    height = 0.8 * width
+    heights = [row["logit"] for row in points]
+    heights += [row["mean_logit"] + side * (row["standard_error"] or 0) for row in means for side in (-1, 1)]
+    y = LogOddsAxis.around(heights, height, "", ticks=4)
+    names = ", ".join(f"'{_SHORT[setting]}'" for setting in settings)
+    axis = {"values": list(range(len(settings))), "labelExpr": f"[{names}][datum.value]", "ticks": False}
+    x = {"field": "x", "type": "quantitative", "title": None, "axis": axis}
+    x["scale"] = {"domain": [-0.5, len(settings) - 0.5], "nice": False, "zero": False}
+    colour = {"field": "setting", "type": "nominal", "legend": None}
+    colour["scale"] = {"domain": list(SETTINGS), "range": list(COLOURS[: len(SETTINGS)])}
+    dots = [row | {"x": settings.index(row["setting"]) + _jitter(i)} for i, row in enumerate(points)]
+    places = [row | {"x": float(settings.index(row["setting"]))} for row in means]
+    lines = [row | {"left": row["x"] - _HALF, "right": row["x"] + _HALF} for row in places]
+    errors = [
+        row | {"low": row["mean_logit"] - row["standard_error"], "high": row["mean_logit"] + row["standard_error"]}
+        for row in places
+        if row["standard_error"] is not None
+    ]
+    layers = [
+        mark(dots, "circle", {"x": x, "y": y.specification("logit"), "color": colour}, size=9, opacity=0.55),
+        mark(
+            errors, "rule", {"x": x, "y": y.specification("low"), "y2": {"field": "high"}}, strokeWidth=1, color=BLACK
+        ),
+        mark(
+            lines,
+            "rule",
+            {"x": x | {"field": "left"}, "x2": {"field": "right"}, "y": y.specification("mean_logit")},
+            strokeWidth=1.2,
+            color=BLACK,
+        ),
+    ]
+    return drawing.panel(layers, width, height, dataset)
+
+
+def _jitter(i: int) -> float:
+    """So that neighbours in the order of the rows do not cover each other."""
+    return (i * 3 % 7 - 3) * 0.06
+
+
+def _square(pairs: list[Row], width: float) -> Spec:
+    values = [row[setting] for row in pairs for setting in ("finetuned", "scratch")]
+    x = LogOddsAxis.around(values, width, "Random initialisation")
+    y = LogOddsAxis.around(values, width, "Fine-tuned")
+    at = {"x": x.specification("scratch"), "y": y.specification("finetuned")}
+    datasets = sorted({row["dataset"] for row in pairs}, key=lambda name: (name.lower(), name))
+    legend = {"orient": "bottom", "columns": 3, "title": None}
+    ends = [{"scratch": end, "finetuned": end} for end in (x.low, x.high)]
+    layers = [
+        mark(ends, "line", at, color=GREY, strokeWidth=0.8, strokeDash=[3, 2]),
+        mark(pairs, "point", at | drawing.by("dataset", datasets, legend=legend), size=14, filled=True, opacity=0.9),
+    ]
+    return drawing.panel(layers, width, width)
+
+
+def _data_of_mean(row: Row) -> Row:
+    shown = {"dataset": row["dataset"], "setting": row["setting"], "model": None, "value": row["mean_value"]}
+    return shown | {"logit": row["mean_logit"], "standard_error": row["standard_error"], "n_models": row["n_models"]}
+
+
+def _data_of_point(row: Row) -> Row:
+    shown = {name: row[name] for name in ("dataset", "setting", "model", "value", "logit")}
+    return shown | {"standard_error": None, "n_models": None}
