@@ -35,6 +35,7 @@ _NAMED_BY = {
 """Column that holds the name of a record's file."""
 
 _FITTED = {"results", "tuning", "predictions"}
+_ANALYSED = {"neighbours", "representations", "similarities"}
 _WRITTEN_BY = pq.read_metadata(pa.BufferReader(commit.encode_table(pa.table({"a": [0]})))).created_by
 
 
@@ -55,6 +56,8 @@ def check_record(storage: Storage, path: str) -> list[Finding]:
     advice = f"delete it, and {RUN_AGAIN}"
     if table in _FITTED:
         advice = f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
+    if table in _ANALYSED:
+        advice = "delete it, and run probestore analyse"
     problems = _problems(storage, path, schema.TABLES[table], _NAMED_BY[table], name)
     return [error(path, problem, advice) for problem in problems]
 

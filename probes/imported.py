@@ -121,10 +121,11 @@ def add(store: FeatureStore, imported: Import) -> list[str]:
     """
     headlines = _headlines(imported.results, _known_metrics(store, imported))
     now = datetime.now(UTC)
+    made = {"versions": json.dumps({"probestore": version("probestore")}), "created_at": now}
     tables: dict[str, list[dict[str, Any]]] = {
         "models": [_known_row(row, imported.origin, now) for row in imported.models],
         "datasets": [_known_row(row, imported.origin, now) for row in imported.datasets],
-        "results": [_result_row(row, imported.origin, headlines, now) for row in imported.results],
+        "results": [{**_result_row(row, imported.origin, headlines), **made} for row in imported.results],
     }
     return [table for table, rows in tables.items() if rows and _publish(store, table, imported.origin, rows)]
 
@@ -217,7 +218,7 @@ def _known_row(row: Row, origin: str, now: datetime) -> dict[str, Any]:
     return {**row.values, **own, "origin": origin, "recorded_at": now}
 
 
-def _result_row(row: Row, origin: str, headlines: Mapping[str, str], now: datetime) -> dict[str, Any]:
+def _result_row(row: Row, origin: str, headlines: Mapping[str, str]) -> dict[str, Any]:
     values = row.values
     grain = {name: values[name] for name in _GRAIN}
     return {
@@ -227,8 +228,6 @@ def _result_row(row: Row, origin: str, headlines: Mapping[str, str], now: dateti
         "headline": headlines.get(values["dataset"]) == values["metric"],
         "origin": origin,
         "standard_error": _standard_error(values),
-        "versions": json.dumps({"probestore": version("probestore")}),
-        "created_at": now,
     }
 
 

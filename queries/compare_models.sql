@@ -166,7 +166,7 @@ weights as (
     select
         dataset,
         other,
-        case when metric = 'mean_per_class' then 1 / of_class else abs(outcomes.difference) end as weight,
+        case when metric = 'mean_per_class' then 1 / of_class else abs(outcomes.difference)::double end as weight,
         coalesce(sum(n) filter (outcomes.difference > 0), 0)::bigint as ahead,
         coalesce(sum(n) filter (outcomes.difference < 0), 0)::bigint as behind
     from (select *, sum(n) over (partition by dataset, other, label) as of_class from outcomes) as outcomes
@@ -201,8 +201,8 @@ drawn_tests as (
         dataset,
         other,
         any_value(statistic) as statistic,
+        sum(weight * coins order by position) as total,
         list(weight order by position) as weights,
-        list(coins order by position) as coins,
         list((1::bigint << coins) - 1 order by position) as masks
     from blocks join statistics using (dataset, other)
     where n_weights > 1
@@ -213,7 +213,7 @@ tosses as (
     select
         replicate,
         list_transform(
-            range((select max(len(coins)) from drawn_tests)),
+            range((select max(len(masks)) from drawn_tests)),
             lambda k: (md5_number_lower(concat_ws('/', $seed, replicate, k)) >> 2)::bigint
         ) as bits
     from range($replicates) as replicates(replicate)
@@ -225,10 +225,9 @@ permuted as (
         dataset,
         other,
         (1 + count(*) filter (
-            abs(list_sum(list_transform(
-                range(1, len(coins) + 1),
-                lambda k: weights[k] * (2 * bit_count(bits[k] & masks[k]) - coins[k])
-            ))) >= statistic - 1e-9
+            abs(2 * list_dot_product(
+                weights, list_transform(masks, lambda mask, k: bit_count(bits[k] & mask)::double)
+            ) - total) >= statistic - 1e-9
         )) / (1 + count(*)) as p
     from drawn_tests, tosses
     group by dataset, other

@@ -2,7 +2,8 @@
 --
 -- r and the regression line of `transfer_correlation`, again without each model in turn. Cook's distance (Cook 1977)
 -- says how far the whole line moves, in its own uncertainty: residual^2 / (2 s^2) * leverage / (1 - leverage)^2; above
--- 1 is much. Null where r or the line is: r without a model needs three others.
+-- 1 is much. Null where r or the line is: r without a model needs three others. Of a source that there is
+-- not, no row.
 --
 -- Topic: correlation
 -- Grain: one row per compared model whose source metric is known, the one that moves r most first.

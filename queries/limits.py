@@ -58,26 +58,29 @@ class Limits:
         Raises
         ------
         QueryError
-            If it was.
+            If it was, or if memory or disk was not enough.
         """
-        if self.seconds is None:
-            yield
-            return
         over = threading.Event()
 
         def stop() -> None:
             over.set()
             connection.interrupt()
 
-        timer = threading.Timer(self.seconds, stop)
-        timer.start()
+        timer = threading.Timer(self.seconds or 0, stop)
+        if self.seconds is not None:
+            timer.start()
         try:
             yield
-        except (duckdb.InterruptException, OSError) as error:  # OSError: what Arrow makes of it while rows are read
+        except (duckdb.Error, OSError) as error:  # OSError: what Arrow makes of it while rows are read
             if over.is_set():
                 raise QueryError(
                     f"The query was stopped after {self.seconds:g} seconds, the time limit here. "
                     "Ask for less, for example for fewer models or images."
+                ) from error
+            if self.memory_bytes is not None and str(error).startswith("Out of Memory"):
+                raise QueryError(
+                    f"The query needs more than {self.memory_bytes / 1e9:.1f} GB of memory, the limit here, and cannot "
+                    "put enough of it on disk. Ask for less, for example for fewer models or images."
                 ) from error
             raise
         finally:

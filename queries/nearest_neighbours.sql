@@ -1,6 +1,7 @@
 -- Which images are most like one image, to a model?
 --
 -- Exact, by the cosine of the stored features as they are, over all splits of the dataset; the image itself is left out.
+-- Features that are all 0 have no direction: such an image has no neighbours, and is everybody's last, with -1.
 -- The features of one model on one dataset are read whole: 2 GB for a million images of 1,024 in float16.
 --
 -- Topic: representation
@@ -36,7 +37,7 @@ with chosen as (
 asked as (
     select feature
     from features semi join chosen using (model, dataset)
-    where tap = $tap and split = $split and index = $index
+    where tap = $tap and split = $split and index = $index and list_inner_product(feature, feature) > 0
     limit 1
 ),
 

@@ -4,7 +4,7 @@
 -- line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom (Cook
 -- & Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
 -- Predictions are null below two models, what is studentised below three and p below four, and where the source metric
--- does not vary.
+-- does not vary; of a source that there is not, there is no row.
 --
 -- Topic: correlation
 -- Grain: one row per compared model whose source metric is known, the best for its source metric first.

@@ -26,7 +26,9 @@ def test_a_clear_winner_is_named_with_its_rank_and_its_odds() -> None:
 
 def test_ties_are_admitted() -> None:
     said = answer.best_model([place("a"), place("b")])
-    assert said.startswith("Use a or b: a scores highest of 2 models over 3 datasets (mean accuracy 80.0%, 95% interval")
+    assert said.startswith(
+        "Use a or b: a scores highest of 2 models over 3 datasets (mean accuracy 80.0%, 95% interval"
+    )
     assert said.endswith("but a paired t-test over datasets does not tell b apart from it.")
     assert answer.best_model([place("a"), place("b"), place("c")]).endswith("does not tell the others apart from it.")
     many = [place(name) for name in "abcdefg"]

@@ -69,7 +69,8 @@ def paper(command, tmp_path) -> Database:
     if not PAPER.is_dir():
         pytest.skip(f"the published grid is not at {PAPER}")
     files = [f"--{name}={PAPER / name}.csv" for name in ("models", "datasets")]
-    code, said = command(PAPER / "accuracies.csv", *files, "--origin", "kornblith2019")
+    names = ["--rename", "Oxford 102 Flowers=102 Flowers", "--rename", "PASCAL VOC 2007 Cls.=VOC2007"]
+    code, said = command(PAPER / "accuracies.csv", *files, "--origin", "kornblith2019", *names)
     assert (code, "576 results of 16 models on 12 datasets" in said) == (0, True)
     with connect(str(tmp_path / "store")) as database:
         yield database
@@ -86,6 +87,11 @@ def test_the_published_correlations_come_out_of_the_published_files(paper):
         "scratch": 0.55,
     }
     assert {(row["n_models"], row["n_datasets"]) for row in found.values()} == {(16, 12)}
+
+
+def test_the_published_correlations_on_small_and_larger_datasets_come_out(paper):
+    rows = paper.query("correlation_by_training_size", setting="scratch").to_pylist()
+    assert [(round(row["r"], 2), row["n_datasets"]) for row in rows] == [(0.29, 7), (0.86, 5)]
 
 
 def test_a_model_of_ones_own_lies_near_the_published_line(paper, command, results, tmp_path):

@@ -29,7 +29,7 @@ BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3
 """Of a query in the box."""
 
 _GRACE_SECONDS = 2.0  # that a query has to heed an interruption
-_OWN_MEMORY = 1024**3  # Python, Arrow, and the answer on its way
+_OWN_MEMORY = 2 * 1024**3  # Python, Arrow, and the answer on its way
 _MOST_SECONDS_TO_OPEN = 600.0
 
 _STARTED, _ANSWER, _MISTAKE = b"s", b"a", b"m"

@@ -74,7 +74,7 @@ def _panels(rows: list[Row], field: str, title: str, base: int) -> Spec:
     columns = min(_COLUMNS, len(datasets))
     width = drawing.panel_width(_COLUMNS, spacing=_SPACING[0], beside=36)
     epochs = any(row.get("epochs") for row in rows)
-    spacing = (_SPACING[0], _SPACING[1] + (16 if epochs else 0))
+    spacing = (_SPACING[0], _SPACING[1] + (12 if epochs else 0))
     settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in rows)]
     panels = [
         _panel(dataset, [row for row in rows if row["dataset"] == dataset], field, base, settings, width)
@@ -105,9 +105,8 @@ def _panel(dataset: str, rows: list[Row], field: str, base: int, settings: list[
     above = _log_x("epochs", [ratio * number for number in numbers], (ratio * ends[0], ratio * ends[1]), base)
     above["axis"]["orient"] = "top"
     unseen = mark(timed, "point", {"x": above, "y": y.specification("logit")}, opacity=0)
-    return drawing.panel([{"layer": curves}, unseen], width, height, dataset) | {
-        "resolve": {"scale": {"x": "independent"}}
-    }
+    both = drawing.panel([{"layer": curves}, unseen], width, height, dataset, above=16)
+    return both | {"resolve": {"scale": {"x": "independent"}}}
 
 
 def _log_x(field: str, numbers: Iterable[float], ends: tuple[float, float], base: int) -> Spec:
@@ -123,13 +122,9 @@ def _heights(rows: list[Row]) -> list[float]:
 
 def _bars(rows: list[Row], x: Spec, y: LogOddsAxis, colour: Spec) -> list[Spec]:
     ends = [
-        row
-        | {
-            "low": row["logit"] - row["logit_standard_error"],
-            "high": row["logit"] + row["logit_standard_error"],
-        }
+        row | {"low": row["logit"] - error, "high": row["logit"] + error}
         for row in rows
-        if row.get("logit_standard_error") is not None
+        if (error := row.get("logit_standard_error")) is not None
     ]
     at = {"x": x, "y": y.specification("low"), "y2": {"field": "high"}, "color": colour}
     return [mark(ends, "rule", at, strokeWidth=0.6)] if ends else []

@@ -27,7 +27,7 @@ FORMATS = ("svg", "pdf", "png")
 # Okabe and Ito's colours, which differ for every kind of colour vision; a shape or a place always says the same.
 BLACK, GREY = "#000000", "#999999"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B5A800")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 SETTINGS = {"fixed": "fixed features", "finetuned": "fine-tuned", "scratch": "random initialisation"}
 
 FONT_SIZE = 7.0
@@ -43,7 +43,7 @@ _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
 _CONFIG: Spec = {
     "font": "Helvetica, Arial, Liberation Sans, sans-serif",
     "view": {"stroke": None},
-    "title": {"anchor": "start", "frame": "group", "fontSize": FONT_SIZE, "fontWeight": "bold", "offset": 3},
+    "title": {"anchor": "start", "frame": "group", "fontSize": FONT_SIZE + 1.5, "fontWeight": "bold", "offset": 8},
     "axis": {
         "labelFontSize": FONT_SIZE - 0.5, "titleFontSize": FONT_SIZE, "titleFontWeight": "normal", "titlePadding": 3,
         "labelColor": BLACK, "titleColor": BLACK, "domainColor": BLACK, "tickColor": BLACK, "domainWidth": 0.5,
@@ -145,10 +145,10 @@ def mark(rows: Iterable[Row], kind: str, encoding: Spec, **how: object) -> Spec:
     return {"data": {"values": list(rows)}, "mark": {"type": kind, **how}, "encoding": encoding}
 
 
-def panel(layers: Iterable[Spec], width: float, height: float, title: str = "") -> Spec:
-    """Layers as one panel."""
-    named = {"title": title} if title else {}
-    return {"layer": list(layers), "width": width, "height": height, **named}
+def panel(layers: Iterable[Spec], width: float, height: float, title: str = "", *, above: float = 5) -> Spec:
+    """Layers as one panel, with its title so far `above` it: Vega's own would move with the labels of the axes."""
+    named = [text_at(0, -above, title, align="left", baseline="bottom", fontWeight="bold")] if title else []
+    return {"layer": [*layers, *named], "width": width, "height": height}
 
 
 def side_by_side(panels: Sequence[Spec], spacing: float) -> Spec:

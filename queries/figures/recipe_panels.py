@@ -27,7 +27,7 @@ def _figure(database: Database, choice: Choice, setting: str) -> Figure:
     if not table.num_rows:
         raise lacks(
             _NUMBERS[setting],
-            f"{choice.results()} in the setting {setting!r}, of models whose architecture and training recipe are known",
+            f"{choice.results()} in the setting {setting!r}, of models of known architecture and training recipe",
             "Say bn_scale, label_smoothing, dropout and auxiliary_head in a study's [[model]], or in: "
             "probestore import results FILE.csv --models MODELS.csv",
         )
@@ -37,8 +37,8 @@ def _figure(database: Database, choice: Choice, setting: str) -> Figure:
     panels = [_transfer(rows, width), *([_source(rows, known, width)] if known else [])]
     return Figure(
         _NUMBERS[setting],
-        f"Models of one architecture whose source training differs, {drawing.SETTINGS[setting]}: mean over datasets on a "
-        "log-odds scale, with standard errors (Morey 2008)"
+        f"Models of one architecture whose source training differs, {drawing.SETTINGS[setting]}: mean over datasets "
+        "on a log-odds scale, with standard errors (Morey 2008)"
         + (", and the source accuracy. " if known else ". ")
         + "BN: scales in the batch norms; LS: label smoothing; DO: dropout; AH: auxiliary head.",
         table,
@@ -84,10 +84,10 @@ def _series(rows: list[Row], y: Spec, all_rows: list[Row] | None = None) -> list
 
 def _x(rows: list[Row]) -> Spec:
     """Recipes, those with most departures from the plain one at the left."""
-    order = sorted({(-row["departures"], row["recipe"]) for row in rows})
+    order = [recipe for _, recipe in sorted({(-row["departures"], row["recipe"]) for row in rows})]
     axis = {"labelExpr": "split(datum.label, '|')", "labelAngle": 0}
-    return {"field": "recipe", "type": "nominal", "title": None, "sort": [recipe for _, recipe in order],
-            "scale": {"type": "point", "padding": 0.4, "domain": [recipe for _, recipe in order]}, "axis": axis}  # fmt: skip
+    scale = {"type": "point", "padding": 0.4, "domain": order}
+    return {"field": "recipe", "type": "nominal", "title": None, "sort": order, "scale": scale, "axis": axis}
 
 
 def _by(rows: list[Row]) -> Spec:

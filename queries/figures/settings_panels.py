@@ -131,8 +131,8 @@ def _jitter(i: int) -> float:
 
 def _square(pairs: list[Row], width: float) -> Spec:
     values = [row[setting] for row in pairs for setting in ("finetuned", "scratch")]
-    x = LogOddsAxis.around(values, width, "Random initialisation")
-    y = LogOddsAxis.around(values, width, "Fine-tuned")
+    x = LogOddsAxis.around(values, width, "Random initialisation", ticks=9)
+    y = LogOddsAxis.around(values, width, "Fine-tuned", ticks=9)
     at = {"x": x.specification("scratch"), "y": y.specification("finetuned")}
     datasets = sorted({row["dataset"] for row in pairs}, key=lambda name: (name.lower(), name))
     legend = {"orient": "bottom", "columns": 3, "title": None}

@@ -130,7 +130,7 @@ def _block(panels: list[_Panel]) -> Spec:
         for panel in panels
         if panel.is_mean
     ]
-    title = {"text": drawing.capital(SETTINGS[panels[0].setting]), "fontSize": FONT_SIZE + 1.5, "offset": 6}
+    title = drawing.capital(SETTINGS[panels[0].setting])
     return {**drawing.side_by_side([*large, drawing.grid(small, _COLUMNS, spacing)], 30), "title": title}
 
 
@@ -140,7 +140,7 @@ def _named_panel(panel: _Panel, width: float) -> Spec:
     x, y = panel.axes(width, height, small=False)
     blue = {"color": {"value": COLOURS[0]}}
     layers = [*_line(panel, x, y), *_bars(panel, x, y, blue), _dots(panel.points, x, y, 16, blue)]
-    layers += [*_names(panel, x, y), _r(panel, width, height)]
+    layers += [*_names(panel, x, y), *_r(panel, width, height)]
     return drawing.panel(layers, width, height, drawing.capital(SETTINGS[panel.setting]))
 
 
@@ -149,13 +149,13 @@ def _mean_panel(panel: _Panel, width: float, height: float, title: str) -> Spec:
     layers = [*_line(panel, x, y)]
     for rows, colour in _by_tie(panel):
         layers += [*_bars(panel, x, y, colour, rows), _dots(rows, x, y, 18, colour)]
-    return drawing.panel([*layers, _r(panel, width, height)], width, height, title)
+    return drawing.panel([*layers, *_r(panel, width, height)], width, height, title)
 
 
 def _small_panel(panel: _Panel, width: float, height: float) -> Spec:
     x, y = panel.axes(width, height, small=True)
     dots = [_dots(rows, x, y, 9, colour) for rows, colour in _by_tie(panel)]
-    return drawing.panel([*_line(panel, x, y), *dots, _r(panel, width, height)], width, height, panel.name)
+    return drawing.panel([*_line(panel, x, y), *dots, *_r(panel, width, height)], width, height, panel.name)
 
 
 def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], Spec]]:
@@ -232,13 +232,13 @@ def _boxes_of_line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[ch
         yield left, min(low, high), right, max(low, high)
 
 
-def _r(panel: _Panel, width: float, height: float) -> Spec:
-    """Pearson's r, in the corner below the line."""
-    if panel.r is None:
-        return drawing.text_at(0, 0, "")
-    rising = panel.r >= 0
-    where = (width - 1 if rising else 3, height - 3)
-    return drawing.text_at(*where, f"r = {panel.r:.2f}", align="right" if rising else "left", baseline="bottom")
+def _r(panel: _Panel, width: float, height: float) -> Iterator[Spec]:
+    """Pearson's r in the corner below the line, on white where a dot is in the way."""
+    if panel.r is not None:
+        rising = panel.r >= 0
+        how = {"align": "right" if rising else "left", "baseline": "bottom"}
+        for halo in ({"stroke": "white", "strokeWidth": 2}, {}):
+            yield drawing.text_at(width - 1 if rising else 3, height - 3, f"r = {panel.r:.2f}", **how, **halo)
 
 
 def _data(panels: list[_Panel]) -> pa.Table:
