@@ -58,13 +58,16 @@ create macro mcnemar_p(b, c) as
         )))
     end;
 
--- Twice the rank of each number's distance from 0. Equal distances share the mean of their places, hence twice.
-create macro doubled_ranks(numbers) as
+-- Twice the rank of each number's distance from 0, with the number's sign. Equal distances share the mean of their
+-- places, hence twice.
+create macro signed_ranks(numbers) as
     list_transform(
         numbers,
-        lambda x: 1
+        lambda x: sign(x) * (
+            1
             + len(list_filter(numbers, lambda y: abs(y) < abs(x)))
             + len(list_filter(numbers, lambda y: abs(y) <= abs(x)))
+        )
     );
 
 -- The chances of the sums 0, 1, 2, ... of whole numbers, each of which counts or not by the toss of a coin.
@@ -81,32 +84,26 @@ create macro chances_of_sums(numbers) as
         [1::double]
     );
 
--- The chance of a sum of ranks at least as far from half of their total, if each counts or not by the toss of a coin.
--- Exact up to 60 ranks; above, the normal approximation with its correction for ties.
-create macro rank_sum_p(rank_sum, ranks) as
+-- The chance that ranks with signs add up to a sum at least as far from 0, if a coin is tossed for each sign. Exact up
+-- to 60 ranks; above, the normal approximation with its correction for ties.
+create macro signed_ranks_p(ranks) as
     case
         when len(ranks) <= 60 then least(1, 2 * list_sum(
-            chances_of_sums(ranks)[:1 + least(rank_sum, coalesce(list_sum(ranks), 0) - rank_sum)::bigint]
+            chances_of_sums(list_transform(ranks, lambda r: abs(r)))[
+                :1 + coalesce(list_sum(list_transform(ranks, lambda r: abs(r))) - abs(list_sum(ranks)), 0)::bigint // 2
+            ]
         ))
-        else normal_p((2 * rank_sum - list_sum(ranks)) / sqrt(list_sum(list_transform(ranks, lambda r: r * r))))
+        else normal_p(list_sum(ranks) / sqrt(list_sum(list_transform(ranks, lambda r: r * r))))
     end;
 
-create macro signed_ranks_p(differences, ranks) as
-    rank_sum_p(
-        coalesce(list_sum(list_transform(
-            list_zip(differences, ranks),
-            lambda pair: case when pair[1] > 0 then pair[2] else 0 end
-        )), 0),
-        ranks
-    );
-
 -- Wilcoxon's signed-rank test of a list of differences. Zeros are dropped, equal distances share their ranks. Exact up
--- to 60 differences. 1 where all are zeros, null where there are none.
+-- to 60 differences. 1 where all are zeros, null where there are none. (A lambda over a list of one names its ranks, so
+-- that they are worked out once.)
 create macro wilcoxon_p(differences) as
-    case when len(differences) > 0 then signed_ranks_p(
-        list_filter(differences, lambda x: x <> 0),
-        doubled_ranks(list_filter(differences, lambda x: x <> 0))
-    ) end;
+    case when len(differences) > 0 then list_transform(
+        [signed_ranks(list_filter(differences, lambda x: x <> 0))],
+        lambda ranks: signed_ranks_p(ranks)
+    )[1] end;
 
 -- The sum over all pairs of the sign of their difference in x times that in y.
 create macro concordance(xs, ys) as

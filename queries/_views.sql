@@ -243,8 +243,8 @@ from read_parquet(getvariable('similarities_files'), hive_partitioning = false, 
 
 create view stored_neighbours as from read_parquet(getvariable('neighbours_files'), hive_partitioning = false);
 
--- Of each model on each dataset, the feature sets that current cells read and that were analysed: those wanted last, where
--- probes were asked for at different times. An analysis ends with its row of representations.
+-- Of each model on each dataset, the feature sets that current cells read and that were analysed; where probes were
+-- wanted at different times of different sets, those wanted last. An analysis ends with its row of representations.
 create table current_analyses as
 select distinct on (dataset, setting, tap, model)
     dataset, setting, tap, model, train_key, val_key, test_key

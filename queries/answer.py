@@ -83,10 +83,10 @@ def correlation(found: Row) -> str:
     if found["r"] is None:
         return f"The {n} models do not differ enough to correlate ImageNet accuracy with transfer."
     models = f"{'only ' if n < _FEW else ''}{n} models"
-    r = f"ImageNet accuracy and transfer correlate with r = {found['r']:.2f} over {models}"
+    r = f"ImageNet accuracy and transfer correlate with r = {_signed(found['r'])} over {models}"
     if found["fisher_low"] is None:
         return f"{r}, too few for an interval that can be trusted: this says next to nothing about other models."
-    interval = f"95% interval {found['fisher_low']:.2f} to {found['fisher_high']:.2f}"
+    interval = f"95% interval {_signed(found['fisher_low'])} to {_signed(found['fisher_high'])}"
     if found["fisher_low"] <= 0 <= found["fisher_high"]:
         return f"{r}, which cannot be told from no correlation ({interval})."
     direction = "better" if found["r"] > 0 else "worse"
@@ -99,6 +99,10 @@ def _rank_interval(row: Row) -> str:
     if low == high == 1:
         return "first also at both ends of the 95% interval of its rank"
     return f"95% interval of its rank {low:.3g} to {high:.3g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _count(n: int, noun: str) -> str:

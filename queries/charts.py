@@ -49,7 +49,7 @@ def transfer_scatter(
     -------
     altair.LayerChart
     """
-    width, height = (200, 150) if small else (420, 300)
+    width, height = (200, 150) if small else (380, 300)
     dots, line = points.to_pylist(), band.to_pylist()
     x = LogOddsAxis.around((row["source_x"] for row in dots), width, "" if small else "ImageNet top-1")
     y = LogOddsAxis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
@@ -86,7 +86,7 @@ def leaderboard(rows: pa.Table) -> alt.LayerChart:
     dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
         x=alt.X("adjusted:Q", title=x_title), stroke=colour, fill=fill, description="told:N"
     )
-    return _finish(_layered(middle, intervals, dots, width=320, height=alt.Step(20)))
+    return _finish(_layered(middle, intervals, dots, width=260, height=alt.Step(20)))
 
 
 def accuracy_grid(rows: pa.Table, *, models: Sequence[str]) -> alt.LayerChart:
@@ -168,7 +168,7 @@ def setting_differences(rows: pa.Table) -> alt.LayerChart:
     filled = base.transform_filter("datum.significant").mark_point(size=70, opacity=1, filled=True).encode(color=colour)
     hollow = base.transform_filter("!datum.significant").mark_point(size=70, opacity=1).encode(color=colour)
     middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
-    return _finish(_layered(middle, filled, hollow, width=360, height=alt.Step(24)))
+    return _finish(_layered(middle, filled, hollow, width=290, height=alt.Step(24)))
 
 
 def recipe_effects(rows: pa.Table) -> alt.LayerChart:
@@ -197,7 +197,7 @@ def recipe_effects(rows: pa.Table) -> alt.LayerChart:
         x=alt.X("transfer_difference:Q", title=x_title), description="told:N"
     )
     middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
-    return _finish(_layered(middle, bars, dots, width=320, height=alt.Step(22)))
+    return _finish(_layered(middle, bars, dots, width=240, height=alt.Step(22)))
 
 
 def to_svg(chart: alt.LayerChart) -> str:
@@ -250,6 +250,7 @@ def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.L
         font="Helvetica, Arial, sans-serif",
         view=alt.ViewConfig(stroke=None),
         title=alt.TitleConfig(anchor="start", color=INK, subtitleColor=INK, fontSize=13, subtitleFontSize=11, offset=8),
+        legend=alt.LegendConfig(labelColor=INK, labelFontSize=11),
         axis=alt.AxisConfig(
             labelColor=INK,
             labelFontSize=11,
@@ -270,7 +271,7 @@ def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.L
 
 
 def _pair(row: Row) -> str:
-    names = {"finetuned": "fine-tuned", "scratch": "from scratch"}
+    names = {"finetuned": "fine-tuned"}
     return f"{names.get(row['setting'], row['setting'])} over {names.get(row['other'], row['other'])}"
 
 

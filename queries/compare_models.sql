@@ -2,11 +2,12 @@
 --
 -- One model is compared with each other one that was scored on the same dataset, by what both made of the same test
 -- images: predictions are matched by sample_id and index. Every test swaps the two models' predictions of an image or
--- does not, which under the null hypothesis makes no difference, and asks how often the result is as far from equality
--- as the one found. With top-1 accuracy that is the exact McNemar test. With mean per-class accuracy an image weighs 1 /
--- images of its class. With 11-point mAP it is done on the share of classes told rightly (scores above 0.5, or above 0
--- where they are no probabilities). Swaps are drawn, and p is (1 + those as far) / (1 + drawn); where all images that
--- count weigh the same, p is exact. How the models vary from one training run to another is not in these numbers.
+-- does not, which makes no difference if the models are equally good, and asks how often the result is as far from
+-- equality as the one found. With top-1 accuracy that is the exact McNemar test. With mean per-class accuracy an image
+-- weighs 1 / images of its class. With 11-point mAP the test is on the share of classes told rightly (scores above 0.5,
+-- or above 0 where they are no probabilities). Swaps are drawn, and p is (1 + those as far) / (1 + drawn), so at least
+-- 1 / (1 + replicates); where all images that count weigh the same, p is exact. How the models would vary from one
+-- training run to another is not in these numbers.
 --
 -- Of several seeds, the lowest of each model is compared; of several solvers, the one that ran last.
 --
@@ -21,8 +22,8 @@
 --   other_value  of the other model, a fraction
 --   difference  value less other_value
 --   n_images  test images that both have a prediction for; null where there is no test
---   only_model  of these, those that the model alone gets right (mAP: on which it gets more classes right); null likewise
---   only_other  those that the other model alone gets right; null likewise
+--   only_model  of these, those that the model alone gets right (mAP: gets more classes of right); null likewise
+--   only_other  of these, those that the other model alone gets right; null likewise
 --   p  two-sided; null where there is no test
 --   p_holm  p with Holm's correction for the other models compared on this dataset
 --   test  exact McNemar or permutation; null where there is none

@@ -43,7 +43,9 @@ SCRIPTS = (
 _FOLDER = Path(__file__).parent
 
 # Records of a few rows each, read whole. Not predictions and classifiers: these are large, and a question reads some.
-_GATHERED = {"models", "datasets", "cells", "results", "tuning", "failures", "progress"}
+_GATHERED = {
+    "models", "datasets", "cells", "results", "tuning", "failures", "progress", "representations", "similarities",
+}  # fmt: skip
 
 _TABLE_FUNCTIONS = {
     "duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "generate_series", "histogram",
@@ -72,9 +74,10 @@ class Database:
     def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
         self.uri = store.uri
         self._limits = limits
-        self._connection = duckdb.connect(":memory:", config=_config() | limits.config())
+        self._connection = duckdb.connect(":memory:", config=_config())
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", ignore_cleanup_errors=True)
         try:
+            limits.set_up(self._connection)
             _prepare(self._connection, store, Path(self._empty.name))
         except duckdb.Error as error:
             self.close()

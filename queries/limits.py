@@ -42,14 +42,14 @@ class Limits:
     threads: int | None = None
     answer_bytes: int | None = None
 
-    def config(self) -> dict[str, str | bool | int | float | list[str]]:
-        """The part that DuckDB keeps itself, as its settings."""
-        settings = {
-            "memory_limit": _in_bytes(self.memory_bytes),
-            "max_temp_directory_size": _in_bytes(self.disk_bytes),
-            "threads": self.threads,
-        }
-        return {name: value for name, value in settings.items() if value is not None}
+    def set_up(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Tell DuckDB what it keeps itself. Not when connecting: the limit of the disk would be shown and not kept."""
+        if self.memory_bytes is not None:
+            connection.execute(f"set memory_limit = '{self.memory_bytes}B'")
+        if self.disk_bytes is not None:
+            connection.execute(f"set max_temp_directory_size = '{self.disk_bytes}B'")
+        if self.threads is not None:
+            connection.execute(f"set threads = {self.threads}")
 
     @contextmanager
     def clock(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -112,7 +112,3 @@ class Limits:
 
 
 NO_LIMITS = Limits()
-
-
-def _in_bytes(number: int | None) -> str | None:
-    return None if number is None else f"{number}B"

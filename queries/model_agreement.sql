@@ -1,8 +1,8 @@
 -- Do models make the same mistakes?
 --
--- Two good models agree on most images because most are easy; the kappas take out what they would agree on by chance, if
--- each kept its own frequencies. With several labels per image, the class of the highest score counts, and is right if
--- it is one of them. Several seeds: the smallest counts.
+-- Two good models agree on most images because most are easy; the kappas take out what they would agree on by chance,
+-- if each kept its own frequencies. With several labels per image, the class of the highest score counts, and is right
+-- if it is one of them. Several seeds: the smallest counts.
 --
 -- Topic: images
 -- Grain: one row per dataset and pair of models that saw the same test images, the first by name before the other.
@@ -15,7 +15,7 @@
 --   both_right  share that both get right
 --   both_wrong  share that both get wrong
 --   kappa  Cohen's kappa of the predicted classes; null where both always give the same one
---   error_consistency  Cohen's kappa of right and wrong (Geirhos et al. 2020); null where both are always right, or wrong
+--   error_consistency  kappa of right and wrong (Geirhos et al. 2020); null if both are always right, or always wrong
 --   same_error  share of the images that both get wrong that get the same wrong class; null where there is none
 -- Parameters:
 --   setting = 'fixed'  fixed, finetuned or scratch
@@ -25,8 +25,8 @@
 --   dataset = NULL::VARCHAR  name; NULL: every dataset
 -- Example: probestore query model_agreement -p dataset=animals
 
--- Images are bits of strings of 4,096, so that a pair of models is compared by a few thousand ANDs, not by a join of all
--- their images.
+-- Images are bits of strings of 4,096, so that a pair of models is compared by a few ANDs per class, not by a join of
+-- all their images.
 with answers as (
     select dataset, model, predicted, correct, index // 4096 as block, (index % 4096)::integer as place, sample_id
     from predicted($setting, $probe, $tap, $n_per_class)

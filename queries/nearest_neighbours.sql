@@ -1,6 +1,6 @@
 -- Which images are most like one image, to a model?
 --
--- Exact, by the cosine of the stored features as they are, over all splits of the dataset; the image itself is left out.
+-- Exact, by the cosine of the stored features as they are, over all splits of the dataset, without the image itself.
 -- Features that are all 0 have no direction: such an image has no neighbours, and is everybody's last, with -1.
 -- The features of one model on one dataset are read whole: 2 GB for a million images of 1,024 in float16.
 --

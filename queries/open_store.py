@@ -6,6 +6,7 @@ The module ``probestore`` is the door to this one.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,6 +22,8 @@ from queries.database import Database, connect
 if TYPE_CHECKING:
     import pandas
     import polars
+
+    from queries.figures.drawing import Figure
 
 _ROWS_SHOWN = 50  # of an answer that a notebook displays
 
@@ -156,6 +159,41 @@ class OpenStore:
             If it is anything else, reaches outside the store, or fails.
         """
         return Answer(text, self._open().sql(text))
+
+    def figure(
+        self,
+        number: int,
+        *,
+        probe: str = "logistic",
+        tap: str = "penultimate",
+        dataset: str | None = None,
+        models: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Figure:
+        """Draw a figure of the paper; `.save(path)` writes it as .svg, .pdf or .png.
+
+        Parameters
+        ----------
+        number : int
+            1 to 9; `probestore figure --help` says what they are.
+        probe, tap : str
+            Whose results are drawn, of which layer's features.
+        dataset : str, optional
+            Of figure 4; or the one panel of figures 8 and 9.
+        models : sequence of str
+            Two for figure 4; one for figures 8 and 9.
+        seed : int
+            Of bootstrap, draws and t-SNE.
+
+        Raises
+        ------
+        QueryError
+            If the store lacks what the figure shows.
+        """
+        from queries.figures.catalogue import draw
+        from queries.figures.choice import Choice
+
+        return draw(number, self._open(), Choice(probe, tap, dataset, tuple(models), seed))
 
     def questions(self) -> Answer:
         """The questions that come with probestore, by topic."""

@@ -13,6 +13,7 @@ from queries.report.cell_text import cell_text, fields, is_number, plural
         (0.12345, "number:2", "0.12"),
         (-0.5, "signed:1", "−0.5"),
         (0.5, "signed:1", "+0.5"),
+        (-0.001, "signed:2", "0.00"),
         (0.794, "percent:1", "79.4"),
         (2e-5, "p", "< 0.001"),
         (0.0234, "p", "0.023"),

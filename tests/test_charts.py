@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,29 @@ def test_the_grid_and_the_curves_are_drawn() -> None:
     curve = {"model": "a", "dataset": "d", "solver": "path", "seed": 0, "hyperparameter": "l2", "validation": 0.5}
     rows = [curve | {"value": v, "chosen": v == 1, "at_grid_edge": v == 1} for v in (0.01, 0.1, 1.0)]
     assert charts.VERMILION in charts.to_svg(charts.tuning_curves(pa.Table.from_pylist(rows), title="d"))
+
+
+def test_differences_of_settings_are_filled_where_they_are_significant() -> None:
+    pair = {"setting": "finetuned", "other": "fixed"}
+    rows = [
+        pair | {"dataset": "d0", "mean_difference": 0.5, "p": 0.01},
+        pair | {"dataset": "d1", "mean_difference": -0.1, "p": 0.6},
+        pair | {"dataset": "d2", "mean_difference": 0.0, "p": None},
+    ]
+    svg = charts.to_svg(charts.setting_differences(pa.Table.from_pylist(rows)))
+    assert ">fine-tuned over fixed<" in svg
+    dots = re.findall(r'<path aria-label="(d\d), fine-tuned over fixed: ([^"]+)"([^>]*)', svg)
+    filled = [(dataset, difference, f'fill="{charts.BLUE}"' in rest) for dataset, difference, rest in dots]
+    assert filled == [("d0", "+0.50", True), ("d1", "-0.10", False), ("d2", "+0.00", False)]
+
+
+def test_effects_of_recipes_are_named_by_what_differs() -> None:
+    row = {"changed": "dropout", "value": "0", "other_value": "0.2", "model": "a", "other": "b"}
+    rows = [row | {"transfer_difference": 0.1, "standard_error": 0.02}, row | {"model": "c", "other": "d"}]
+    rows[1] |= {"transfer_difference": -0.1, "standard_error": None}
+    svg = charts.to_svg(charts.recipe_effects(pa.Table.from_pylist(rows)))
+    assert ">dropout 0 → 0.2, a → b<" in svg
+    assert 'aria-label="dropout 0 → 0.2, c → d: -0.100"' in svg
 
 
 def test_charts_are_saved_on_white_as_svg_and_png(tmp_path: Path) -> None:

@@ -374,14 +374,24 @@ def test_a_store_of_no_study_has_no_progress(given: Given) -> None:
 
 
 def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore) -> None:
+    """Also while a query runs, which is ended with it."""
     command = [Path(sys.executable).parent / "probestore", "dashboard", "--store", store.uri]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     address = urlsplit(process.stdout.readline().strip())
     client = Client(address.netloc, address.query.removeprefix("token="))
-    assert (address.hostname, client.ask(f"/?{address.query}")[0], client.ask("/")[0]) == ("127.0.0.1", 303, 403)
+    assert (address.hostname, client.ask("/")[0]) == ("127.0.0.1", 403)
+    client.cookie = client.ask(f"/?{address.query}")[2]["Set-Cookie"].split(";")[0]
+    client.sql("select 1")
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(client.sql(FOREVER)))
+    thread.start()
+    while client.ask("/sql", {"sql": "select 1"})[0] != 409:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
+    thread.join()
+    assert answers == [{"error": "Cancelled."}]
     assert (process.returncode, out, "Traceback" in err, client.token in err) == (130, "", False, False), err
 
 

@@ -70,6 +70,7 @@ def context(browser: sync_api.Browser, server: DashboardServer) -> Iterator[sync
     """Somebody who opened the printed address."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(60_000)
+    sync_api.expect.set_options(timeout=60_000)
     page = context.new_page()
     page.goto(server.url)
     page.wait_for_selector("#live-report h1")
@@ -194,7 +195,7 @@ BREAK_OUTS = {
     "from query('select * from enable_logging()')": "not available here",
     "drop table results": "must be one SELECT",
     FOREVER: "stopped after 2 seconds, the time limit here",
-    "select string_agg(repeat('x', 1000000), '') from range(1000000)": "needs more than 0.3 GB of memory, the limit here",
+    "select string_agg(repeat('x', 1000000), '') from range(1000000)": "more than 0.3 GB of memory, the limit here",
     "select range, repeat('x', 1000) from range(1000000000000)": "larger than 100 MB, the limit here",
 }
 

@@ -74,6 +74,13 @@ def test_a_notebook_shows_a_table_in_which_names_are_text(opened: OpenStore) -> 
     assert "51 rows, of which the first 50 are shown" in many
 
 
+def test_a_figure_is_drawn_and_saved(given: Given, tmp_path: Path) -> None:
+    models = [model(name, 0.6 + i / 10) for i, name in enumerate(THREE)]
+    figure = probestore.open(given(results=grid(THREE), models=models).uri).figure(1)
+    assert figure.save(tmp_path / "a.svg").read_text().startswith("<svg")
+    assert "<title>Figure 1</title>" in figure._repr_svg_()
+
+
 def test_what_cannot_be_done_is_said(opened: OpenStore, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'leaderboard'"):
         opened.query("leaderbord")

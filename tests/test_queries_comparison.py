@@ -48,7 +48,7 @@ def test_paired_p_is_the_paired_t_test(empty: Database) -> None:
 
 
 def test_paired_p_of_constant_differences_leaves_no_doubt(empty: Database) -> None:
-    assert number(empty, "paired_p([0.3, 0.4], [0.1, 0.2])") == 0
+    assert number(empty, "paired_p([0.3, 0.4]::double[], [0.1, 0.2]::double[])") == 0
     assert number(empty, "paired_p([0.3, 0.4], [0.3, 0.4])") == 1
     assert number(empty, "paired_p([0.3], [0.1])") is None
 
@@ -107,7 +107,7 @@ def test_kendall_needs_three_pairs_that_vary(empty: Database) -> None:
 
 def test_holm_multiplies_and_never_decreases(empty: Database) -> None:
     family = "[0.01, 0.04, 0.03, 0.005, null, 0.03]"
-    rows = empty.sql(f"select holm(p, list(p) over ()) as p from (select unnest({family}) as p)")
+    rows = empty.sql(f"select holm(p, list(p) over ()) as p from (select unnest({family}::double[]) as p)")
     # In order: 5 x 0.005; 4 x 0.01; 3 x 0.03, twice; 1 x 0.04, which the one before exceeds.
     assert rows["p"].to_pylist() == pytest.approx([0.04, 0.09, 0.09, 0.025, None, 0.09])
     assert number(empty, "holm(0.6, [0.6, 0.7])") == 1
@@ -278,7 +278,9 @@ def test_the_lowest_seed_and_the_latest_solver_are_compared(given: Given) -> Non
     ]
     database = given(
         results=[score(name, "d0", sum(told) / 10, created_at=at, **grain) for name, told, grain, at in cells],
-        predictions=[row for name, told, grain, _ in cells for row in predictions(name, "d0", ONE_CLASS, told, **grain)],
+        predictions=[
+            row for name, told, grain, _ in cells for row in predictions(name, "d0", ONE_CLASS, told, **grain)
+        ],
     )
     (row,) = compared(database, model="a")
     assert (row["value"], row["other_value"], row["only_model"], row["only_other"]) == (0.8, 0.2, 7, 1)
@@ -293,8 +295,8 @@ def every_swap(weighted: NDArray[np.float64]) -> float:
 
 def test_mean_per_class_is_compared_by_permutations_that_weigh_an_image_by_its_class(given: Given) -> None:
     labels = [0] * 5 + [1] * 10
-    a = [1, 1, 1, 1, 1] + [1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
-    b = [0, 0, 0, 1, 1] + [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
+    a = [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
+    b = [0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
     database = given(
         results=[score(name, "d0", value, metric="mean_per_class") for name, value in (("a", 0.85), ("b", 0.6))],
         predictions=[*predictions("a", "d0", labels, a), *predictions("b", "d0", labels, b)],

@@ -45,13 +45,16 @@ def answers(
     ]
 
 
-def asked(given: Given, *rows: list[Row], **tables: list[Row]) -> Database:
-    """A database over these predictions and a result for each of their cells."""
-    results = {(first := own[0])["cell"]: score(first["model"], first["dataset"], 0.5) | first for own in rows}
-    known = set(score("a", "b", 0.5))
-    scores = [{name: row[name] for name in row if name in known} for row in results.values()]
-    tables.setdefault("datasets", [dataset_record()])
-    return given(results=scores, predictions=[row for own in rows for row in own], **tables)
+def result_of(own: list[Row], **changes: object) -> Row:
+    """The result of the cell of these predictions."""
+    names = ("cell", "probe", "solver", "seed")
+    return score(own[0]["model"], own[0]["dataset"], 0.5) | {name: own[0][name] for name in names} | changes
+
+
+def asked(given: Given, *cells: list[Row]) -> Database:
+    """A database over the predictions of these cells."""
+    predictions = [row for own in cells for row in own]
+    return given(results=[result_of(own) for own in cells], predictions=predictions, datasets=[dataset_record()])
 
 
 THREE = (
@@ -86,9 +89,7 @@ def test_the_source_of_an_image_is_found(tmp_path) -> None:
     save_images(store, "test", LABELS)
     save_images(store, "train", LABELS)
     store.publish("predictions", "given", rows_table("predictions", THREE[0]))
-    first = THREE[0][0]
-    result = score("a", "pets", 0.5) | {"cell": first["cell"]}
-    store.publish("results", "given", rows_table("results", [result]))
+    store.publish("results", "given", rows_table("results", [result_of(THREE[0])]))
     with Database(store) as database:
         rows = database.query("hardest_images").to_pylist()
     assert [row["source"] for row in rows] == ["test/1.png", "test/4.png"]
@@ -117,19 +118,10 @@ def test_with_several_labels_a_model_is_right_where_its_first_class_is_one_of_th
 
 
 def test_of_several_seeds_and_solvers_one_answers(given: Given) -> None:
-    later = score("a", "pets", 0.5, solver="sklearn", created_at=NOW + timedelta(1))
-    wrong = {
-        "old": answers("a", [1] * 6, solver="path"),
-        "second seed": answers("a", [1] * 6, seed=1),
-        "knn": answers("a", [1] * 6, probe="knn"),
-    }
     right = answers("a", LABELS, solver="sklearn")
-    rows = [*wrong.values(), right]
-    results = [score("a", "pets", 0.5) | {"cell": own[0]["cell"], "seed": own[0]["seed"]} for own in rows]
-    for row, own in zip(results, rows, strict=True):
-        row |= {"probe": own[0]["probe"], "solver": own[0]["solver"]}
-    results[-1] |= {"created_at": later["created_at"]}
-    database = given(results=results, predictions=[row for own in rows for row in own])
+    wrong = [answers("a", [1] * 6, **which) for which in ({"solver": "path"}, {"seed": 1}, {"probe": "knn"})]
+    results = [result_of(right, created_at=NOW + timedelta(1)), *map(result_of, wrong)]
+    database = given(results=results, predictions=[row for own in (right, *wrong) for row in own])
     assert database.query("hardest_images").num_rows == 0
 
 
@@ -275,7 +267,7 @@ def test_near_copies_are_those_that_half_of_the_models_find(images_store: Featur
     rows = [
         *(found(model, 0, 0, 0.97, same_label=False) for model in ("m1", "m2")),
         *(found(model, 0, 3, 0.99) for model in ("m3",)),
-        *(found(model, 1, 3, 0.94) for model in ("m1", "m2", "m3", "m4")),
+        *(found(model, 1, 3, 0.89) for model in ("m1", "m2", "m3", "m4")),
         *(found(model, 3, near, 1.0) for model, near in (("m1", 1), ("m2", 2), ("m3", 2))),
     ]
     with looked(images_store, *rows) as database:
@@ -288,7 +280,7 @@ def test_near_copies_are_those_that_half_of_the_models_find(images_store: Featur
         assert (leaks[1]["same_label"], leaks[1]["source"], leaks[1]["near_source"]) == (
             False, "test/0.png", "train/0.png",
         )  # fmt: skip
-        assert [r["index"] for r in database.query("leaks", similarity=0.9).to_pylist()] == [3, 0, 1]
+        assert [r["index"] for r in database.query("leaks", similarity=0.85).to_pylist()] == [3, 0, 1]
         assert [r["near_index"] for r in database.query("leaks", share=0.25).to_pylist()] == [1, 3, 0]
         assert database.query("leaks", dataset="none").num_rows == 0
 

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pytest
 from given import PAPER, cell, score
 from given import model as model_record
+from PIL import Image
 
 from featurestore import FeatureStore, SampleSet, schema
+from featurestore.decoding import content_id
 from featurestore.errors import QueryError, StoreError
 from featurestore.store import rows_table
 from queries import questions
@@ -122,12 +124,22 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store of two settings, and its report."""
+    """A folder with a store that has something for every section, and its report."""
     folder = tmp_path_factory.mktemp("full")
-    models = {f"model_{i}": 0.7 + i / 100 for i in range(5)}
-    store = build(str(folder / "store"), models, [f"d{i:02}" for i in range(6)])
+    models, datasets = {f"model_{i}": 0.7 + i / 100 for i in range(5)}, [f"d{i:02}" for i in range(6)]
+    store = build(str(folder / "store"), models, datasets)
     more = [score(name, "d00", 0.5 + 0.01 * i, setting="scratch") for i, name in enumerate(models)]
-    store.publish("results", "scratch", rows_table("results", more))
+    more += [score("model_0", "d00", 0.55, n_per_class=5)]
+    more += [score("model_0", "d00", 0.4 + 0.1 * i, setting="scratch", train_steps=76 * 2**i) for i in range(3)]
+    published = [f"published_{i}" for i in range(4)]
+    more += [score(name, d, 0.6 + i / 20, origin="paper") for i, name in enumerate(published) for d in datasets]
+    more += [score("dropped", d, 0.7 + i / 100) for i, d in enumerate(datasets)]
+    store.publish("results", "more", rows_table("results", more))
+    records = [model_record(name, 0.7 + i / 50) | {"origin": "paper"} for i, name in enumerate(published)]
+    plain = {"label_smoothing": 0.0, "dropout": 0.0, "auxiliary_head": False, "bn_scale": True, "architecture": "net"}
+    plain |= {"augmentation": "flip", "pretraining_data": "imagenet"}
+    records += [model_record("model_0", 0.7) | plain, model_record("dropped", 0.72) | plain | {"dropout": 0.2}]
+    store.publish("models", "more", rows_table("models", records))
     report(store, folder)
     return folder
 
@@ -202,6 +214,30 @@ def test_of_two_solvers_the_grid_shows_the_later_as_the_leaderboard_does(tmp_pat
     assert "75.0" not in row
 
 
+def test_every_section_shows_what_there_is(full: Path) -> None:
+    page = (full / "report.html").read_text()
+    assert_stands_alone(page)
+    text = text_of(page)
+    for caption in (
+        "How strong the correlation is",
+        "Where your models lie on the line of imported results",
+        "Distance from the line",
+        "The correlation without each model",
+        "Every accuracy",
+        "Two settings over all models and datasets",
+        "What pretraining gains",
+        "With few training images",
+        "Training steps to 90% of the highest odds",
+        "Can the fits be trusted?",
+        "Same architecture, one difference in the recipe",
+        "against the plain recipe of the same architecture",
+        "Cost of each model",
+    ):
+        assert caption in text
+    assert "dropout 0.0 → 0.2" in text
+    assert "No test image" not in text
+
+
 def folds(page: str) -> Iterator[tuple[str, str, str]]:
     """(CSV, command, SQL) of everything that says where its numbers come from."""
     for fold in re.findall(r'<details class="how">.*?</details>', page, flags=re.DOTALL):
@@ -246,6 +282,45 @@ def test_the_body_is_for_pages_with_a_head_of_their_own_and_leaves_out_what_is_t
     assert "<style" not in body
     assert "too many for this page: add <code>--format csv --out leaderboard.csv</code>" in body
     assert "--ink" in style()
+
+
+def test_hard_images_and_leaks_are_shown_with_their_pictures(tmp_path: Path) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    samples = {}
+    for split, names in {"train": ["a", "b"], "test": ["copy of a", "c", "gone"]}.items():
+        folder = tmp_path / "images" / split / "cats"
+        folder.mkdir(parents=True)
+        for name in names:
+            colour = sum(name.removeprefix("copy of ").encode())
+            Image.new("RGB", (80, 80), (colour % 256, 0, 0)).save(folder / f"{name}.png")
+        samples[split] = [
+            {"sample_id": content_id(path.read_bytes()), "index": i, "label": 0, "label_name": "cats", "readable": True}
+            | {"source": f"{split}/cats/{path.name}", "width": 80, "height": 80}
+            for i, path in enumerate(sorted(folder.iterdir()))
+        ]
+        item = SampleSet("d0", split, "k")
+        store.write_shard(item, 0, 1, pa.Table.from_pylist(samples[split], schema=schema.SAMPLES))
+        store.finish(item, 1, {})
+    (tmp_path / "images" / "test" / "cats" / "gone.png").unlink()
+    record = dataset_record("d0", f"image_folder:{tmp_path / 'images'}") | {"class_names": ["cats", "dogs"]}
+    store.publish("datasets", "d", rows_table("datasets", [record]))
+    store.publish("results", "r", rows_table("results", [score("m", "d0", 0.0, n_test=3)]))
+    said = {"label": 0, "predicted": 1, "probability": 0.2, "top5": [1, 0], "scores": [0.2, 0.8]}
+    rows = [cell("m", "d0") | {name: row[name] for name in ("sample_id", "index")} | said for row in samples["test"]]
+    store.publish("predictions", "p", rows_table("predictions", rows))
+
+    page = report(store, tmp_path)
+    assert_stands_alone(page)
+    images, leaks = (
+        page[page.index(f'<section id="{name}"') :].partition("</section>")[0] for name in ("images", "leaks")
+    )
+    assert images.count('src="data:image/jpeg') == 2
+    assert "cats , taken for dogs 1 of 1 model wrong" in text_of(images)
+    assert "test/cats/gone.png Not shown:" in text_of(images)
+    assert leaks.count('src="data:image/jpeg') == 2
+    assert "d0 1 0 33.3 0" in text_of(leaks)
+    assert "exact copy" in leaks
+    assert "probestore analyse" in leaks
 
 
 @pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's grid is not here")

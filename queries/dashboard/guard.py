@@ -44,14 +44,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            nonce = scope[NONCE] = secrets.token_urlsafe(16)
-            answer = self._own_answer(Request(scope)) or self._app
-            await answer(scope, receive, _with_headers(send, nonce))
-        else:
-            await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] != "http":
+            raise ValueError(f"The dashboard speaks HTTP only. Got {scope['type']}.")
+        nonce = scope[NONCE] = secrets.token_urlsafe(16)
+        answer = self._own_answer(Request(scope)) or self._app
+        await answer(scope, receive, _with_headers(send, nonce))
 
     def _own_answer(self, request: Request) -> Response | None:
         """The answer to a request that must not reach the app; None for one that may."""

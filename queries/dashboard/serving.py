@@ -6,6 +6,7 @@ import secrets
 import socket
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError
@@ -15,6 +16,18 @@ from queries.dashboard.web_app import Dashboard
 from queries.limits import Limits
 
 _ADDRESS = "127.0.0.1"
+
+
+class _Server(uvicorn.Server):
+    """A server that ends the query that is running before it waits for its answer."""
+
+    def __init__(self, config: uvicorn.Config, sql: SqlProcess) -> None:
+        super().__init__(config)
+        self._sql = sql
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await run_in_threadpool(self._sql.close)
+        await super().shutdown(sockets)
 
 
 class DashboardServer:
@@ -52,18 +65,19 @@ class DashboardServer:
         page.look()  # the report is made while the browser starts
         sql = SqlProcess(store.uri, dict(store.storage_options), limits)
         app = Dashboard(page, sql, store.uri).app(token=token, cookie=f"probestore_{port}")
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,  # its lines would hold the token
-                server_header=False,
-                ws="none",
-                http="h11",
-                loop="asyncio",
-                timeout_graceful_shutdown=1,
-            )
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # its lines would hold the token
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="off",
+            http="h11",
+            loop="asyncio",
+            timeout_graceful_shutdown=3,
         )
+        self._server = _Server(config, sql)
 
     def run(self) -> None:
         """Serve until a signal (SIGINT is raised again as KeyboardInterrupt) or `stop`."""

@@ -79,11 +79,11 @@ class SqlProcess:
         self._limits = limits
         self._one = threading.Lock()
         self._worker: _Worker | None = None
-        self._cancelled = False
+        self._cancelled = self._closed = False
 
     def warm_up(self) -> None:
         """Start the process, which takes a second or two, before the first query needs it."""
-        if self._one.acquire(blocking=False):
+        if not self._closed and self._one.acquire(blocking=False):
             try:
                 self._worker = self._worker or self._start()
             finally:
@@ -123,12 +123,15 @@ class SqlProcess:
             worker.process.kill()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, with the query that it may be at. No other is started."""
+        self._closed = True
         self.cancel()
         with self._one:
             self._end()
 
     def _start(self) -> _Worker:
+        if self._closed:
+            raise QueryError("The dashboard is ending.")
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
         ours, theirs = context.Pipe()
         process = context.Process(

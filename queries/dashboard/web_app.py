@@ -6,8 +6,6 @@ import io
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -75,12 +73,7 @@ class Dashboard:
             Route("/cancel", self._cancel, methods=["POST"]),
             Route("/answers/{name}.csv", self._csv),
         ]
-        return Guard(Starlette(routes=routes, lifespan=self._lifespan), token=token, cookie=cookie)
-
-    @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        yield
-        self._sql.close()  # a query that goes on would keep the server from ending
+        return Guard(Starlette(routes=routes), token=token, cookie=cookie)
 
     def _whole_page(self, request: Request) -> Response:
         shown = self._page.look()

@@ -15,7 +15,7 @@ from queries.figures.drawing import SETTINGS, Figure, Row, Spec, mark
 from queries.log_odds_axis import LogOddsAxis
 
 _COLUMNS = 4
-_SPACING = (26.0, 34.0)
+_BESIDE = 26.0  # points between panels
 
 
 def over_steps(database: Database, choice: Choice) -> Figure:
@@ -70,26 +70,25 @@ def _of_one_model(rows: list[Row], choice: Choice) -> tuple[str, list[Row]]:
 
 
 def _panels(rows: list[Row], field: str, title: str, base: int) -> Spec:
+    """A panel per dataset."""
     datasets = sorted({row["dataset"] for row in rows}, key=lambda name: (name.lower(), name))
-    columns = min(_COLUMNS, len(datasets))
-    width = drawing.panel_width(_COLUMNS, spacing=_SPACING[0], beside=36)
-    epochs = any(row.get("epochs") for row in rows)
-    spacing = (_SPACING[0], _SPACING[1] + (12 if epochs else 0))
     settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in rows)]
+    width = drawing.panel_width(_COLUMNS, spacing=_BESIDE, beside=36)
     panels = [
-        _panel(dataset, [row for row in rows if row["dataset"] == dataset], field, base, settings, width)
+        _panel(dataset, [row for row in rows if row["dataset"] == dataset], (field, title, base), settings, width)
         for dataset in datasets
     ]
-    named = {"text": f"{title}{' (below) and epochs (above)' if epochs else ''}", "fontWeight": "normal"}
-    return {**drawing.grid(panels, columns, spacing), "title": {**named, "orient": "bottom", "anchor": "middle"}}
+    below = 62.0 if any(row.get("epochs") for row in rows) else 42.0
+    return drawing.grid(panels, min(_COLUMNS, len(datasets)), (_BESIDE, below))
 
 
-def _panel(dataset: str, rows: list[Row], field: str, base: int, settings: list[str], width: float) -> Spec:
+def _panel(dataset: str, rows: list[Row], axis: tuple[str, str, int], settings: list[str], width: float) -> Spec:
+    field, _, base = axis
     height = 0.75 * width
     y = LogOddsAxis.around(_heights(rows), height, "", ticks=4)
     numbers = [row[field] for row in rows]
     ends = (min(numbers) / 1.25, max(numbers) * 1.25)
-    x = _log_x(field, numbers, ends, base)
+    x = _log_x(*axis, numbers, ends)
     legend = {"orient": "top", "title": None, "direction": "horizontal"}
     colours = drawing.by("setting", settings, named=SETTINGS, legend=legend)
     at = {"x": x, "y": y.specification("logit")}
@@ -102,18 +101,18 @@ def _panel(dataset: str, rows: list[Row], field: str, base: int, settings: list[
     if not timed:
         return drawing.panel(curves, width, height, dataset)
     ratio = timed[0]["epochs"] / timed[0]["train_steps"]
-    above = _log_x("epochs", [ratio * number for number in numbers], (ratio * ends[0], ratio * ends[1]), base)
+    above = _log_x("epochs", "Epochs", base, [ratio * number for number in numbers], (ratio * ends[0], ratio * ends[1]))
     above["axis"]["orient"] = "top"
     unseen = mark(timed, "point", {"x": above, "y": y.specification("logit")}, opacity=0)
-    both = drawing.panel([{"layer": curves}, unseen], width, height, dataset, above=16)
+    both = drawing.panel([{"layer": curves}, unseen], width, height, dataset, above=24)
     return both | {"resolve": {"scale": {"x": "independent"}}}
 
 
-def _log_x(field: str, numbers: Iterable[float], ends: tuple[float, float], base: int) -> Spec:
+def _log_x(field: str, title: str, base: int, numbers: Iterable[float], ends: tuple[float, float]) -> Spec:
     ticks = [tick for tick in drawing.log_ticks(numbers, base, most=5) if ends[0] <= tick <= ends[1]]
     axis = {"values": ticks, "format": "~s" if base == 10 else "~g"}
     scale = {"type": "log", "base": base, "domain": list(ends), "nice": False}
-    return {"field": field, "type": "quantitative", "title": None, "scale": scale, "axis": axis}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
 def _heights(rows: list[Row]) -> list[float]:

@@ -72,7 +72,7 @@ class Figure:
     chart : dict
         Vega-Lite, in points.
     millimetres : float
-        Its width in print.
+        Its width in print; less where there are few panels.
     notes : tuple of str
         What the store lacks, so that a part is missing.
     """
@@ -117,8 +117,10 @@ class Figure:
     def _sized(self, unit: str, per_mm: float) -> str:
         size = _SIZE.search(self._drawn)
         assert size is not None  # every SVG of Vega has one
-        width = self.millimetres * per_mm
-        height = width * float(size[2]) / float(size[1])
+        drawn, high = (float(points) / _POINTS_PER_MM for points in size.groups())
+        # Labels make it a little wider or narrower than it should be. With few panels it is far narrower, and stays so.
+        width = self.millimetres if drawn > 0.9 * self.millimetres else drawn
+        height, width = per_mm * high * width / drawn, per_mm * width
         said = f"<title>Figure {self.number}</title><desc>{escape(self.caption)}</desc>"
         in_print = _SIZE.sub(f'width="{width:.2f}{unit}" height="{height:.2f}{unit}"', self._drawn, count=1)
         return re.sub("<svg[^>]*>", lambda tag: tag[0] + said, in_print, count=1)

@@ -60,6 +60,7 @@ def _asked(database: Database, choice: Choice) -> tuple[tuple[str, ...], str]:
 
 def _embedded(database: Database, choice: Choice, model: str, dataset: str) -> list[Row]:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     asked = {"model": model, "dataset": dataset, "tap": choice.tap, "seed": choice.seed}
     images = database.query("features_of_classes", **asked)
@@ -71,7 +72,8 @@ def _embedded(database: Database, choice: Choice, model: str, dataset: str) -> l
             "Extract them: probestore run STUDY",
         )
     X = np.array(images["feature"].to_pylist(), dtype=np.float32)  # (n_images, feature_dim)
-    places = TSNE(perplexity=min(30.0, (len(X) - 1) / 3), init="pca", random_state=choice.seed).fit_transform(X)
+    with threadpool_limits(limits=1):  # so few images are slower with more, and sums keep their order
+        places = TSNE(perplexity=min(30.0, (len(X) - 1) / 3), init="pca", random_state=choice.seed).fit_transform(X)
     return [
         {"model": model, "dataset": dataset, "index": row["index"], "label": row["label"]}
         | {"class": row["label_name"] or str(row["label"]), "x": float(x), "y": float(y)}

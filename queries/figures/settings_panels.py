@@ -98,8 +98,8 @@ def _strip(dataset: str, points: list[Row], means: list[Row], settings: list[str
     axis = {"values": list(range(len(settings))), "labelExpr": f"[{names}][datum.value]", "ticks": False}
     x = {"field": "x", "type": "quantitative", "title": None, "axis": axis}
     x["scale"] = {"domain": [-0.5, len(settings) - 0.5], "nice": False, "zero": False}
-    colour = {"field": "setting", "type": "nominal", "legend": None}
-    colour["scale"] = {"domain": list(SETTINGS), "range": list(COLOURS[: len(SETTINGS)])}
+    scale = {"domain": list(SETTINGS), "range": list(COLOURS[: len(SETTINGS)])}
+    colour = {"field": "setting", "type": "nominal", "legend": None, "scale": scale}
     dots = [row | {"x": settings.index(row["setting"]) + _jitter(i)} for i, row in enumerate(points)]
     places = [row | {"x": float(settings.index(row["setting"]))} for row in means]
     lines = [row | {"left": row["x"] - _HALF, "right": row["x"] + _HALF} for row in places]

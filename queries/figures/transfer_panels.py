@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -121,7 +122,7 @@ def _missing(panels: list[_Panel], asked: Iterable[str]) -> tuple[str, ...]:
 
 def _block(panels: list[_Panel]) -> Spec:
     """A setting: the mean, as large as two rows of datasets, which are beside it."""
-    spacing = (20.0, 30.0)
+    spacing = (20.0, 38.0)
     width = drawing.panel_width(_COLUMNS + 2, spacing=spacing[0], beside=44)
     height = 0.85 * width
     small = [_small_panel(panel, width, height) for panel in panels if not panel.is_mean]
@@ -130,8 +131,9 @@ def _block(panels: list[_Panel]) -> Spec:
         for panel in panels
         if panel.is_mean
     ]
+    columns = min(_COLUMNS, math.ceil(len(small) / 2))
     title = drawing.capital(SETTINGS[panels[0].setting])
-    return {**drawing.side_by_side([*large, drawing.grid(small, _COLUMNS, spacing)], 30), "title": title}
+    return {**drawing.side_by_side([*large, drawing.grid(small, columns, spacing)], 30), "title": title}
 
 
 def _named_panel(panel: _Panel, width: float) -> Spec:
@@ -140,8 +142,8 @@ def _named_panel(panel: _Panel, width: float) -> Spec:
     x, y = panel.axes(width, height, small=False)
     blue = {"color": {"value": COLOURS[0]}}
     layers = [*_line(panel, x, y), *_bars(panel, x, y, blue), _dots(panel.points, x, y, 16, blue)]
-    layers += [*_names(panel, x, y), *_r(panel, width, height)]
-    return drawing.panel(layers, width, height, drawing.capital(SETTINGS[panel.setting]))
+    layers += _names(panel, x, y)
+    return _titled(panel, layers, width, height, drawing.capital(SETTINGS[panel.setting]))
 
 
 def _mean_panel(panel: _Panel, width: float, height: float, title: str) -> Spec:
@@ -149,13 +151,13 @@ def _mean_panel(panel: _Panel, width: float, height: float, title: str) -> Spec:
     layers = [*_line(panel, x, y)]
     for rows, colour in _by_tie(panel):
         layers += [*_bars(panel, x, y, colour, rows), _dots(rows, x, y, 18, colour)]
-    return drawing.panel([*layers, *_r(panel, width, height)], width, height, title)
+    return _titled(panel, layers, width, height, title)
 
 
 def _small_panel(panel: _Panel, width: float, height: float) -> Spec:
     x, y = panel.axes(width, height, small=True)
     dots = [_dots(rows, x, y, 9, colour) for rows, colour in _by_tie(panel)]
-    return drawing.panel([*_line(panel, x, y), *dots, *_r(panel, width, height)], width, height, panel.name)
+    return _titled(panel, [*_line(panel, x, y), *dots], width, height, panel.name)
 
 
 def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], Spec]]:
@@ -232,13 +234,11 @@ def _boxes_of_line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[ch
         yield left, min(low, high), right, max(low, high)
 
 
-def _r(panel: _Panel, width: float, height: float) -> Iterator[Spec]:
-    """Pearson's r in the corner below the line, on white where a dot is in the way."""
-    if panel.r is not None:
-        rising = panel.r >= 0
-        how = {"align": "right" if rising else "left", "baseline": "bottom"}
-        for halo in ({"stroke": "white", "strokeWidth": 2}, {}):
-            yield drawing.text_at(width - 1 if rising else 3, height - 3, f"r = {panel.r:.2f}", **how, **halo)
+def _titled(panel: _Panel, layers: Iterable[Spec], width: float, height: float, title: str) -> Spec:
+    """Layers as a panel, with r between its title and the plot, where it hides nothing."""
+    r = "r = –" if panel.r is None else f"r = {panel.r:.2f}"
+    said = drawing.text_at(0, -3, r, align="left", baseline="bottom")
+    return drawing.panel([*layers, said], width, height, title, above=3 + FONT_SIZE + 2)
 
 
 def _data(panels: list[_Panel]) -> pa.Table:

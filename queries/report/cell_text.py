@@ -99,7 +99,7 @@ def _seconds(_: int, value: float) -> str:
 
 KINDS: dict[str, Callable[..., str]] = {
     "number": lambda decimals, value: f"{value:,.{decimals}f}",
-    "signed": lambda decimals, value: f"{value:+.{decimals}f}",
+    "signed": lambda decimals, value: f"{value:+.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}",
     "percent": lambda decimals, value: f"{100 * value:.{decimals}f}",
     "interval": _interval,
     "error": lambda decimals, value, error: f"{value:+.{decimals}f} ± {error:.{decimals}f}",

@@ -15,6 +15,7 @@ from queries.report.thumbnails import thumbnails
 SHADES = 7
 """Steps from the lowest to the highest accuracy of a dataset, each a class of the style sheet; the lowest has none."""
 
+_MOST_DATASETS_WITH_ERRORS = 6  # more would not fit beside each other; the data has them
 _MOST_IMAGES_OF_A_DATASET = 8
 _MOST_IMAGES = 48
 _MOST_PAIRS = 24
@@ -43,7 +44,8 @@ def grid(scores: list[Row], leaderboard: list[Row]) -> dict[str, Any]:
             (row["model"], row["dataset"]): row | {"shade": _shade(row["value"], *ends[row["dataset"]])}
             for row in scores
         },
-        "has_errors": any(row["standard_error"] is not None for row in scores),
+        "show_errors": len(ends) <= _MOST_DATASETS_WITH_ERRORS
+        and any(row["standard_error"] is not None for row in scores),
     }
 
 

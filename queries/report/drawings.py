@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from queries import charts
 from queries.report.asked import Answers, Row
-from queries.report.cell_text import SETTINGS, plural
+from queries.report.cell_text import SETTINGS, cell_text, plural
 
 MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
 
@@ -79,5 +79,6 @@ def _tuning(answers: Answers, models: list[str]) -> Iterator[tuple[str, alt.Laye
 def _correlation_in_short(found: Row) -> str:
     if found["r"] is None:
         return f"n = {found['n_models']}"
-    interval = "" if found["fisher_low"] is None else f" ({found['fisher_low']:.2f} to {found['fisher_high']:.2f})"
-    return f"r = {found['r']:.2f}{interval}, n = {found['n_models']}"
+    interval = cell_text(found, ("fisher_low", "fisher_high"), "interval:2")
+    of = "" if found["fisher_low"] is None else f" ({interval})"
+    return f"r = {cell_text(found, 'r', 'number:2')}{of}, n = {found['n_models']}"
