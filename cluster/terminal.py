@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cluster.ledger import Summary
     from featurestore import FeatureStore
 
-_SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "standard_error", "ties_with_best"]
+_SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "standard_error", "tie_group"]
 
 
 def say(text: str) -> None:

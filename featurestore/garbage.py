@@ -12,15 +12,19 @@ from featurestore import layout
 from featurestore.commit import Storage, StoredFile
 from featurestore.errors import StoreError
 from featurestore.layout import FeatureSet, SampleSet
-from featurestore.schema import SPLITS
+from featurestore.schema import SPLITS, TABLES
 from featurestore.store import FeatureStore
 
-Kind = Literal["features", "samples", "results", "tuning", "predictions", "heads", "staging"]
+Kind = Literal[
+    "features", "samples", "results", "tuning", "predictions", "heads", "neighbours", "representations", "similarities",
+    "staging",
+]  # fmt: skip
 
 SAFE_AGE = timedelta(hours=24)
 """What is younger is never garbage: a run may be about to want it."""
 
 _OF_A_CELL: tuple[Kind, ...] = ("results", "tuning", "predictions")
+_OF_FEATURES: tuple[Kind, ...] = ("neighbours", "representations", "similarities")
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class _Needed:
 def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garbage]:
     """List what no cell of any study needs and has not changed for `older_than`.
 
-    That is: feature sets, complete or not, that no cell reads; image tables of no such set and of no dataset record;
-    results of cells that no study wants (any more); classifiers of models that no cell names; and staged files that
-    their writers have left. What was imported was never wanted by a study, and stays.
+    That is: feature sets, complete or not, that no cell reads, and what was analysed of them; image tables of no such
+    set and of no dataset record; results of cells that no study wants (any more); classifiers of models that no cell
+    names; and staged files that their writers have left. What was imported was never wanted by a study, and stays.
 
     Raises
     ------
@@ -79,7 +83,8 @@ def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garba
     """
     needed = _needed(store)
     before = datetime.now(UTC) - older_than
-    found = [*_sets(store.storage, needed), *_records(store.storage, needed), *_staged(store.storage)]
+    storage = store.storage
+    found = [*_sets(storage, needed), *_records(storage, needed), *_analyses(store, needed), *_staged(storage)]
     return sorted((item for item in found if item.modified < before), key=lambda item: item.place)
 
 
@@ -158,6 +163,16 @@ def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
     for file in storage.files("heads"):
         if _name(file) not in needed.model_keys:
             yield _garbage("heads", file.name, "no cell uses the model", [file])
+
+
+def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
+    keys = {item.key for item in needed.features}
+    for table in _OF_FEATURES:
+        columns = [name for name in TABLES[table].names if name.endswith("_key")]
+        for file in store.storage.files(table):
+            rows = store.read_record(table, _name(file), columns=columns)
+            if not keys.issuperset(key for column in rows.columns for key in column.unique().to_pylist()):
+                yield _garbage(table, file.name, "no cell reads the features", [file])
 
 
 def _staged(storage: Storage) -> Iterator[Garbage]:

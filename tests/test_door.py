@@ -38,13 +38,13 @@ def test_the_door_is_installed_and_light(tmp_path: Path) -> None:
 
 def test_a_question_is_answered_as_what_people_work_with(opened: OpenStore) -> None:
     answer = opened.query("leaderboard")
-    assert answer.arrow().column_names[:2] == ["rank", "model"]
+    assert {"rank", "model"} <= set(answer.arrow().column_names)
     assert [row["model"] for row in answer.rows()] == ["a", "b", "c"]
     assert list(answer.df()["model"]) == ["a", "b", "c"]
     assert answer.pl()["model"].to_list() == ["a", "b", "c"]
     assert len(answer) == 3
     assert answer.sql.startswith("-- Which models transfer best")
-    assert repr(answer).startswith("<Answer: 3 rows of rank, model, ")
+    assert repr(answer).startswith("<Answer: 3 rows of rank, ")
 
 
 def test_parameters_sql_and_files_of_sql_are_taken(opened: OpenStore, tmp_path: Path) -> None:

@@ -74,6 +74,23 @@ def test_what_was_fitted_for_no_study_is_garbage_and_so_are_models_that_no_cell_
     assert places(store) == {"results/c0.parquet", "tuning/c0.parquet", "heads/c0.parquet"}
 
 
+def test_what_was_analysed_is_garbage_with_the_features_that_it_is_of(store):
+    analysed = {
+        "analysis": "a",
+        "setting": "fixed",
+        "model": "net",
+        "tap": "penultimate",
+        "dataset": "pets",
+        "n_images": 7,
+        "dim": 4,
+    }
+    for name, key in (("now", FEATURES["test"].key), ("former", "of-older-weights")):
+        keys = {"train_key": FEATURES["train"].key, "val_key": FEATURES["val"].key, "test_key": key}
+        row = {**analysed, **keys, "seconds": 1.0, "created_at": NOW}
+        store.publish("representations", name, rows_table("representations", [row]))
+    assert places(store) == {"representations/former.parquet"}
+
+
 def test_a_study_that_wants_less_frees_what_only_it_needed(store):
     want(store, "another")
     store.publish("cells", "study", rows_table("cells", []))

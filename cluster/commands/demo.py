@@ -23,6 +23,7 @@ def command(store: str, storage_options: dict[str, str], address: str | None) ->
     \b
     Example:  probestore demo
     """
+    from cluster.analysing import analyse_stored
     from cluster.study import parse_study
     from queries.report import write_report
 
@@ -30,6 +31,8 @@ def command(store: str, storage_options: dict[str, str], address: str | None) ->
     study = parse_study(path.read_text(encoding="utf-8"), Path(str(path)))
     summary, opened = execute(study, store, storage_options, address)
     say_summary(summary, opened)
+    if opened.sets():
+        analyse_stored(opened, tell=say)
     report_path = Path(store if "://" not in store else ".") / "report.html"
     write_report(opened.uri, report_path, storage_options=storage_options)
     show_leaderboard(opened)

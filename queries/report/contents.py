@@ -106,24 +106,36 @@ def leak_pairs(rows: list[Row], sources: Mapping[str, str | None]) -> Iterator[R
 
 
 def few_shot(database: Database, curves: Asked) -> list[Row]:
-    """Mean accuracy by training images per class; nothing if all results are of full tasks."""
-    found: list[Row] = database.sql(f"""
+    """Mean accuracy by training images per class, over what was scored with every number of them in its setting."""
+    rows: list[Row] = database.sql(f"""
+        with curves as (
+            select * from (\n{curves.sql}\n)
+        ),
+        complete as (
+            select setting, model, dataset
+            from curves
+            join (select setting, count(distinct coalesce(n_per_class, 0)) as sizes from curves group by setting)
+                using (setting)
+            where sizes > 1
+            group by setting, model, dataset, sizes
+            having count(*) = sizes
+        )
         select
             setting,
-            n_per_class,
+            coalesce(n_per_class::varchar, 'all') as n_per_class,
             avg(value order by dataset, model) as value,
             count(distinct model) as n_models,
             count(distinct dataset) as n_datasets
-        from (\n{curves.sql}\n)
-        group by setting, n_per_class
-        order by setting, n_per_class nulls last
+        from curves semi join complete using (setting, model, dataset)
+        group by setting, curves.n_per_class
+        order by setting, curves.n_per_class nulls last
     """).to_pylist()
-    return found if any(row["n_per_class"] is not None for row in found) else []
+    return rows
 
 
 def costs(database: Database, cost: Asked) -> list[Row]:
     """The question `cost`, summed over datasets."""
-    found: list[Row] = database.sql(f"""
+    rows: list[Row] = database.sql(f"""
         select
             setting,
             model,
@@ -140,7 +152,7 @@ def costs(database: Database, cost: Asked) -> list[Row]:
         having sum(feature_bytes) is not null or sum(cell_seconds) is not null or sum(images) is not null
         order by setting, model
     """).to_pylist()
-    return found
+    return rows
 
 
 def studies(store: FeatureStore) -> Iterator[dict[str, str]]:
