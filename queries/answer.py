@@ -33,7 +33,7 @@ def best_model(leaderboard: Sequence[Row]) -> str:
             f"{best['model']} scores highest {of_models} ({mean}), but on one dataset only: "
             "whether that carries over to others cannot be said."
         )
-    sure = f"{mean}, {_rank_interval(best)}"
+    sure = f"{mean}; {_rank(best)}"
     ties = [row["model"] for row in others if row["ties_with_best"]]
     if ties:
         return (
@@ -93,12 +93,8 @@ def correlation(found: Row) -> str:
     return f"{r} ({interval}): models that are better on ImageNet transfer {direction}."
 
 
-def _rank_interval(row: Row) -> str:
-    """From where to where; of a clear winner, that it is first throughout."""
-    low, high = row["rank_low"], row["rank_high"]
-    if low == high == 1:
-        return "first also at both ends of the 95% interval of its rank"
-    return f"95% interval of its rank {low:.3g} to {high:.3g}"
+def _rank(row: Row) -> str:
+    return f"rank {row['rank']:.3g}, 95% interval {row['rank_low']:.3g} to {row['rank_high']:.3g}"
 
 
 def _signed(value: float) -> str:

@@ -18,16 +18,15 @@ def place(name: str, **changes: object) -> Row:
 def test_a_clear_winner_is_named_with_its_rank_and_its_odds() -> None:
     second = place("b", ties_with_best=False, behind_best=0.6931, behind_low=0.4055, behind_high=1.0986)
     assert answer.best_model([place("a", rank_high=1.0), second]) == (
-        "Use a: it transfers best of 2 models over 3 datasets (mean accuracy 80.0%, first also at both ends of the 95% "
-        "interval of its rank), and the odds that it is right are 2.00 times those of the next, b (paired 95% interval "
-        "1.50 to 3.00)."
+        "Use a: it transfers best of 2 models over 3 datasets (mean accuracy 80.0%; rank 1, 95% interval 1 to 1), and "
+        "the odds that it is right are 2.00 times those of the next, b (paired 95% interval 1.50 to 3.00)."
     )
 
 
 def test_ties_are_admitted() -> None:
     said = answer.best_model([place("a"), place("b")])
     assert said.startswith(
-        "Use a or b: a scores highest of 2 models over 3 datasets (mean accuracy 80.0%, 95% interval"
+        "Use a or b: a scores highest of 2 models over 3 datasets (mean accuracy 80.0%; rank 1, 95% interval"
     )
     assert said.endswith("but a paired t-test over datasets does not tell b apart from it.")
     assert answer.best_model([place("a"), place("b"), place("c")]).endswith("does not tell the others apart from it.")
@@ -37,7 +36,7 @@ def test_ties_are_admitted() -> None:
 
 def test_models_that_share_the_first_place_share_its_rank() -> None:
     shared = [place("a", rank=1.5, rank_low=1.5, rank_high=1.5), place("b", rank=1.5)]
-    assert "95% interval of its rank 1.5 to 1.5" in answer.best_model(shared)
+    assert "rank 1.5, 95% interval 1.5 to 1.5" in answer.best_model(shared)
 
 
 def test_one_dataset_is_no_evidence_about_others() -> None:

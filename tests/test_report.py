@@ -339,7 +339,7 @@ def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) 
     assert_stands_alone(page)
     first = text_of(page[page.index("<h1") : page.index("<nav")])
     assert "Use Inception-ResNet v2 or NASNet-A Large" in first
-    assert "95% interval of its rank 1 to 2" in first
+    assert "rank 1, 95% interval 1 to 2" in first
     assert "r = 0.99 over 16 models" in first
     assert "Fine-tuned, the best is Inception v4 (mean" in first
     assert "not told apart from Inception v3" in first

@@ -196,6 +196,7 @@ def _work(pipe: Connection, uri: str, options: Options, limits: Limits) -> None:
                 if database is None or version != shown:
                     if database is not None:
                         database.close()
+                        database = None
                     database, shown = connect(uri, storage_options=options, limits=limits), version
                 pipe.send_bytes(_STARTED)
                 answer = _ANSWER + _in_bytes(database.run_text(text, **parameters))

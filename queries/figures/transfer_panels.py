@@ -19,6 +19,7 @@ from queries.log_odds_axis import LogOddsAxis
 MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
 
 _NO_SOURCE = "Say imagenet_top1 in a study's [[model]], or in: probestore import results FILE.csv --models MODELS.csv"
+_MOST_NAMED = 24  # models; of more, those are named that have room beside their dots
 _COLUMNS = 6  # panels of datasets beside one another; that of the mean takes the room of two
 
 
@@ -51,7 +52,7 @@ class _Panel:
 def means(database: Database, choice: Choice) -> Figure:
     """Figure 1: the mean over datasets, of fixed features and fine-tuned."""
     asked = ("fixed", "finetuned")
-    panels = [panel for setting in asked for panel in _panels(database, choice, setting) if panel.is_mean]
+    panels = [panel for setting in asked for panel in _mean(database, choice, setting)]
     _check(1, panels, choice)
     millimetres = drawing.TWO_COLUMNS if len(panels) > 1 else drawing.ONE_COLUMN
     width = drawing.panel_width(len(panels), spacing=46, beside=40, millimetres=millimetres)
@@ -83,29 +84,39 @@ def every_dataset(database: Database, choice: Choice) -> Figure:
 
 
 def _panels(database: Database, choice: Choice, setting: str) -> list[_Panel]:
-    """The panels of a setting, the mean first."""
+    """The panels of a setting: the mean, then each dataset."""
+    mean = _mean(database, choice, setting)
     asked = choice.slice() | {"setting": setting}
-    points = database.query("transfer_points", **asked).to_pylist()
-    band = database.query("transfer_band", **asked, seed=choice.seed).to_pylist()
-    ties = {row["model"]: row["ties_with_best"] for row in database.query("leaderboard", **asked).to_pylist()}
     tests = {(row["dataset"], row["model"]): row for row in database.query("best_by_dataset", **asked).to_pylist()}
     found = {row["dataset"]: row["r"] for row in database.query("correlation_by_dataset", **asked).to_pylist()}
-    found[MEAN_PANEL] = database.query("transfer_correlation", **asked).to_pylist()[0]["r"]
-    names = sorted({row["panel"] for row in points}, key=lambda name: (name != MEAN_PANEL, name.lower(), name))
-    for row in points:
-        test = tests.get((row["panel"], row["model"]), {})
-        row["test"] = "paired t" if row["panel"] == MEAN_PANEL else test.get("test")
-        row["ties_with_best"] = ties[row["model"]] if row["panel"] == MEAN_PANEL else test["ties_with_best"]
-    return [
-        _Panel(
-            setting,
-            name,
-            [row for row in points if row["panel"] == name],
-            [row for row in band if row["panel"] == name],
-            found[name],
-        )
+    points = _by_panel(database.query("transfer_points", **asked).to_pylist())
+    band = _by_panel(database.query("transfer_band", **asked, seed=choice.seed).to_pylist())
+    names = sorted(set(points) - {MEAN_PANEL}, key=lambda name: (name.lower(), name))
+    tested = {
+        name: [
+            row | {key: tests[name, row["model"]][key] for key in ("test", "ties_with_best")} for row in points[name]
+        ]
         for name in names
-    ]
+    }
+    return [*mean, *(_Panel(setting, name, tested[name], band.get(name, []), found[name]) for name in names)]
+
+
+def _mean(database: Database, choice: Choice, setting: str) -> list[_Panel]:
+    """The panel of the mean, if there are models to compare."""
+    asked = choice.slice() | {"setting": setting}
+    points = _by_panel(database.query("transfer_points", **asked).to_pylist()).get(MEAN_PANEL, [])
+    band = _by_panel(database.query("transfer_band", **asked, seed=choice.seed).to_pylist()).get(MEAN_PANEL, [])
+    ties = {row["model"]: row["ties_with_best"] for row in database.query("leaderboard", **asked).to_pylist()}
+    tested = [row | {"test": "paired t", "ties_with_best": ties[row["model"]]} for row in points]
+    r = database.query("transfer_correlation", **asked).to_pylist()[0]["r"]
+    return [_Panel(setting, MEAN_PANEL, tested, band, r)] if points else []
+
+
+def _by_panel(rows: list[Row]) -> dict[str, list[Row]]:
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        panels.setdefault(row["panel"], []).append(row)
+    return panels
 
 
 def _check(number: int, panels: list[_Panel], choice: Choice) -> None:
@@ -199,11 +210,10 @@ def _names(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
     points = sorted(panel.points, key=lambda row: -row["source_x"])
     dots = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in points]
     size, gap = FONT_SIZE - 1, 4.0
+    reach = (1.0, 2.5, 4.0, 6.0, 8.0) if len(dots) <= _MOST_NAMED else (1.0,)
     avoid = [*_boxes_of_bars(panel, x, y), *_boxes_of_line(panel, x, y)]
     placed = list(
-        chart_labels.place(
-            dots, width=x.pixels, height=y.pixels, font_size=size, gap=gap, reach=(1, 2.5, 4, 6, 8), avoid=avoid
-        )
+        chart_labels.place(dots, width=x.pixels, height=y.pixels, font_size=size, gap=gap, reach=reach, avoid=avoid)
     )
     for label in placed:
         dot = dots[label.position]
