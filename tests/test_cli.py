@@ -63,7 +63,8 @@ def test_every_kind_can_be_listed_and_described(command, kind):
 
 @pytest.mark.ray
 def test_answers_come_in_every_format(command, filled, tmp_path):
-    for form, start in [("csv", "rank,model,"), ("json", "["), ("markdown", "| rank | model |")]:
+    starts = {"csv": "rank,rank_low,", "json": "[", "markdown": "| rank |", "latex": "% In the preamble"}
+    for form, start in starts.items():
         code, out, _ = command("query", "leaderboard", "--store", filled.uri, "--format", form)
         assert (code, out.startswith(start)) == (0, True), out
     assert "tiny_1" in command("query", "leaderboard", "--store", filled.uri)[1]

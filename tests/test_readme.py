@@ -87,14 +87,36 @@ def test_the_six_lines_of_an_own_network_run(runtime, tmp_path, store):
     assert (summary.cells, summary.failures) == (1, [])
 
 
+def exit_code() -> int:
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}
+
+
 @pytest.mark.ray
 def test_the_commands_that_ask_run(place, monkeypatch):
-    (block,) = [block for block in blocks("sh") if "probestore query" in block]
-    for line in block.splitlines():
+    for name, text in ELSEWHERE.items():
+        (place / name).write_text(text)
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("probestore ")]
+    asking = [line for line in lines if shlex.split(line)[1] in ASKING]
+    assert len(asking) >= 8
+    for line in asking:
         monkeypatch.setattr(sys, "argv", shlex.split(line))
-        main()
-    assert (place / "report.html").exists()
-    assert (place / "figures").exists()
+        assert exit_code() == 0, line
+    assert {path.name for path in place.iterdir()} >= {"report.html", "figures", "figure1.pdf", "views.sql", "store"}
+
+
+ELSEWHERE = {
+    "accuracies.csv": "setting,model,dataset,metric,value,n_test\n"
+    + "".join(f"fixed,net {i},pets,top1,0.{i},100\n" for i in range(5, 9)),
+    "models.csv": "model,imagenet_top1\n" + "".join(f"net {i},0.7{i}\n" for i in range(5, 9)),
+    "datasets.csv": "dataset,classes,train,test,metric\npets,2,80,100,top1\n",
+}
 
 
 @pytest.mark.ray
