@@ -19,6 +19,30 @@ select panel, model, value as source_value, x as source_x, logit, standard_error
 from panels join source_metrics using (model)
 where source = the_source and x is not null;
 
+-- The headline scores of a slice by where they come from: `origin` is an import, or null for what was computed here.
+-- Unlike in `scores`, none hides another, so that the results of an import can be asked for whole.
+-- Grain: one row per model, dataset and origin.
+create macro scores_by_origin(the_setting, the_probe, the_tap, the_n_per_class) as table
+with one_solver as (
+    select distinct on (model, dataset, origin, seed) *
+    from results
+    where headline
+        and setting = the_setting
+        and probe = the_probe
+        and tap = the_tap
+        and n_per_class is not distinct from the_n_per_class
+    order by created_at desc, solver
+)
+select
+    model,
+    dataset,
+    origin,
+    any_value(metric) as metric,
+    avg(logit(value, n_test) order by seed) as logit,
+    max(created_at) as created_at
+from one_solver
+group by model, dataset, origin;
+
 create macro size_group(n_train, threshold) as
     case
         when n_train < threshold then format('under {:,}', threshold)

@@ -1,6 +1,6 @@
 -- What the questions about the health of fits share.
 
--- The headline result of every current cell, with the ends of the grid that its hyper-parameter was chosen from: edge
+-- The headline result of every current cell that was computed here, with the ends of the grid that its hyper-parameter was chosen from: edge
 -- is `low` or `high` where the choice lies at that end, else null.
 -- Grain: one row per cell.
 create macro fits() as table
@@ -18,4 +18,4 @@ select
     grid_high,
     case when at_grid_edge and chosen <= grid_low then 'low' when at_grid_edge then 'high' end as edge
 from results left join grids using (cell)
-where headline;
+where headline and origin is null;

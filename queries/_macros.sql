@@ -47,13 +47,13 @@ create macro random_below(n, seed, replicate, draw) as (random_number(seed, repl
 
 -- The headline score of each model on each dataset, in one slice of the results.
 -- Seeds are averaged: they share the test images, so the standard error is averaged too and does not shrink. Solvers
--- minimise one objective: where several fitted a cell, the one that ran last counts.
+-- minimise one objective: where several fitted a cell, the one that ran last counts. What was computed here counts, not
+-- what was imported beside it; `origin` is the import that a score comes from, or null.
 -- Grain: one row per model and dataset.
 create macro scores(the_setting, the_probe, the_tap, the_n_per_class) as table
 with slice as (
-    from results
-    where headline
-        and setting = the_setting
+    from headline_results
+    where setting = the_setting
         and probe = the_probe
         and tap = the_tap
         and n_per_class is not distinct from the_n_per_class
@@ -72,17 +72,25 @@ select
     avg(logit(value, n_test) order by seed) as logit,
     min(n_test) as n_test,
     count(*) as n_seeds,
-    any_value(origin order by seed) as origin
+    any_value(origin) as origin
 from one_solver
 group by model, dataset;
 
 -- The scores that can be compared: a block without holes. Every model of it was scored on every dataset of it. Of the
 -- sets of datasets that some model completed, the one is taken that gives the most cells (then the most models): one
--- failed cell costs its model, and a dataset that few models have seen costs the dataset.
+-- failed cell costs its model, and a dataset that few models have seen costs the dataset. Where something was computed
+-- here, only its datasets are compared: a large import beside it would else take its place.
 -- Grain: one row per model and dataset.
 create macro compared(the_setting, the_probe, the_tap, the_n_per_class) as table
-with scored as (
+with everything as (
     from scores(the_setting, the_probe, the_tap, the_n_per_class)
+),
+own_datasets as (
+    select distinct dataset from everything where origin is null
+),
+scored as (
+    from everything
+    where dataset in (from own_datasets) or not exists (from own_datasets)
 ),
 held as (
     select model, list(dataset order by dataset) as datasets from scored group by model

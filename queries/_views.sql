@@ -132,14 +132,14 @@ with former as (
 ),
 touched as (
     select
-        cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, null as train_steps,
+        cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, null as train_steps, null as origin,
         wanted_at as touched_at
     from stored_cells anti join former using (cell)
     union all
-    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, created_at
+    select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, origin, created_at
     from stored_results anti join former using (cell)
 )
-select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps) cell
+select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, origin) cell
 from touched
 order by touched_at desc, cell;
 
@@ -150,6 +150,16 @@ from stored_cells semi join current_cells using (cell)
 order by wanted_at desc;
 
 create view results as from stored_results semi join current_cells using (cell) where train_steps is null;
+
+-- The headline results that count as scores. What was computed here counts, and nothing that was imported beside it;
+-- of several imports, the latest.
+create table headline_results as
+from results
+where headline
+qualify origin is not distinct from first_value(origin) over (
+    partition by model, dataset, setting, tap, probe, n_per_class
+    order by origin is not null, created_at desc, origin
+);
 
 -- The points of training curves: each is the result of a run of so many steps.
 create view training_curves as
@@ -188,16 +198,28 @@ from (
     select unnest(getvariable('features_files')) as file, unnest(getvariable('features_bytes')::bigint[]) as bytes
 );
 
--- The feature sets that current cells read; of a (model, dataset, split) that no cell reads, every set.
+-- The feature sets that current cells read, at each tap the one that was wanted last: no query can take an image for
+-- two. Of a (model, dataset, split) that no cell reads, every set.
 create view current_feature_sets as
 with complete as (
     select distinct model, dataset, split, key from stored_feature_files
 ),
 wanted as (
-    select model, dataset, unnest(['train', 'val', 'test']) as split, unnest([train_key, val_key, test_key]) as key
+    select
+        model,
+        dataset,
+        tap,
+        unnest(['train', 'val', 'test']) as split,
+        unnest([train_key, val_key, test_key]) as key,
+        wanted_at
     from cells
+),
+latest as (
+    select distinct on (model, tap, dataset, split) model, dataset, split, key
+    from wanted semi join complete using (model, dataset, split, key)
+    order by wanted_at desc, key
 )
-from complete semi join wanted using (model, dataset, split, key)
+from complete semi join latest using (model, dataset, split, key)
 union all
 from complete anti join wanted using (model, dataset, split);
 

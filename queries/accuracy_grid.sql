@@ -15,6 +15,7 @@
 --   chosen  its chosen value
 --   at_grid_edge  whether the choice lies at an end of the grid
 --   converged  whether the final fit converged
+--   origin  the import that it comes from; null: computed here
 -- Parameters:
 --   setting = 'fixed'  fixed, finetuned or scratch
 --   probe = 'logistic'  one of `probestore list probes`
@@ -44,9 +45,10 @@ final as (
         hyperparameter,
         chosen,
         at_grid_edge,
-        converged
+        converged,
+        origin
     from slice
-    order by dataset, value desc, model, solver, seed
+    order by dataset, value desc, model, solver, seed, origin
 )
 
 select * from final

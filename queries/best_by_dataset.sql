@@ -38,9 +38,8 @@ bests as (
 -- The cells whose predictions stand for the scores: of the first seed, by the solver that ran last.
 cells_compared as (
     select distinct on (model, dataset) cell, model, dataset
-    from results
-    where headline
-        and metric = 'top1'
+    from headline_results
+    where metric = 'top1'
         and setting = $setting
         and probe = $probe
         and tap = $tap

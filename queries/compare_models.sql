@@ -47,9 +47,8 @@ with slice as (
         metric,
         value,
         case when probabilistic is false then 0 else 0.5 end as threshold
-    from results
-    where headline
-        and setting = $setting
+    from headline_results
+    where setting = $setting
         and probe = $probe
         and tap = $tap
         and n_per_class is not distinct from $n_per_class

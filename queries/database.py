@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -276,16 +277,26 @@ def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
     """Committed files of a table and their bytes, after one that has no rows.
 
     The store's own file of no rows is as old as the store. Tables of records have got columns since, and there are new
-    ones, so theirs are made here, in the folder `empty`.
+    ones, so theirs are made here, in the folder `empty`, where what is gathered gets a name too.
     """
     if table in _GATHERED and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
-        return {str(found): 0}
+        return {str(_own_name(found, empty)): 0}
     sizes = store.file_sizes(table)
     if table not in schema.TABLES:
         return sizes
     path = empty / f"{table}.parquet"
     pq.write_table(schema.TABLES[table].empty_table(), path)
     return {str(path): 0, **dict(list(sizes.items())[1:])}
+
+
+def _own_name(path: Path, folder: Path) -> Path:
+    """The file under a name that stays, whatever another process puts in its place."""
+    own = folder / path.name
+    try:
+        own.hardlink_to(path)
+    except OSError:  # on another disk
+        shutil.copyfile(path, own)
+    return own
 
 
 def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:

@@ -25,8 +25,8 @@
 
 with one_solver as (
     select distinct on (setting, model, dataset, n_per_class, seed) *
-    from results
-    where headline and probe = $probe and tap = $tap
+    from headline_results
+    where probe = $probe and tap = $tap
     order by created_at desc, solver
 ),
 

@@ -1,7 +1,8 @@
 -- Which test images do most models get wrong?
 --
 -- Look at them: they are mislabelled, ambiguous, or what the models have in common. With several labels per image, a
--- model is wrong where the class of its highest score is none of them. Several seeds: the smallest counts.
+-- model is wrong where the class of its highest score is none of them; images without a label are left out. Several
+-- seeds: the smallest counts.
 --
 -- Topic: images
 -- Grain: one row per dataset and image, the k hardest of each dataset.
@@ -12,7 +13,7 @@
 --   sample_id  content hash
 --   source  path or row that the image came from
 --   label  class index; null when the dataset is multi-label
---   label_name  class, or classes, of the image
+--   label_name  class, or classes, of the image; null where names are not known
 --   wrong  share of models that are wrong
 --   n_models  models that saw it
 --   mistaken_for  class index that most of the wrong models say

@@ -1,7 +1,6 @@
 -- What was imported, from where and when?
 --
--- Training curves are counted with the results. Results that something later of the same cell replaced are counted as
--- well, but not as shown.
+-- Training curves are counted with the results.
 --
 -- Topic: run
 -- Grain: one row per import that brought results.
@@ -9,7 +8,7 @@
 --   origin  name of the import
 --   settings  of its results
 --   n_results  results, a metric of a cell each
---   n_shown  of them, those that are not replaced by what was computed or imported later
+--   n_counted  of its headline results, those that count as scores: not those that were computed here too
 --   n_models  models that they are of
 --   n_datasets  datasets that they are on
 --   imported_at  when, UTC
@@ -21,7 +20,7 @@ with final as (
         origin,
         string_agg(distinct setting, ', ' order by setting) as settings,
         count(*) as n_results,
-        count(*) filter (cell in (select cell from current_cells)) as n_shown,
+        count(*) filter (headline and cell in (select cell from headline_results)) as n_counted,
         count(distinct model) as n_models,
         count(distinct dataset) as n_datasets,
         max(created_at) as imported_at,

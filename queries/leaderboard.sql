@@ -133,7 +133,7 @@ final as (
         tie_group = 1 as ties_with_best,
         tie_group,
         n_datasets,
-        array_to_string(list_filter(needed, dataset -> not list_contains(held, dataset)), ', ') as lacking
+        array_to_string(list_filter(needed, lambda dataset: not list_contains(held, dataset)), ', ') as lacking
     from lacks
     left join ranked using (model)
     left join mean_places using (model)

@@ -8,7 +8,7 @@
 -- residual sum of squares over n - 2 (Weisberg, Applied Linear Regression, chapter 2: prediction).
 -- Datasets are matched by their metric and the letters and digits of their names: `stanford_cars` is `Stanford Cars`.
 -- Nothing is predicted below three reference models, or where the model's source metric is not known. A model that the
--- import also names is a row of its own for what was scored here.
+-- import also names is a row of its own for what was scored here, and its line is that of the import's other models.
 --
 -- Topic: correlation
 -- Grain: one row per model that has a score from elsewhere than the import.
@@ -41,10 +41,11 @@ with scored as (
     select
         model,
         origin,
+        created_at,
         dataset,
         coalesce(nullif(lower(regexp_replace(dataset, '[^\pL\pN]', '', 'g')), ''), dataset) || ' ' || metric as matched,
         logit
-    from scores($setting, $probe, $tap, $n_per_class)
+    from scores_by_origin($setting, $probe, $tap, $n_per_class)
 ),
 
 most_models as (
@@ -55,7 +56,8 @@ chosen as (
     select coalesce($origin, (select origin from most_models)) as reference
 ),
 
--- Should two datasets of a model match, the first by name counts.
+-- Of what a model has elsewhere than in the reference, what was computed here counts before other imports. Should two
+-- datasets of it match, the first by name counts.
 sided as (
     select distinct on (scored.model, is_reference, matched)
         scored.model,
@@ -67,7 +69,8 @@ sided as (
     from scored
     cross join chosen
     left join source_metrics on source_metrics.model = scored.model and source = $source
-    order by scored.model, is_reference, matched, dataset
+    order by
+        scored.model, is_reference, matched, scored.origin is not null, dataset, scored.created_at desc, scored.origin
 ),
 
 held as (
@@ -79,13 +82,15 @@ held as (
 shared as (
     select distinct own.model, list_sort(list_intersect(own.datasets, reference.datasets)) as datasets
     from held as own
-    join held as reference on not own.is_reference and reference.is_reference and reference.x is not null
+    join held as reference on
+        not own.is_reference and reference.is_reference and reference.x is not null and reference.model <> own.model
 ),
 
 blocks as (
     select shared.model, shared.datasets, list(held.model) as models
     from shared
-    join held on is_reference and x is not null and list_has_all(held.datasets, shared.datasets)
+    join held on
+        is_reference and x is not null and held.model <> shared.model and list_has_all(held.datasets, shared.datasets)
     where len(shared.datasets) > 0
     group by shared.model, shared.datasets
 ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from given import score
+from given import cell, score
 
 from featurestore import FeatureStore, gathered, node_cache
 from featurestore.gathered import FEW_FILES, gather
@@ -118,3 +118,19 @@ def test_times_are_those_of_the_rows(many, tmp_path):
     path = gather(many.storage, "results", tmp_path / "cache")
     assert path is not None
     assert set(pq.read_table(path)["created_at"].to_pylist()) == {datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+def test_an_open_database_stays_as_it_was_when_it_was_opened(many):
+    for number in range(N):
+        row = {
+            **cell(f"m{number:03}", "pets"),
+            "hyperparameter": "l2",
+            "value": 1.0,
+            "metric": "top1",
+            "validation": 0.5,
+        }
+        many.publish("tuning", f"m{number:03}", rows_table("tuning", [row]))
+    with Database(many) as database:
+        many.storage.delete("tuning/m000.parquet")
+        Database(many).close()
+        assert database.sql("select count(*) as n from stored_tuning").to_pylist() == [{"n": N}]

@@ -131,10 +131,12 @@ def test_other_files_of_the_same_origin_replace_those_before(imported, store):
     assert [row["imagenet_top1"] for row in ask(store, "from models")] == [0.75], "there was no new file of models"
 
 
-def test_of_two_imports_of_one_cell_the_later_is_shown(imported, store):
+def test_of_two_imports_of_one_cell_both_are_there_and_the_later_counts(imported, store):
     imported(origin="first")
     imported(f"{HEADER}fixed,Net v1,Food 101,top1,0.9,100\n", origin="second")
-    rows = ask(store, "select origin, value from results where dataset = 'Food 101'")
+    rows = ask(store, "select origin from results where dataset = 'Food 101' order by origin")
+    assert rows == [{"origin": "first"}, {"origin": "second"}]
+    rows = ask(store, "select origin, value from headline_results where dataset = 'Food 101'")
     assert rows == [{"origin": "second", "value": 0.9}]
     assert store.origins("results") == {"first", "second"}
 
@@ -193,12 +195,12 @@ def test_imports_are_told_from_what_was_computed(imported, store):
     with Database(store) as database:
         imports = database.query("imports").drop_columns(["imported_at", "versions"]).to_pylist()
         computed = database.query("provenance").to_pylist()
-    names = ("origin", "settings", "n_results", "n_shown", "n_models", "n_datasets")
+    names = ("origin", "settings", "n_results", "n_counted", "n_models", "n_datasets")
     assert [tuple(row[name] for name in names) for row in imports] == [
         ("grid", "fixed, scratch", 2, 1, 1, 2),
-        ("later", "fixed", 1, 1, 1, 1),
+        ("later", "fixed", 1, 0, 1, 1),
     ]
-    assert computed == [], "its only cell was replaced"
+    assert [row["n_cells"] for row in computed] == [1]
 
 
 # ---- which metric is compared ---------------------------------------------------------------------------------------

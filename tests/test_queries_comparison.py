@@ -384,3 +384,43 @@ def test_imported_results_are_listed_without_a_test(given: Given) -> None:
     assert {row["model"] for row in rows} == {"Inception v4"}
     assert all(row["p"] is None and row["reason"].startswith("no predictions of ") for row in rows)
     assert not any(math.isnan(row["difference"]) for row in rows)
+
+
+# ---- results made elsewhere, beside what was computed here ----------------------------------------------------------
+
+
+def imported(name: str, dataset: str, value: float, **changes: object) -> Row:
+    """A score of an import that is younger than what was computed."""
+    later = {"solver": "", "origin": "paper", "created_at": NOW + timedelta(days=1)}
+    return score(name, dataset, value, **{**later, **changes}) | {"cell": f"paper/{name}/{dataset}/{changes}"}
+
+
+def test_what_was_computed_here_counts_and_not_an_import_of_the_same(given: Given) -> None:
+    rows = [score("a", "d", 0.9), imported("a", "d", 0.5), imported("a", "d", 0.4, seed=1)]
+    (row,) = given(results=rows).query("scores_by_dataset").to_pylist()
+    assert row["value"] == 0.9
+
+
+def test_of_two_imports_the_later_counts(given: Given) -> None:
+    newer = imported("a", "d", 0.4, origin="newer", created_at=NOW + timedelta(days=2))
+    (row,) = given(results=[imported("a", "d", 0.5), newer]).query("scores_by_dataset").to_pylist()
+    assert row["value"] == 0.4
+
+
+def test_a_large_import_does_not_take_the_place_of_what_was_computed(given: Given) -> None:
+    own = grid(THREE)
+    others = [imported(f"m{i}", f"e{j}", 0.5 + i / 30) for i in range(10) for j in range(10)]
+    shared = [imported("m0", f"d{j}", 0.95) for j in range(3)]
+    board = given(results=[*own, *others, *shared]).query("leaderboard").to_pylist()
+    assert [row["model"] for row in board if row["rank"] is not None] == ["m0", "a", "b", "c"]
+
+
+def test_an_import_takes_no_predictions_away(given: Given) -> None:
+    rows = [score(name, "d", 0.5) for name in ("a", "b")]
+    images = [
+        {**cell(name, "d"), "sample_id": str(i), "index": i, "label": 0, "predicted": i % 2, "top5": [], "scores": []}
+        for name in ("a", "b")
+        for i in range(4)
+    ]
+    (row,) = given(results=[*rows, imported("a", "d", 0.9)], predictions=images).query("compare_models").to_pylist()
+    assert (row["n_images"], row["reason"]) == (4, None)

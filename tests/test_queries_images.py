@@ -105,16 +105,21 @@ def test_the_hardest_k_of_one_dataset(given: Given) -> None:
 
 
 def test_with_several_labels_a_model_is_right_where_its_first_class_is_one_of_them(given: Given) -> None:
+    labels = [[0, 2], [1]]
+    database = asked(given, answers("a", [2, 0], labels), answers("b", [1, 1], labels))
+    rows = database.query("hardest_images").to_pylist()
+    assert [(row["index"], row["wrong"], row["label"]) for row in rows] == [(0, 0.5, None), (1, 0.5, None)]
+    assert [row["label_name"] for row in rows] == ["class 0, class 2", "class 1"]
+    assert [row["probability"] for row in rows] == [None] * 2
+
+
+def test_an_image_without_a_label_is_neither_right_nor_wrong(given: Given) -> None:
     labels = [[0, 2], [1], []]
     database = asked(given, answers("a", [2, 0, 1], labels), answers("b", [1, 1, 0], labels))
-    rows = database.query("hardest_images").to_pylist()
-    assert [(row["index"], row["wrong"], row["label"]) for row in rows] == [
-        (2, 1, None),
-        (0, 0.5, None),
-        (1, 0.5, None),
-    ]
-    assert [row["label_name"] for row in rows] == ["", "class 0, class 2", "class 1"]
-    assert [row["probability"] for row in rows] == [None] * 3
+    assert [row["index"] for row in database.query("hardest_images").to_pylist()] == [0, 1]
+    (pair,) = database.query("model_agreement").to_pylist()
+    assert (pair["n"], pair["both_right"], pair["both_wrong"]) == (2, 0, 0)
+    assert [row["index"] for row in database.query("disagreements").to_pylist()] == [0, 1]
 
 
 def test_of_several_seeds_and_solvers_one_answers(given: Given) -> None:

@@ -123,6 +123,21 @@ def test_a_network_of_the_import_that_was_computed_here_is_held_against_the_othe
     assert row["observed"] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("year", [2020, 2030])
+def test_a_network_that_was_computed_here_keeps_its_row_whenever_the_import_was_made(given: Given, year: int) -> None:
+    here = [score("r4", name, 0.5, created_at=NOW.replace(year=year)) for name in ("A", "B b")]
+    (row,) = ask(given, [*published(), *here], models())
+    assert (row["model"], row["n_reference"], row["n_datasets"]) == ("r4", 4, 2)
+    assert row["observed"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_later_import_of_the_same_networks_does_not_shrink_the_reference(given: Given) -> None:
+    later = [{**row, "value": 0.5, "created_at": NOW.replace(year=2030)} for row in published(origin="later")]
+    rows = ask(given, [*published(), *later[:4], score("mine", "A", 0.7)], models(mine=0.7))
+    found = {row["model"]: (row["reference"], row["n_reference"]) for row in rows}
+    assert found == {"mine": ("paper", 5), "r0": ("paper", 4), "r1": ("paper", 4)}
+
+
 def test_the_same_question_has_the_same_answer(given: Given) -> None:
     database = given(results=[*published(), score("mine", "A", 0.7)], models=models(mine=0.7))
     assert database.query("predicted_transfer").equals(database.query("predicted_transfer"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from given import NOW, Row
@@ -91,6 +93,16 @@ def test_nearest_neighbours_are_by_cosine_over_all_splits(store: FeatureStore) -
         assert (of_val["split"], of_val["index"]) == ("train", 0)
         assert database.query("nearest_neighbours", index=99).num_rows == 0
         assert database.query("nearest_neighbours", model="none").num_rows == 0
+
+
+def test_of_two_sets_of_features_that_cells_read_an_image_comes_from_the_latest(store: FeatureStore) -> None:
+    former, now = subject(test_key="former"), subject()
+    for seen in (former, now):
+        save(store, seen, "test", [[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    want(store, now)
+    want(store, former, study="former", probe="knn", wanted_at=NOW - timedelta(days=1))
+    with Database(store) as database:
+        assert database.sql("select distinct key from features").to_pylist() == [{"key": "test-key"}]
 
 
 def test_features_that_are_zero_are_last_and_have_no_neighbours(store: FeatureStore) -> None:

@@ -108,7 +108,13 @@ def test_the_commands_that_ask_run(place, monkeypatch):
     for line in asking:
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         assert exit_code() == 0, line
-    assert {path.name for path in place.iterdir()} >= {"report.html", "figures", "figure1.pdf", "views.sql", "store"}
+    assert {path.name for path in place.iterdir()} >= {
+        "report.html",
+        "figures",
+        "figure1.pdf",
+        "views.sql",
+        "published",
+    }
 
 
 ELSEWHERE = {

@@ -323,6 +323,16 @@ def test_hard_images_and_leaks_are_shown_with_their_pictures(tmp_path: Path) -> 
     assert "probestore analyse" in leaks
 
 
+def test_classes_whose_names_are_not_known_are_shown_by_their_index(tmp_path: Path) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    store.publish("results", "r", rows_table("results", [score("m", "d0", 0.0, n_test=1)]))
+    said = {"sample_id": "x", "index": 0, "label": 0, "predicted": 1, "top5": [1], "scores": [0.2, 0.8]}
+    store.publish("predictions", "p", rows_table("predictions", [cell("m", "d0") | said]))
+    page = report(store, tmp_path)
+    images = page[page.index('<section id="images"') :].partition("</section>")[0]
+    assert "class 0 , taken for class 1 1 of 1 model wrong" in text_of(images)
+
+
 @pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's grid is not here")
 def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) -> None:
     store = FeatureStore.create(str(tmp_path / "store"))

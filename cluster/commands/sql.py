@@ -19,7 +19,9 @@ from cluster.terminal import write
 def command(text: str, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
     """Run one SELECT over the store's tables, read-only.
 
-    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads.
+    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads, progress,
+    training_curves, neighbours, representations, similarities. The README says what is in them; so does
+    `probestore sql "describe results"`.
 
     \b
     Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"
