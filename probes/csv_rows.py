@@ -12,6 +12,7 @@ from typing import Any
 from featurestore.errors import ConfigurationError, did_you_mean
 
 _LONGEST_NAME = 200
+_LONGEST_SHOWN = 60  # characters of a value in a message
 _MOST = 10**15  # no count of anything here comes near it, and it is a whole number for every program
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -148,7 +149,9 @@ def whole(at_least: int) -> Callable[[str], int]:
     """Reads a whole number that is not less."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and at_least <= int(text) <= _MOST):
+        # The length first: Python reads no number of thousands of digits.
+        in_digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST))
+        if not (in_digits and at_least <= int(text) <= _MOST):
             raise ValueError(f"must be a whole number, at least {at_least}, written in digits only")
         return int(text)
 
@@ -251,7 +254,9 @@ def _value(row: Row, column: Column, text: str) -> Any:
     try:
         return column.read(text)
     except ValueError as error:
-        raise row.error(column.header, f"{error}{'' if str(error).endswith('?') else '.'} Got {text!r}.") from error
+        raise row.error(
+            column.header, f"{error}{'' if str(error).endswith('?') else '.'} Got {_shown(text)}."
+        ) from error
 
 
 def _number_of_its_own(row: Row, header: str, text: str, known: dict[str, Column | None]) -> float:
@@ -259,4 +264,8 @@ def _number_of_its_own(row: Row, header: str, text: str, known: dict[str, Column
         return number(text)
     except ValueError as error:
         others = f"because it is none of the columns {', '.join(known)}.{did_you_mean(header, known)}"
-        raise row.error(header, f"{error}, {others} Got {text!r}.") from error
+        raise row.error(header, f"{error}, {others} Got {_shown(text)}.") from error
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")

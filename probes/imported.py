@@ -55,6 +55,10 @@ class Import:
         described = {row.values["dataset"] for row in self.datasets}
         return [name for name in self.names("dataset") if described and name not in described]
 
+    def unused(self) -> list[str]:
+        """Datasets of the file of datasets that the results do not name."""
+        return sorted({row.values["dataset"] for row in self.datasets} - set(self.names("dataset")))
+
     def source_metrics(self) -> list[str]:
         """Names of the source metrics that the models' file brings beside those that have a column."""
         return sorted({name for row in self.models for name in row.numbers})
@@ -100,6 +104,25 @@ def read_import(
     refuse_repeated(found.models, ("model",), "the same model,")
     refuse_repeated(found.datasets, ("dataset",), "the same dataset,")
     return found
+
+
+def check(imported: Import, store: FeatureStore | None = None) -> None:
+    """Refuse an import that a store could not compare; `add` does so too.
+
+    Parameters
+    ----------
+    imported : Import
+    store : FeatureStore, optional
+        None stands for one that is yet to be made.
+
+    Raises
+    ------
+    ConfigurationError
+        If a dataset has a metric of its own, in the store or in the import, that its results lack.
+    StoreError
+        If the store cannot be read.
+    """
+    _headlines(imported.results, _known_metrics(store, imported))
 
 
 def add(store: FeatureStore, imported: Import) -> list[str]:
@@ -162,23 +185,25 @@ def _check_value(row: Row) -> None:
 # ---- which metric is the dataset's own -------------------------------------------------------------------------------
 
 
-def _known_metrics(store: FeatureStore, imported: Import) -> dict[str, str]:
+def _known_metrics(store: FeatureStore | None, imported: Import) -> dict[str, str]:
     """Dataset -> its own metric, as far as somebody says: a study of the store, then the import, then other imports."""
-    others = store.origins("datasets") - ({imported.origin} if imported.datasets else set())
-    earlier = (row for origin in sorted(others) for row in store.read_import("datasets", origin).to_pylist())
-    studied = (
-        row
-        for name in sorted(store.names("datasets") & set(imported.names("dataset")))
-        for row in store.read_record("datasets", name, columns=["dataset", "metric"]).to_pylist()
-    )
-    rows = [*_headline_rows(store, imported.origin), *earlier, *(row.values for row in imported.datasets), *studied]
+    own = [row.values for row in imported.datasets]
+    rows = own if store is None else [*_earlier(store, imported), *own, *_studied(store, imported)]
     return {row["dataset"]: row["metric"] for row in rows if row["metric"]}
 
 
-def _headline_rows(store: FeatureStore, but: str) -> Iterator[Mapping[str, Any]]:
-    """What other imports took for the own metrics of their datasets."""
-    for origin in sorted(store.origins("results") - {but}):
+def _earlier(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
+    """What other imports took for the own metrics of their datasets, then what they said of datasets."""
+    for origin in sorted(store.origins("results") - {imported.origin}):
         yield from (row for row in store.read_import("results", origin).to_pylist() if row["headline"])
+    for origin in sorted(store.origins("datasets") - ({imported.origin} if imported.datasets else set())):
+        yield from store.read_import("datasets", origin).to_pylist()
+
+
+def _studied(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
+    """What studies of the store say of the datasets of the results."""
+    for name in sorted(store.names("datasets") & set(imported.names("dataset"))):
+        yield from store.read_record("datasets", name, columns=["dataset", "metric"]).to_pylist()
 
 
 def _headlines(results: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:

@@ -163,6 +163,9 @@ class Database:
         declared = {parameter.name: parameter for parameter in question.parameters}
         undeclared = statement.named_parameters - set(declared)
         _check_names(question, given, known=set(declared) | undeclared, required=undeclared)
+        for name, value in given.items():
+            if isinstance(value, str):
+                _check_text(value, f"{question.path}, parameter {name}")
         values = {
             name: self._value(question, declared[name], given) if name in declared else given[name]
             for name in statement.named_parameters
@@ -196,6 +199,7 @@ class Database:
 
     def _checked(self, text: str, place: str) -> duckdb.Statement:
         """Return the only statement of `text` if it is a SELECT that calls nothing but allowed table functions."""
+        _check_text(text, place)
         try:
             statements = duckdb.extract_statements(text)
         except duckdb.Error as error:
@@ -205,8 +209,16 @@ class Database:
             raise QueryError(
                 f"{place}: must be one SELECT, because a store is read-only. Got {' and '.join(kinds) or 'nothing'}."
             )
-        tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
-        self._check_functions(json.loads(tree), place)
+        try:
+            tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
+            self._check_functions(json.loads(tree), place)
+        except duckdb.Error as error:
+            raise QueryError(_located(error, place)) from error
+        except RecursionError as error:
+            raise QueryError(
+                f"{place}: is nested too deeply to be checked, as a sum of many hundred terms is. "
+                "Use a list of them, for example list_sum([...]) or sum() over values."
+            ) from error
         return statements[0]
 
     def _check_functions(self, tree: dict[str, Any], place: str) -> None:
@@ -315,6 +327,17 @@ def _called_table_functions(tree: object) -> Iterator[str]:
     if isinstance(tree, list):
         for branch in tree:
             yield from _called_table_functions(branch)
+
+
+def _check_text(text: str, place: str) -> None:
+    """Refuse half a character: what a command line or JSON may bring is not always text that DuckDB can be given."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"{place}: must be text of whole characters. Got {text[error.start]!r} at position {error.start}. "
+            "Write it as UTF-8."
+        ) from error
 
 
 def _check_names(question: Question, given: Iterable[str], known: set[str], required: set[str]) -> None:

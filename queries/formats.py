@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
@@ -133,10 +134,26 @@ def is_number(field: pa.Field) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
+def rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """The rows as Python values. A column with a time that Python lacks is text, as DuckDB writes it."""
+    return zip(*map(_values, table.columns), strict=True)
+
+
 def readable_rows(table: pa.Table) -> Iterator[list[str]]:
     """The rows as people read them, with nothing in them that a terminal obeys."""
-    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+    for row in rows(table):
         yield [visible(readable(value)) for value in row]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except OverflowError:  # a year before 1 or after 9999, or infinity
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            as_text = connection.from_arrow(pa.table({"value": column})).project("value::varchar as value")
+            values = as_text.to_arrow_table()["value"].to_pylist()
+    return values
 
 
 def _print(table: pa.Table, stream: TextIO) -> None:
@@ -155,8 +172,8 @@ def _csv(table: pa.Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.column_names)
-    for row in table.to_pylist():
-        writer.writerow(_cell(value) for value in row.values())
+    for row in rows(table):
+        writer.writerow(map(_cell, row))
     return text.getvalue()
 
 
@@ -168,7 +185,8 @@ def _cell(value: Any) -> Any:
 
 
 def _json(table: pa.Table) -> str:
-    text = json.dumps(_jsonable(table.to_pylist()), indent=2, ensure_ascii=False) + "\n"
+    answer = [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+    text = json.dumps(_jsonable(answer), indent=2, ensure_ascii=False) + "\n"
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # those that JSON itself would let through
 
 
@@ -186,10 +204,9 @@ def _jsonable(value: Any) -> Any:
 
 
 def _markdown(table: pa.Table) -> str:
-    rows = [list(map(visible, table.column_names)), ["---:" if is_number(field) else "---" for field in table.schema]]
-    rows += readable_rows(table)
-    lines = (" | ".join(map(_markdown_cell, row)) for row in rows)
-    return "".join(f"| {line} |\n" for line in lines)
+    lines = [list(map(visible, table.column_names)), ["---:" if is_number(field) else "---" for field in table.schema]]
+    lines += readable_rows(table)
+    return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
 
 
 def _markdown_cell(text: str) -> str:

@@ -78,6 +78,7 @@ def test_columns_that_are_known_to_be_of_no_use_are_not_read(written):
         ("who,kind,n\na,fixed,2.0\n", "column n: must be a whole number"),
         ("who,kind,n\na,fixed,²\n", "column n: must be a whole number"),
         (f"who,kind,n\na,fixed,{10**16}\n", "column n: must be a whole number"),
+        (f"who,kind,n\na,fixed,{'9' * 5000}\n", rf"must be a whole number, at least 1, .* Got '{'9' * 60}\.\.\.'"),
         ("who,kind,yes\na,fixed,maybe\n", "column yes: must be one of true, yes, 1, false, no, 0"),
         (f"who,kind\n{'a' * 201},fixed\n", "column who: must be a name of at most 200 characters"),
         ('who,kind\n"a\nb",fixed\n', "line 2, column who: must be a name"),

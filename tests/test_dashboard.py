@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -79,6 +80,25 @@ def client_of(server: DashboardServer) -> Client:
     return client
 
 
+@contextmanager
+def running_forever(client: Client) -> Iterator[list[dict[str, Any]]]:
+    """Let a query run that does not end by itself; what it is answered is in the list at the end."""
+    answers: list[dict[str, Any]] = []
+
+    def run() -> None:
+        while "is running already" in (answer := client.sql(FOREVER))["error"]:
+            time.sleep(0.01)
+        answers.append(answer)
+
+    client.sql("select 1")
+    thread = threading.Thread(target=run)
+    thread.start()
+    while client.ask("/sql", {"sql": "select 1"})[0] != 409:
+        time.sleep(0.05)
+    yield answers
+    thread.join()
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Somebody with the cookie of a dashboard over a store with one result; no test changes either."""
@@ -93,7 +113,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def test_the_token_is_exchanged_for_a_cookie_that_scripts_and_other_sites_cannot_have(client: Client) -> None:
     status, _, headers = client.ask(f"/?token={client.token}", Cookie="")
-    assert (status, headers["Location"]) == (303, "/")
+    assert (status, headers["Refresh"]) == (200, "0; url=/"), "a redirect from a file would not send the cookie"
     assert set(headers["Set-Cookie"].split("; ")[1:]) == {"HttpOnly", "Path=/", "SameSite=strict"}
     assert client.token not in headers["Set-Cookie"]
     assert client.ask("/")[0] == 200
@@ -235,6 +255,31 @@ def test_a_request_to_change_something_by_a_link_is_refused(client: Client) -> N
     assert client.ask("/cancel")[0] == 405
 
 
+def test_no_other_page_can_ask_or_cancel(client: Client) -> None:
+    """With the cookie, which a browser sends for a page of another port too."""
+    with running_forever(client) as answers:
+        for headers in (
+            {"Origin": "https://attacker.example"},
+            {"Origin": "http://127.0.0.1:1"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Host": "attacker.example"},
+        ):
+            assert client.ask("/sql", {"sql": "select 1"}, **headers)[0] == 403, headers
+            assert client.ask("/cancel", method="POST", **headers)[0] == 403, headers
+    assert "stopped after 2 seconds" in answers[0]["error"]
+    with running_forever(client) as answers:
+        assert client.ask("/cancel", method="POST", Origin=f"http://{client.host}")[0] == 204
+    assert answers == [{"error": "Cancelled."}]
+
+
+def test_a_time_that_python_has_not_is_shown(client: Client) -> None:
+    answer = client.sql("select 'infinity'::timestamp as time, date '290000-01-01' as day")
+    assert answer["rows"] == [["infinity", "290000-01-01"]]
+    assert client.ask(f"/answers/{answer['name']}.csv")[1].splitlines()[1] == "infinity,290000-01-01"
+
+
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SqlProcess, FeatureStore]]:
     """A process for SQL with narrow limits, and its store."""
@@ -297,6 +342,29 @@ def test_a_query_that_takes_too_much_is_ended_and_the_next_one_runs(
     assert sql.run("select 1 as n", {}).table.num_rows == 1
 
 
+def test_sql_that_python_cannot_check_is_a_message_and_the_process_stays(
+    box: tuple[SqlProcess, FeatureStore],
+) -> None:
+    sql, _ = box
+    for text, parameters, said in (
+        (f"select {'+'.join(['1'] * 900)}", {}, "nested too deeply"),
+        ("select '\ud800'", {}, "whole characters"),
+        ("select $a", {"a": "\ud800"}, "whole characters"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            sql.run(text, parameters)
+
+
+def test_what_nobody_thought_of_is_a_message_too() -> None:
+    """Here an address that its driver cannot read and says so with a ValueError."""
+    sql = SqlProcess("data://x", {})
+    try:
+        with pytest.raises(QueryError, match="not enough values to unpack"):
+            sql.run("select 1", {})
+    finally:
+        sql.close()
+
+
 # ---- live -------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +396,25 @@ def test_the_page_follows_the_store_and_keeps_what_it_had_when_it_cannot(store: 
     assert (broken.name in shown.problem, shown.report) == (True, first.report)
     broken.unlink()
     assert until(page, lambda shown: not shown.problem) == first
+
+
+def test_what_is_wrong_with_the_report_is_said_until_there_is_one(store: FeatureStore) -> None:
+    page = LivePage(store, leisure=0.1)
+    first = until(page, lambda shown: shown.version == 1)
+    broken = Path(store.uri, "predictions", "broken.parquet")
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_bytes(b"no Parquet")  # the store can be opened, only some questions read it
+    for _ in range(20):  # many checks that find nothing new, or that the report is not due yet
+        shown = until(page, lambda shown: shown.problem != "")
+        assert (broken.name in page.look().problem, shown.report) == (True, first.report)
+        time.sleep(0.05)
+    broken.unlink()
+    assert until(page, lambda shown: not shown.problem) == first, "what is shown is what there is again"
+    broken.write_bytes(b"no Parquet")
+    store.publish("results", "r", rows_table("results", [score("net", "pets", 0.9)]))
+    until(page, lambda shown: shown.problem != "")
+    broken.unlink()
+    assert "net" in until(page, lambda shown: not shown.problem).report
 
 
 def test_progress_counts_cells_stages_and_what_came_last(given: Given) -> None:
@@ -382,23 +469,42 @@ def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore
     client = Client(address.netloc, address.query.removeprefix("token="))
     assert (address.hostname, client.ask("/")[0]) == ("127.0.0.1", 403)
     client.cookie = client.ask(f"/?{address.query}")[2]["Set-Cookie"].split(";")[0]
-    client.sql("select 1")
-    answers: list[object] = []
-
-    def run_forever() -> None:
-        while "is running already" in (answer := client.sql(FOREVER))["error"]:
-            time.sleep(0.01)
-        answers.append(answer)
-
-    thread = threading.Thread(target=run_forever)
-    thread.start()
-    while client.ask("/sql", {"sql": "select 1"})[0] != 409:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    thread.join()
+    with running_forever(client) as answers:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert answers == [{"error": "Cancelled."}]
     assert (process.returncode, out, "Traceback" in err, client.token in err) == (130, "", False, False), err
+
+
+def test_the_browser_gets_the_token_from_a_file_that_only_its_owner_can_read(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """Everybody on the machine can read the command line of a browser."""
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!{sys.executable}\n" + _BROWSER)
+    browser.chmod(0o700)
+    command = [Path(sys.executable).parent / "probestore", "dashboard", "--store", store.uri, "--open"]
+    environment = os.environ | {"BROWSER": str(browser), "SEEN": str(tmp_path / "seen")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    address = urlsplit(process.stdout.readline().strip())
+    client = Client(address.netloc, "")
+    client.ask("/live")  # answered when the server runs, and so after the browser was started
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    named, mode, content = (tmp_path / "seen").read_text().split(maxsplit=2)
+    opened = urlsplit(named)
+    assert (opened.scheme, opened.query, mode) == ("file", "", "0o600")
+    assert address.query in content
+    assert not Path(opened.path).exists()
+
+
+_BROWSER = """
+import os, sys, urllib.parse
+path = urllib.parse.urlsplit(sys.argv[1]).path
+with open(os.environ["SEEN"], "w") as seen:
+    print(sys.argv[1], oct(os.stat(path).st_mode & 0o777), open(path).read(), sep="\\n", file=seen)
+"""
 
 
 def test_there_must_be_a_store(tmp_path: Path) -> None:

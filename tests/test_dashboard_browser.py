@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from test_dashboard import FOREVER, running
 
 from featurestore import FeatureStore
 from featurestore.store import rows_table
+from queries.dashboard.opening import opened_in_browser
 from queries.dashboard.serving import DashboardServer
 from queries.dashboard.sql_process import BOX_LIMITS
 
@@ -53,6 +56,37 @@ def server(store: FeatureStore) -> Iterator[DashboardServer]:
     limits = replace(BOX_LIMITS, seconds=2, memory_bytes=3 * 10**8)
     with running(DashboardServer(store, limits=limits, leisure=0.5)) as server:
         yield server
+
+
+@dataclass
+class Elsewhere:
+    """Another server of this machine, whose page allows scripts everything, and what it was asked for."""
+
+    port: int
+    asked: list[str]
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Elsewhere]:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE html><h1>Elsewhere</h1>")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Elsewhere(server.server_port, asked)
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +211,13 @@ def test_a_query_is_cancelled(page: sync_api.Page) -> None:
 BREAK_OUTS = {
     "select * from read_csv('/etc/passwd')": "not available here",
     "select * from read_text('/etc/passwd')": "not available here",
-    "from '/etc/passwd'": "SQL",
-    "from read_parquet('/etc/passwd')": "Permission Error",
-    "from read_parquet('https://example.invalid/a.parquet')": "SQL",
+    "from '/etc/passwd'": "Table with name /etc/passwd does not exist",
+    "from '/etc/hosts.csv'": "Permission Error: Cannot access file",
+    "from read_parquet('/etc/passwd')": "Permission Error: Cannot access file",
+    "from read_parquet('{elsewhere}/a.parquet')": "Permission Error: Cannot access file",
+    "from '{elsewhere}/a.csv'": "Permission Error: Cannot access file",
+    "from read_csv('{elsewhere}/a.csv')": "not available here",
+    "install httpfs from '{elsewhere}'": "must be one SELECT",
     "from glob('/**')": "not available here",
     "copy (select 1) to '/tmp/probestore-break-out.csv'": "must be one SELECT",
     "copy results to '/tmp/probestore-break-out.csv'": "must be one SELECT",
@@ -200,17 +238,21 @@ BREAK_OUTS = {
 }
 
 
-def test_the_box_lets_nothing_out_and_stays_usable(page: sync_api.Page, store: FeatureStore) -> None:
+def test_the_box_lets_nothing_out_and_stays_usable(
+    page: sync_api.Page, store: FeatureStore, elsewhere: Elsewhere
+) -> None:
     before = {path: path.read_bytes() for path in Path(store.uri).rglob("*") if path.is_file()}
+    asked_before = list(elsewhere.asked)
     open_box(page)
     for sql, said in BREAK_OUTS.items():
-        run(page, sql)
+        run(page, sql.replace("{elsewhere}", f"http://127.0.0.1:{elsewhere.port}"))
         assert said in page.inner_text("#live-mistake"), sql
         assert "root:" not in page.content(), sql
     run(page, "select count(*) > 0 as there from results")
     assert answer(page) == [["there"], ["yes"]]
     assert {path: path.read_bytes() for path in Path(store.uri).rglob("*") if path.is_file()} == before
     assert not list(Path("/tmp").glob("probestore-break-out*"))
+    assert elsewhere.asked == asked_before, "the box reached a server"
 
 
 def test_names_that_are_markup_stay_text(page: sync_api.Page) -> None:
@@ -302,8 +344,38 @@ def test_nobody_else_gets_in(
         assert reply is not None
         assert (reply.status, "good_net" in stranger.content()) == (403, False), url
     stranger.close()
-    page = context.new_page()  # has the cookie, and is on a page of another name
-    page.goto(f"http://attacker.example:{address.port}/")
-    fetch = "url => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'}).then(() => 1, () => 0)"
-    assert page.evaluate(fetch, f"http://{address.netloc}/cancel") == 0
+
+
+@pytest.mark.parametrize("name", ["attacker.example", "127.0.0.1"])
+def test_a_page_from_elsewhere_can_cancel_and_read_nothing(
+    context: sync_api.BrowserContext, page: sync_api.Page, server: DashboardServer, elsewhere: Elsewhere, name: str
+) -> None:
+    """The browser keeps the cookie from a page of another name; for one of another port it sends it."""
+    attacker = context.new_page()
+    attacker.goto(f"http://{name}:{elsewhere.port}/")
+    assert attacker.inner_text("h1") == "Elsewhere"
+    open_box(page)
+    run(page, "select 1")
+    page.fill("#live-text", FOREVER)
+    page.click("#live-run")
+    own = f"http://{urlsplit(server.url).netloc}"
+    post = "url => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'}).then(() => 1, () => 0)"
+    attacker.evaluate(post, f"{own}/cancel")
+    sync_api.expect(page.locator("#live-mistake")).to_contain_text("stopped after 2 seconds")
+    for mode in ("cors", "no-cors"):
+        read = "([url, mode]) => fetch(url, {mode, credentials: 'include'}).then(r => r.text(), () => '')"
+        assert attacker.evaluate(read, [f"{own}/report", mode]) == ""
+    attacker.close()
+
+
+def test_the_file_that_the_browser_is_opened_with_leads_to_the_report(
+    browser: sync_api.Browser, server: DashboardServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)  # Chromium opens it here, as it would
+    page = browser.new_page()
+    with opened_in_browser(server.url):
+        page.goto(opened[0])
+        page.wait_for_selector("#live-report h1")
+    assert page.url == f"http://{urlsplit(server.url).netloc}/"
     page.close()

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -44,6 +45,23 @@ def test_an_answer_is_written_in_every_format(tmp_path: Path) -> None:
     assert texts["markdown"].splitlines()[1:3] == ["| --- | ---: | ---: | --- |", "| a\\|b | 0.9123 | nan | 1 |"]
     formats.save(ANSWER, "parquet", tmp_path / "a.parquet")
     assert pq.read_table(tmp_path / "a.parquet").schema == ANSWER.schema
+
+
+def test_a_time_that_python_has_not_is_written_as_duckdb_writes_it() -> None:
+    """The calendar of Python ends with the year 9999."""
+    table = duckdb.sql(
+        "select date '290000-01-01' as day, 'infinity'::timestamp as time, timestamptz '-infinity' as there, "
+        "[date '0044-01-01 (BC)'] as days union all select null, timestamp '2026-01-02 03:04', null, null"
+    ).to_arrow_table()
+    assert written(table, "csv").splitlines() == [
+        "day,time,there,days",
+        "290000-01-01,infinity,-infinity,['0044-01-01 (BC)']",
+        ",2026-01-02 03:04:00,,",
+    ]
+    assert json.loads(written(table, "json"))[0]["day"] == "290000-01-01"
+    assert "| 290000-01-01 | infinity | -infinity |" in written(table, "markdown")
+    assert "290000-01-01 & infinity & -infinity" in written(table, "latex")
+    assert "290000-01-01" in written(table, "table")
 
 
 def test_an_unknown_format_and_an_impossible_file_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from given import PAPER
+from published import ORIGIN, RENAMED, published_files
 
 from cluster.cli import main
 from queries.database import Database, connect
@@ -52,7 +52,10 @@ def test_it_says_which_source_metrics_and_datasets_it_was_told_of(command, resul
     code, said = command(results, "--models", models, "--datasets", datasets)
     assert code == 0
     assert "Source metrics beside imagenet_top1, for -p source=NAME: food." in said
-    assert "The file of datasets does not name Pets; if it does by another name, add --rename." in said
+    assert (
+        "The file of datasets does not name Pets, and the results do not name its Oxford Pets; "
+        "if two are one, add --rename OLD=NEW." in said
+    )
     assert "is not known" not in said
     assert "does not name" not in command(results, "--datasets", datasets, "--rename", "Oxford Pets=Pets")[1]
 
@@ -64,13 +67,19 @@ def test_what_is_wrong_ends_it_and_leaves_no_store(command, results, tmp_path):
     assert "grid.csv, line 2, column value: top1 must be a fraction between 0 and 1 (0.751, not 75.1). Got 80.0" in said
 
 
+def test_metrics_that_cannot_be_told_apart_leave_no_store_either(command, results, tmp_path):
+    results.write_text(f"{RESULTS}finetuned,Net v1,Pets,mean_per_class,0.7,100\n")
+    code, said = command(results)
+    assert (code, (tmp_path / "store").exists()) == (2, False)
+    assert "'Pets' has several metrics here (mean_per_class, top1)" in said
+
+
 @pytest.fixture
 def paper(command, tmp_path) -> Database:
-    if not PAPER.is_dir():
-        pytest.skip(f"the published grid is not at {PAPER}")
-    files = [f"--{name}={PAPER / name}.csv" for name in ("models", "datasets")]
-    names = ["--rename", "Oxford 102 Flowers=102 Flowers", "--rename", "PASCAL VOC 2007 Cls.=VOC2007"]
-    code, said = command(PAPER / "accuracies.csv", *files, "--origin", "kornblith2019", *names)
+    files = published_files()
+    more = [f"--{name}={files[name]}" for name in ("models", "datasets")]
+    names = [f"--rename={old}={new}" for old, new in RENAMED.items()]
+    code, said = command(files["results"], *more, "--origin", ORIGIN, *names)
     assert (code, "576 results of 16 models on 12 datasets" in said) == (0, True)
     with connect(str(tmp_path / "store")) as database:
         yield database

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from given import NOW, PAPER, model, score, wanted
+from given import NOW, model, score, wanted
+from published import published_import
 
 from featurestore import FeatureStore, garbage, layout
 from featurestore.errors import ConfigurationError, UnknownNameError
@@ -98,8 +99,10 @@ def test_what_is_known_of_datasets_fills_the_catalogue(imported, store):
 
 def test_the_files_may_call_a_dataset_otherwise_than_the_store(written, store):
     files = {"datasets": written("datasets", "dataset,classes\nOxford Pets,37\n")}
+    read = read_import(written("results", TWO), origin="grid", **files)
+    assert (read.undescribed(), read.unused()) == (["Food 101", "Pets"], ["Oxford Pets"])
     read = read_import(written("results", TWO), origin="grid", renamed={"Pets": "pets", "Oxford Pets": "pets"}, **files)
-    assert read.undescribed() == ["Food 101"]
+    assert (read.undescribed(), read.unused()) == (["Food 101"], [])
     add(store, read)
     assert ask(store, "select distinct dataset from results order by 1 desc")[0] == {"dataset": "pets"}
     assert ask(store, "select dataset, n_classes from datasets") == [{"dataset": "pets", "n_classes": 37}]
@@ -318,11 +321,8 @@ def test_every_column_of_an_import_is_one_of_its_table(imported, store):
 # ---- the published grid ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not PAPER.is_dir(), reason=f"the published grid is not at {PAPER}")
 def test_all_of_the_published_grid_is_taken(store):
-    files = {name: PAPER / f"{name}.csv" for name in ("models", "datasets")}
-    names = {"Oxford 102 Flowers": "102 Flowers", "PASCAL VOC 2007 Cls.": "VOC2007"}
-    read = read_import(PAPER / "accuracies.csv", origin="kornblith2019", renamed=names, **files)
+    read = published_import()
     assert (len(read.results), len(read.names("model")), len(read.names("dataset"))) == (576, 16, 12)
     add(store, read)
     (metrics,) = ask(store, "select list(distinct metric order by metric) as names from results where headline")

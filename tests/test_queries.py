@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from given import NOW, PAPER, THREE, Given, Row, cell, grid, logit, model, score, wanted
+from published import published_database
 from scipy import stats
 
 from featurestore import FeatureStore
@@ -376,23 +377,8 @@ def test_provenance_counts_cells_once(given: Given) -> None:
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    if not PAPER.is_dir():
-        pytest.skip(f"the published grid is not at {PAPER}")
-    store = FeatureStore.create(str(tmp_path_factory.mktemp("paper")))
-    published = [
-        score(r["model"], r["dataset"], float(r["value"]), setting=r["setting"], n_test=int(r["n_test"]))
-        for r in read_csv("accuracies")
-    ]
-    store.publish("results", "paper", rows_table("results", published))
-    models = [model(r["model"], float(r["imagenet_top1"])) for r in read_csv("models")]
-    store.publish("models", "paper", rows_table("models", models))
-    with Database(store) as database:
+    with published_database(tmp_path_factory.mktemp("paper")) as database:
         yield database
-
-
-def read_csv(name: str) -> list[dict[str, str]]:
-    with (PAPER / f"{name}.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 PUBLISHED = {
@@ -413,7 +399,9 @@ def test_the_published_correlations_and_ties_come_out(setting: str, paper: Datab
 
 @pytest.mark.parametrize("setting", PUBLISHED)
 def test_mean_log_odds_are_those_of_the_published_panels(setting: str, paper: Database) -> None:
-    read = {r["model"]: float(r["mean_log_odds"]) for r in read_csv("average_panels") if r["setting"] == setting}
+    with (PAPER / "average_panels.csv").open(newline="") as stream:
+        panels = [row for row in csv.DictReader(stream) if row["setting"] == setting]
+    read = {row["model"]: float(row["mean_log_odds"]) for row in panels}
     board = paper.query("leaderboard", setting=setting).to_pylist()
     assert {row["model"]: row["mean_logit"] for row in board} == pytest.approx(read, abs=0.01)
 

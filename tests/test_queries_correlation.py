@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import math
@@ -10,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from given import NOW, PAPER, Given, Row, Rows, grid, logit, model, score
+from given import NOW, Given, Row, Rows, grid, logit, model, score
 from numpy.typing import NDArray
+from published import published_database
 from scipy import stats
 
 from featurestore import FeatureStore
@@ -349,22 +349,8 @@ def assert_finite(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    if not PAPER.is_dir():
-        pytest.skip(f"the published grid is not at {PAPER}")
-    results = [
-        score(r["model"], r["dataset"], float(r["value"]), setting=r["setting"], n_test=int(r["n_test"]))
-        for r in read_csv("accuracies")
-    ]
-    models = [model(r["model"], float(r["imagenet_top1"])) for r in read_csv("models")]
-    sizes = [{"dataset": r["dataset"], "n_train": int(r["train"]), "recorded_at": NOW} for r in read_csv("datasets")]
-    tables: dict[str, Rows] = {"results": results, "models": models, "datasets": sizes}
-    with database_of(tables, str(tmp_path_factory.mktemp("paper"))) as database:
+    with published_database(tmp_path_factory.mktemp("paper")) as database:
         yield database
-
-
-def read_csv(name: str) -> list[dict[str, str]]:
-    with (PAPER / f"{name}.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_the_published_correlations_come_out(paper: Database) -> None:

@@ -190,11 +190,20 @@ def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "charts").iterdir()) == sorted(
         [
             "accuracy_grid.svg", "leaderboard.svg", "transfer.svg", "transfer-d0.svg", "transfer-d1.svg",
-            "transfer-e_b_.svg", "tuning-d0.svg", "tuning-d1.svg", "tuning-e_b_.svg",
+            "transfer-e_b_-6cd5bf.svg", "tuning-d0.svg", "tuning-d1.svg", "tuning-e_b_-ed4448.svg",
         ]
     )  # fmt: skip
     assert not list(tmp_path.rglob("*.part"))
     assert "<title>&lt;script&gt;alert(1)&lt;/script&gt;: ImageNet top-1 75.0%, d1 69.0%</title>" in page
+
+
+def test_charts_whose_names_differ_in_other_characters_only_are_different_files(tmp_path: Path) -> None:
+    names = ["a b", "a_b", "a?b", "花", "鳥"]
+    store = build(str(tmp_path / "store"), {"m": 0.7, "n": 0.8, "o": 0.75}, names)
+    write_report(store.uri, tmp_path / "report.html", tmp_path / "charts")
+    files = [path.name for path in (tmp_path / "charts").glob("transfer-*")]
+    assert len(files) == len(names)
+    assert "transfer-a_b.svg" in files
 
 
 @pytest.mark.parametrize("models", [{"only": 0.7}, {"a": None, "b": None}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from cluster import options
@@ -21,15 +23,13 @@ def command(store: str | None, storage_options: dict[str, str], port: int, open_
     \b
     Example:  probestore dashboard --store demo-store --open
     """
-    import webbrowser
-
     from featurestore import FeatureStore
+    from queries.dashboard.opening import opened_in_browser
     from queries.dashboard.serving import DashboardServer
 
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
     server = DashboardServer(opened, port=port)
     say(f"The dashboard of {opened.uri}, until Ctrl-C:")
     click.echo(server.url)
-    if open_:
-        webbrowser.open(server.url)
-    server.run()
+    with opened_in_browser(server.url) if open_ else nullcontext():
+        server.run()

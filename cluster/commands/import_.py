@@ -65,12 +65,15 @@ def results(
     \b
     Example:  probestore import results published.csv --models networks.csv --store store
     """
+    from cluster.planning import existing_store
     from featurestore import FeatureStore
-    from probes.imported import add, read_import
+    from probes.imported import add, check, read_import
 
     names = dict(options.key_value(text) for text in renamed)
     read = read_import(file, models=models, datasets=datasets, origin=origin, renamed=names)
-    opened = FeatureStore.create(store or options.DEFAULT_STORE, storage_options=storage_options)
+    uri = store or options.DEFAULT_STORE
+    check(read, existing_store(uri, storage_options))
+    opened = FeatureStore.create(uri, storage_options=storage_options)
     changed = add(opened, read)
     _say(opened, read, changed)
 
@@ -87,7 +90,11 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     if sources := read.source_metrics():
         say(f"Source metrics beside imagenet_top1, for -p source=NAME: {', '.join(sources)}.")
     if undescribed := read.undescribed():
-        say(f"The file of datasets does not name {_shortly(undescribed)}; if it does by another name, add --rename.")
+        unused = f", and the results do not name its {_shortly(read.unused())}" if read.unused() else ""
+        say(
+            f"The file of datasets does not name {_shortly(undescribed)}{unused}"
+            f"{'; if two are one, add --rename OLD=NEW' if unused else ''}."
+        )
     if unknown := _without_source(store):
         say(f"imagenet_top1 is not known of {_shortly(unknown)}; correlations leave out such models. Add --models.")
     say("What came out, and where models lie that are not of the largest import:")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cluster import options
-from cluster.terminal import write
+from cluster.terminal import say, write
 
 
 @click.command()
@@ -33,10 +33,15 @@ def command(
     Example:  probestore query transfer_correlation -p setting=fixed --format markdown
     """
     from queries.database import connect
+    from queries.hints import refuse_negative, unknown_values
 
     values = dict(options.key_value(text) for text in parameters)
     with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:
-        answer = (
-            database.run_file(question, **values) if question.endswith(".sql") else database.query(question, **values)
-        )
+        if question.endswith(".sql"):
+            answer = database.run_file(question, **values)
+        else:
+            refuse_negative(values)
+            answer = database.query(question, **values)
+            for hint in unknown_values(database, values):
+                say(hint)
     write(answer, format_, out)

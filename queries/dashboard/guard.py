@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NONCE = "probestore.nonce"
@@ -64,8 +64,11 @@ class Guard:
         return None
 
     def _welcome(self) -> Response:
-        """Exchange the token for a cookie, and take it out of the address."""
-        answer = RedirectResponse("/", status_code=303)
+        """Exchange the token for a cookie, and take it out of the address.
+
+        Not by a redirect: where a file or another page sent the browser here, it would not send the strict cookie.
+        """
+        answer = Response(headers={"refresh": "0; url=/"})
         answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
         return answer
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from featurestore import FeatureStore, schema
 from featurestore.errors import Failure
@@ -37,18 +36,15 @@ class Shown:
         Raised whenever the report was made anew; 0: there is none yet.
     report : str
         HTML of its body.
-    made_at : datetime, optional
-        When the report was made.
     progress : Progress
     problem : str
-        Why the store or the report could not be read at the last check; empty if it could.
+        Why the store could not be read at the last check, or the last report could not be made; empty if both could.
     checking : bool
         Whether a check is going on.
     """
 
     version: int = 0
     report: str = ""
-    made_at: datetime | None = None
     progress: Progress = NOTHING
     problem: str = ""
     checking: bool = False
@@ -98,6 +94,7 @@ class LivePage:
         self._lock = threading.Lock()
         self._shown = Shown()
         self._of_report = self._of_all = ""  # what the store held when the report, and all else, was made
+        self._problem_of_report = ""  # of the last attempt, which most checks do not repeat
 
     def look(self) -> Shown:
         """What there is to show now, at once. Starts a check when one is due."""
@@ -108,7 +105,7 @@ class LivePage:
     def _check_and_release(self) -> None:
         try:
             self._check()
-            self._shown = replace(self._shown, problem="")
+            self._shown = replace(self._shown, problem=self._problem_of_report)
         except Exception as error:  # the page stays up, with what it had, and says so
             self._shown = replace(self._shown, problem=Failure.of(error).message)
         finally:
@@ -118,6 +115,8 @@ class LivePage:
         with ExitStack() as opened:
             with self._checks.work():
                 of_report, of_all = _listing(self._store)
+                if of_report == self._of_report:
+                    self._problem_of_report = ""  # what is shown is what there is
                 to_report = of_report != self._of_report and self._reports.is_due()
                 if of_all == self._of_all and not to_report:
                     return
@@ -125,11 +124,18 @@ class LivePage:
                 self._shown = replace(self._shown, progress=read_progress(database))
                 self._of_all = of_all
             if to_report:
-                with self._reports.work():
-                    report = render(self._store, database)
-                version, made_at = self._shown.version + 1, datetime.now(UTC)
-                self._shown = replace(self._shown, version=version, report=report, made_at=made_at)
+                self._make_report(database)
                 self._of_report = of_report
+
+    def _make_report(self, database: Database) -> None:
+        try:
+            with self._reports.work():
+                report = render(self._store, database)
+        except Exception as error:
+            self._problem_of_report = Failure.of(error).message
+            raise
+        self._shown = replace(self._shown, version=self._shown.version + 1, report=report)
+        self._problem_of_report = ""
 
 
 def _listing(store: FeatureStore) -> tuple[str, str]:

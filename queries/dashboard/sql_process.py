@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 import duckdb
 import pyarrow as pa
 
-from featurestore.errors import ProbestoreError, QueryError
+from featurestore.errors import Failure, ProbestoreError, QueryError
 from featurestore.places import Options
 from queries.limits import Limits
 
@@ -206,6 +206,9 @@ def _work(pipe: Connection, uri: str, options: Options, limits: Limits) -> None:
                     shown = None  # this database takes no more queries
             except MemoryError:
                 answer = _MISTAKE + b"The answer needs more memory than there is for it. Ask for less."
+            except Exception as error:  # the process stays, and says so, instead of ending for a reason of its own
+                answer = _MISTAKE + Failure.of(error).message.encode(errors="replace")
+                shown = None  # who knows in what state this database is
             pipe.send_bytes(answer)
 
 

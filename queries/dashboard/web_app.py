@@ -84,7 +84,6 @@ class Dashboard:
             report=Markup(shown.report),
             styles=Markup(style() + _text("dashboard.css")),
             script=Markup(_text("dashboard.js")),
-            shown_rows=SHOWN_ROWS,
         )
         return HTMLResponse(html)
 
@@ -96,7 +95,6 @@ class Dashboard:
                 "version": shown.version,
                 "checking": shown.checking,
                 "problem": shown.problem,
-                "made_at": f"{shown.made_at:%H:%M:%S} UTC" if shown.made_at else None,
                 "words": progress.in_words(now),
                 "running": progress.is_running(now),
                 "done": progress.cells.get("done", 0),
@@ -128,11 +126,10 @@ class Dashboard:
         self._answers[name] = table
         while len(self._answers) > _KEPT_ANSWERS:
             self._answers.popitem(last=False)
-        columns = [column.to_pylist() for column in table.slice(0, SHOWN_ROWS).columns]
         return {
             "name": name,
             "columns": [{"name": field.name, "number": _is_number(field.type)} for field in table.schema],
-            "rows": [[_cell(value) for value in row] for row in zip(*columns, strict=True)],
+            "rows": [[_cell(value) for value in row] for row in formats.rows(table.slice(0, SHOWN_ROWS))],
             "n_rows": table.num_rows,
             "seconds": answer.seconds,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,13 @@ def _save_charts(drawn: Mapping[str, alt.LayerChart], folder: Path, form: str) -
     except OSError as error:
         raise QueryError(f"Cannot make the folder {folder}: {error.strerror}.") from error
     for name, chart in drawn.items():
-        charts.save(chart, folder / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', name)}.{form}")
+        charts.save(chart, folder / f"{_file_name(name)}.{form}")
+
+
+def _file_name(name: str) -> str:
+    """The name in characters that every file system takes; a digest tells apart what then reads alike."""
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name)
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _write(path: Path, page: str) -> None:
