@@ -350,7 +350,7 @@ def test_nobody_else_gets_in(
 def test_a_page_from_elsewhere_can_cancel_and_read_nothing(
     context: sync_api.BrowserContext, page: sync_api.Page, server: DashboardServer, elsewhere: Elsewhere, name: str
 ) -> None:
-    """The browser keeps the cookie from a page of another name; for one of another port it sends it."""
+    """Of another name, and of another port of this one, for which the browser sends the cookie."""
     attacker = context.new_page()
     attacker.goto(f"http://{name}:{elsewhere.port}/")
     assert attacker.inner_text("h1") == "Elsewhere"
