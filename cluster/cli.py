@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import click
 
+from cluster import commands
 from cluster.terminal import say
+from featurestore import registry
 from featurestore.errors import ProbestoreError, did_you_mean
-
-_COMMANDS = Path(__file__).parent / "commands"
 
 
 class _Commands(click.Group):
     """The folder `commands` is the registry: a file's name is the command's. A misspelt one is told what was meant."""
 
     def list_commands(self, ctx: click.Context | None) -> list[str]:
-        return sorted(path.stem.rstrip("_") for path in _COMMANDS.glob("[!_]*.py"))
+        return sorted(name.rstrip("_") for name in registry.names(commands))
 
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        files = {name.rstrip("_"): name for name in registry.names(commands)}  # import_ is no word of Python
+        if cmd_name not in files:
             return None
-        file = next(path.stem for path in _COMMANDS.glob("[!_]*.py") if path.stem.rstrip("_") == cmd_name)
-        command: click.Command = import_module(f"cluster.commands.{file}").command
+        command: click.Command = registry.load(commands, "command", files[cmd_name]).command
         command.name = cmd_name
         return command
 
