@@ -13,6 +13,7 @@ from rich.text import Text
 from cluster.events import Event, Failed, Note, Reporter, Retry, StageEnded, StageStarted
 from cluster.progress_view import duration, nodes_text, number, view
 from cluster.tally import Tally
+from featurestore.plain_text import visible
 
 _LINE_EVERY_SECONDS = 10.0
 
@@ -34,7 +35,7 @@ class LiveReporter:
             case StageEnded():
                 self._end()
         if line := _line(event):
-            self._console.print(Text(line, style="red" if isinstance(event, Failed) else "yellow"))
+            self._console.print(Text(visible(line), style="red" if isinstance(event, Failed) else "yellow"))
         with self._lock:
             if self._tally:
                 self._tally.add(event, time.monotonic())
@@ -116,5 +117,5 @@ def _state(tally: Tally, now: float) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text) + "\n")
     sys.stderr.flush()

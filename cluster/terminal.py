@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from featurestore.plain_text import visible
+
 if TYPE_CHECKING:
     from cluster.ledger import Summary
     from featurestore import FeatureStore
@@ -19,8 +21,8 @@ _SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "s
 
 
 def say(text: str) -> None:
-    """Say it on standard error."""
-    click.echo(text, err=True)
+    """Say it on standard error, whatever names and messages are in it."""
+    click.echo(visible(text), err=True)
 
 
 def write(answer: Any, format_: str, out: Path | None) -> None:
@@ -66,5 +68,6 @@ def _failure_table(summary: Summary) -> Table:
     )
     for work in summary.failures:
         texts = (work.stage, work.model or "all", work.dataset or "all", work.failure.error, work.failure.message)
-        table.add_row(*map(Text, texts))  # plain: a message may hold what rich would take for markup
+        # Text, because a message may hold what rich would take for markup.
+        table.add_row(*(Text(visible(text)) for text in texts))
     return table

@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featurestore.errors import QueryError
+from featurestore.plain_text import CONTROL, visible
 
 SUFFIXES = {
     ".txt": "table", ".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", ".parquet": "parquet",
@@ -32,10 +33,6 @@ SUFFIXES = {
 """The form of a file by its suffix."""
 
 _WIDE = 10_000  # columns of a "terminal" that is a pipe or a file: nothing is folded there
-
-# What moves the cursor or changes colours (C0 and C1 controls but for the end of a line), and what turns the direction
-# of writing around, so that a text reads as another.
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _LATEX_NUMBER = re.compile(r"(?P<digits>-?[\d.]+)(?:e(?P<power>[+-]\d+))?")
 _LATEX_CHARACTERS = str.maketrans({
@@ -117,17 +114,6 @@ def readable(value: Any) -> str:
     return ", ".join(map(readable, value)) if isinstance(value, list) else str(value)
 
 
-def visible(text: str) -> str:
-    r"""Return `text` with its control characters written out as Python has them; line ends stay.
-
-    Examples
-    --------
-    >>> print(visible("\x1b[31mred"))
-    \x1b[31mred
-    """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def is_number(field: pa.Field) -> bool:
     """Whether a column holds numbers, which are aligned to the right."""
     kind = field.type
@@ -187,7 +173,7 @@ def _cell(value: Any) -> Any:
 def _json(table: pa.Table) -> str:
     answer = [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
     text = json.dumps(_jsonable(answer), indent=2, ensure_ascii=False) + "\n"
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # those that JSON itself would let through
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # those that JSON itself would let through
 
 
 def _jsonable(value: Any) -> Any:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from featurestore.errors import QueryError
 from featurestore.places import Options
+from featurestore.plain_text import visible
 from queries import formats, questions
 from queries.database import Database, connect
 
@@ -230,7 +231,7 @@ def _size(table: pa.Table) -> str:
 def _html(table: pa.Table) -> str:
     """The first rows as HTML in which every name is text."""
     numbers = [formats.is_number(field) for field in table.schema]
-    head = "".join(f'<th scope="col">{escape(formats.visible(name))}</th>' for name in table.column_names)
+    head = "".join(f'<th scope="col">{escape(visible(name))}</th>' for name in table.column_names)
     body = "".join(
         f"<tr>{''.join(_cell(text, number) for text, number in zip(row, numbers, strict=True))}</tr>"
         for row in formats.readable_rows(table.slice(0, _ROWS_SHOWN))

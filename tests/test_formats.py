@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from featurestore.errors import QueryError
+from featurestore.plain_text import visible
 from queries import formats
 
 ANSWER = pa.table(
@@ -118,7 +119,7 @@ def test_a_file_of_csv_holds_the_data_as_they_are() -> None:
 
 
 def test_a_readable_text_keeps_its_lines() -> None:
-    assert formats.visible("two\nlines\tand a tab") == "two\nlines\\tand a tab"
+    assert visible("two\nlines\tand a tab") == "two\nlines\\tand a tab"
 
 
 def test_the_suffix_of_a_file_says_its_form() -> None:

@@ -73,6 +73,12 @@ def test_messages_are_said_at_once_and_as_they_are(capsys):
     ]
 
 
+@pytest.mark.parametrize("reporter", [PlainReporter(), LiveReporter(Console(stderr=True))], ids=["log", "terminal"])
+def test_a_message_cannot_command_the_terminal(reporter, capsys):
+    reporter.tell(Failed("extract", "net", None, "pets", None, "ValueError", "\x1b]0;owned\x07 \x9b2J"))
+    assert r"\x1b]0;owned\x07 \x9b2J" in capsys.readouterr().err
+
+
 def test_what_failed_before_is_left_to_the_table_at_the_end(capsys):
     PlainReporter().tell(Failed("probe", "net", None, "pets", "cell", "E", "m", before=True))
     assert capsys.readouterr().err == ""

@@ -66,4 +66,4 @@ def command(
         formats.save(figure.data, formats.form_of(data), data)
     for note in figure.notes:
         say(note)
-    say(formats.visible(f"{path}: {figure.caption}"))
+    say(f"{path}: {figure.caption}")
