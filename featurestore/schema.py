@@ -89,6 +89,7 @@ DATASETS = _table(
     ("n_val", pa.int64()),
     ("n_test", pa.int64()),
     ("metric", pa.string()),  # the headline metric
+    ("best_known", pa.float64()),  # the best value of it that was published before, a fraction; of imports only
     ("multilabel", pa.bool_()),
     ("group_column", pa.string()),
     ("train_made", pa.string()),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"

@@ -109,6 +109,7 @@ DATASETS = (
     Column("n_test", whole(1)),
     Column("test", whole(1), name="n_test"),
     Column("metric", headline_metric),
+    Column("best_known", _accuracy),
 )
 DATASETS_IGNORED = ("val_for_hparams", "split_note", "provenance")
 """What a file of datasets may say and no table has a place for."""

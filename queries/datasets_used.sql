@@ -8,6 +8,7 @@
 --   source  where the images come from
 --   n_classes  classes
 --   metric  headline metric
+--   best_known  best value of it that was published before, a fraction, as an import said
 --   n_train  training images; of an import, with the validation images
 --   n_val  validation images
 --   n_test  test images
@@ -29,6 +30,7 @@ final as (
         source,
         n_classes,
         metric,
+        best_known,
         n_train,
         n_val,
         n_test,

@@ -71,10 +71,15 @@ def percent_ticks(low: float, high: float, most: int = 6) -> list[float]:
     for per_cent in (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01):
         count = round(100 / per_cent)
         for share in (step / count for step in range(1, count)):
-            tick = math.log(share / (1 - share))
+            tick = log_odds(share)
             inside = low <= tick <= high
             if inside and all(abs(tick - other) > (high - low) / most for other in ticks):
                 ticks.append(tick)
         if len(ticks) >= 2 * most / 3:
             break
     return sorted(ticks)
+
+
+def log_odds(share: float) -> float:
+    """ln(p / (1 - p)) of a share p between 0 and 1."""
+    return math.log(share / (1 - share))

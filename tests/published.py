@@ -29,8 +29,13 @@ def published_import() -> Import:
     return read_import(**published_files(), origin=ORIGIN, renamed=RENAMED)
 
 
-def published_database(folder: Path) -> Database:
-    """A database over a store in this folder with the grid; skips the test where the files are not there."""
+def published_store(folder: Path) -> FeatureStore:
+    """A store in this folder with the grid; skips the test where the files are not there."""
     store = FeatureStore.create(str(folder / "published"))
     add(store, published_import())
-    return Database(store)
+    return store
+
+
+def published_database(folder: Path) -> Database:
+    """A database over such a store."""
+    return Database(published_store(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 import sys
@@ -13,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from given import PAPER, THREE, Given, Row, grid, logit, model, score
+from given import NOW, THREE, Given, Row, grid, logit, model, score
+from published import published_database
 
 from cluster.cli import main
 from featurestore import FeatureSet, FeatureStore, schema
 from featurestore.errors import ConfigurationError, QueryError, UnknownNameError
-from featurestore.store import rows_table
 from queries.database import Database
 from queries.figures.catalogue import FIGURES, draw
 from queries.figures.choice import Choice
@@ -28,27 +27,8 @@ from queries.figures.drawing import SETTINGS, Figure, log_ticks, panel_width
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """The paper's grid: 3 settings, 16 models, 12 datasets."""
-    if not PAPER.exists():
-        pytest.skip("needs ../shared/paper, the digitised numbers of the paper")
-
-    def read(name: str) -> list[dict[str, str]]:
-        with (PAPER / f"{name}.csv").open(newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    store = FeatureStore.create(str(tmp_path_factory.mktemp("paper") / "store"))
-    results = [published(row) for row in read("accuracies")]
-    models = [model(row["model"], float(row["imagenet_top1"])) for row in read("models")]
-    store.publish("results", "paper", rows_table("results", results))
-    store.publish("models", "paper", rows_table("models", models))
-    with Database(store) as database:
+    with published_database(tmp_path_factory.mktemp("paper")) as database:
         yield database
-
-
-def published(row: dict[str, str]) -> Row:
-    value, n_test = float(row["value"]), int(row["n_test"])
-    error = math.sqrt(value * (1 - value) / n_test) if row["metric"] == "top1" else None
-    cell = {"setting": row["setting"], "metric": row["metric"], "n_test": n_test, "standard_error": error}
-    return score(row["model"], row["dataset"], value, **cell)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -119,10 +99,22 @@ def test_a_figure_with_one_setting_draws_it_and_says_what_is_missing(given: Give
     database = given(results=grid(THREE), models=three_models())
     for number in (1, 2, 6):
         figure = draw(number, database)
-        (note,) = figure.notes
+        note = figure.notes[0]
         assert "fine-tuned" in note
         assert "probestore import results" in note
         assert figure.data.num_rows
+
+
+def test_figure_6_has_a_line_where_a_value_published_before_is_known(given: Given) -> None:
+    described = [
+        {"dataset": d, "best_known": best, "recorded_at": NOW} for d, best in (("d0", 0.97), ("elsewhere", 0.5))
+    ]
+    figure = draw(6, given(results=grid(THREE), datasets=described))
+    (line,) = [row for row in figure.data.to_pylist() if row["setting"] == "best known"]
+    assert (line["dataset"], line["value"], line["logit"]) == ("d0", 0.97, pytest.approx(logit(0.97)))
+    assert figure.svg.count("stroke-dasharray") == 1
+    assert "Dashed: the best value published before." in figure.caption
+    assert "--datasets FILE.csv" in figure.notes[-1]
 
 
 def test_the_mean_of_figure_6_counts_models_that_have_every_setting(given: Given) -> None:

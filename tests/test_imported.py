@@ -89,10 +89,12 @@ def test_what_is_known_of_models_fills_the_catalogue_and_other_numbers_are_sourc
 
 
 def test_what_is_known_of_datasets_fills_the_catalogue(imported, store):
-    imported(datasets="dataset,classes,train,test,metric,provenance\nPets,37,3680,3369,mean per-class,Table 1\n")
+    imported(
+        datasets="dataset,classes,train,test,metric,best_known,provenance\nPets,37,3680,3369,mean per-class,0.96,T1\n"
+    )
     (row,) = ask(store, "from datasets")
-    said = ("dataset", "origin", "n_classes", "n_train", "n_test", "metric")
-    assert [row[name] for name in said] == ["Pets", "grid", 37, 3680, 3369, "mean_per_class"]
+    said = ("dataset", "origin", "n_classes", "n_train", "n_test", "metric", "best_known")
+    assert [row[name] for name in said] == ["Pets", "grid", 37, 3680, 3369, "mean_per_class", 0.96]
     sizes = ask(store, "from dataset_sizes order by dataset")
     assert sizes == [{"dataset": "Food 101", "n_train": None}, {"dataset": "Pets", "n_train": 3680}]
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from given import PAPER, cell, score
+from given import cell, score
 from given import model as model_record
 from PIL import Image
+from published import published_store
 
 from featurestore import FeatureStore, SampleSet, schema
 from featurestore.decoding import content_id
@@ -342,19 +343,8 @@ def test_classes_whose_names_are_not_known_are_shown_by_their_index(tmp_path: Pa
     assert "class 0 , taken for class 1 1 of 1 model wrong" in text_of(images)
 
 
-@pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's grid is not here")
 def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) -> None:
-    store = FeatureStore.create(str(tmp_path / "store"))
-    with (PAPER / "accuracies.csv").open() as file:
-        rows = [
-            score(row["model"], row["dataset"], float(row["value"]), setting=row["setting"], n_test=int(row["n_test"]))
-            for row in csv.DictReader(file)
-        ]
-    with (PAPER / "models.csv").open() as file:
-        models = [model_record(row["model"], float(row["imagenet_top1"])) for row in csv.DictReader(file)]
-    store.publish("results", "r", rows_table("results", rows))
-    store.publish("models", "m", rows_table("models", models))
-    page = report(store, tmp_path)
+    page = report(published_store(tmp_path), tmp_path)
     assert_stands_alone(page)
     first = text_of(page[page.index("<h1") : page.index("<nav")])
     assert "Use Inception-ResNet v2 or NASNet-A Large" in first

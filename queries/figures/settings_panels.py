@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import starmap
 
 import pyarrow as pa
 
@@ -10,10 +11,14 @@ from queries.database import Database
 from queries.figures import drawing
 from queries.figures.choice import IMPORT, Choice, lacks
 from queries.figures.drawing import BLACK, COLOURS, GREY, SETTINGS, Figure, Row, Spec, mark
-from queries.log_odds_axis import LogOddsAxis
+from queries.log_odds_axis import LogOddsAxis, log_odds
 
 _SHORT = {"fixed": "fixed", "finetuned": "fine-tuned", "scratch": "scratch"}
 _COLUMNS = 4
+_NO_RECORD = (
+    "A dataset's best value published before is drawn where a column best_known says it: probestore import results "
+    "FILE.csv --datasets FILE.csv"
+)
 _HALF = 0.3  # of the room of a setting: half the length of the line at the mean
 
 
@@ -27,25 +32,31 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
     spacing = (26.0, 32.0)
     width = drawing.panel_width(_COLUMNS, spacing=spacing[0], beside=32)
     datasets = sorted({row["dataset"] for row in means}, key=lambda name: (name.lower(), name))
+    records = _records(database, datasets)
     panels = [
         _strip(
             dataset,
             [row for row in points if row["dataset"] == dataset],
             [row for row in means if row["dataset"] == dataset],
+            records.get(dataset),
             there,
             width,
         )
         for dataset in datasets
     ]
     lacking = [SETTINGS[setting] for setting in SETTINGS if setting not in there]
+    notes = [f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}"] if lacking else []
+    notes += [] if set(records) >= set(datasets) else [_NO_RECORD]
     return Figure(
         6,
         "Accuracy in each setting, on a log-odds scale: a dot per model, the mean over models as a line, with its "
-        "standard error. Counted are the models scored on the dataset in every setting shown. The state of the art "
-        "before is not in a store, so there is no line for it.",
-        pa.Table.from_pylist([*(_data_of_mean(row) for row in means), *(_data_of_point(row) for row in points)]),
+        "standard error. Counted are the models scored on the dataset in every setting shown."
+        + (" Dashed: the best value published before." if records else ""),
+        pa.Table.from_pylist(
+            [*map(_data_of_mean, means), *map(_data_of_point, points), *starmap(_data_of_record, records.items())]
+        ),
         drawing.grid(panels, _COLUMNS, spacing),
-        notes=(f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}",) if lacking else (),
+        notes=tuple(notes),
     )
 
 
@@ -72,6 +83,12 @@ def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
     )
 
 
+def _records(database: Database, datasets: list[str]) -> dict[str, float]:
+    """Dataset -> the best value that was published before, where somebody said so."""
+    rows = database.query("datasets_used").to_pylist()
+    return {row["dataset"]: row["best_known"] for row in rows if row["best_known"] and row["dataset"] in datasets}
+
+
 def _scores(database: Database, choice: Choice, settings: tuple[str, ...] = tuple(SETTINGS)) -> Iterator[Row]:
     for setting in settings:
         for row in database.query("scores_by_dataset", **choice.slice(), setting=setting).to_pylist():
@@ -88,11 +105,15 @@ def _complete(scores: Iterator[Row]) -> dict[tuple[str, str], list[Row]]:
     return {place: rows for place, rows in cells.items() if len(rows) == len(needed[place[1]])}
 
 
-def _strip(dataset: str, points: list[Row], means: list[Row], settings: list[str], width: float) -> Spec:
+def _strip(
+    dataset: str, points: list[Row], means: list[Row], record: float | None, settings: list[str], width: float
+) -> Spec:
     """A dataset: the settings side by side."""
     height = 0.8 * width
     heights = [row["logit"] for row in points]
     heights += [row["mean_logit"] + side * (row["standard_error"] or 0) for row in means for side in (-1, 1)]
+    records = [] if record is None else [{"logit": log_odds(record)}]
+    heights += [row["logit"] for row in records]
     y = LogOddsAxis.around(heights, height, "", ticks=4)
     names = ", ".join(f"'{_SHORT[setting]}'" for setting in settings)
     axis = {"values": list(range(len(settings))), "labelExpr": f"[{names}][datum.value]", "ticks": False}
@@ -109,6 +130,7 @@ def _strip(dataset: str, points: list[Row], means: list[Row], settings: list[str
         if row["standard_error"] is not None
     ]
     layers = [
+        mark(records, "rule", {"y": y.specification("logit")}, strokeWidth=0.8, strokeDash=[3, 2], color=GREY),
         mark(dots, "circle", {"x": x, "y": y.specification("logit"), "color": colour}, size=9, opacity=0.55),
         mark(
             errors, "rule", {"x": x, "y": y.specification("low"), "y2": {"field": "high"}}, strokeWidth=1, color=BLACK
@@ -147,6 +169,11 @@ def _square(pairs: list[Row], width: float) -> Spec:
 def _data_of_mean(row: Row) -> Row:
     shown = {"dataset": row["dataset"], "setting": row["setting"], "model": None, "value": row["mean_value"]}
     return shown | {"logit": row["mean_logit"], "standard_error": row["standard_error"], "n_models": row["n_models"]}
+
+
+def _data_of_record(dataset: str, value: float) -> Row:
+    shown = {"dataset": dataset, "setting": "best known", "model": None, "value": value}
+    return shown | {"logit": log_odds(value), "standard_error": None, "n_models": None}
 
 
 def _data_of_point(row: Row) -> Row:
