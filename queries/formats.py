@@ -125,6 +125,11 @@ def rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*map(_values, table.columns), strict=True)
 
 
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """The same rows as dictionaries, by column."""
+    return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+
+
 def readable_rows(table: pa.Table) -> Iterator[list[str]]:
     """The rows as people read them, with nothing in them that a terminal obeys."""
     for row in rows(table):
@@ -171,8 +176,7 @@ def _cell(value: Any) -> Any:
 
 
 def _json(table: pa.Table) -> str:
-    answer = [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
-    text = json.dumps(_jsonable(answer), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_jsonable(records(table)), indent=2, ensure_ascii=False) + "\n"
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # those that JSON itself would let through
 
 

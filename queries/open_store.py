@@ -48,9 +48,8 @@ class Answer:
         return self.table
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answer as a list of dictionaries, one per row."""
-        rows: list[dict[str, Any]] = self.table.to_pylist()
-        return rows
+        """The answer as a list of dictionaries, one per row. A column with a time that Python lacks is text."""
+        return formats.records(self.table)
 
     def df(self) -> pandas.DataFrame:
         """The answer as a pandas DataFrame.

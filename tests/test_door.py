@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -53,6 +54,11 @@ def test_parameters_sql_and_files_of_sql_are_taken(opened: OpenStore, tmp_path: 
     (tmp_path / "mine.sql").write_text("select $n as n")
     assert opened.query(str(tmp_path / "mine.sql"), n=3).rows() == [{"n": 3}]
     assert {"question", "topic", "text"} == set(opened.questions().rows()[0])
+
+
+def test_a_time_that_python_has_not_is_text_among_the_rows(opened: OpenStore) -> None:
+    answer = opened.sql("select date '290000-01-01' as day, timestamp '2026-01-02' as time")
+    assert answer.rows() == [{"day": "290000-01-01", "time": datetime(2026, 1, 2)}]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "md", "tex", "json", "txt", "parquet"])
