@@ -43,6 +43,8 @@ class Extractor:
     ----------
     problems : dict of str to BackboneError
         The taps that the network does not have, and why.
+    weight_bytes : int
+        Memory of the parameters and buffers.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class Extractor:
             network, examples, kernels=self._device.type == "cpu" and model.compute == "fp32", kept=kept
         )
         _store_weights_as(self._network, _DTYPES.get(model.compute))
+        self.weight_bytes = _bytes_of(self._network)
         head = self._head() if "logits" in tap_names else None
         self._tapped = taps.Tapped(self._network, tap_names, head)
         with self._computing():
@@ -118,12 +121,6 @@ class Extractor:
             "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "numpy")},
         }
 
-    @property
-    def weight_bytes(self) -> int:
-        """Memory of the parameters and buffers."""
-        tensors = [*self._network.parameters(), *self._network.buffers()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
     def _forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         with self._computing():
             found = self._tapped(self._normalised(pixels))
@@ -142,8 +139,9 @@ class Extractor:
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """(batch, size, size, 3) bytes to (batch, 3, size, size) in channels_last, which is the order they have."""
-        images = (pixels.permute(0, 3, 1, 2).float() - self._shift).mul_(self._scale)
-        return images.contiguous(memory_format=torch.channels_last)
+        # Row by row: with three values per step, the loop over channels would take seven times as long.
+        rows = pixels.reshape(*pixels.shape[:2], -1).float().sub_(self._shift).mul_(self._scale)
+        return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
     def _check_shape(self, tap: str, output: Any, n_images: int) -> None:
         wanted = self.model.spec.feature_dim if tap == PENULTIMATE else None
@@ -259,6 +257,11 @@ def upload(pixels: Pixels, device: str | torch.device) -> Uploaded:
     return {geometry: tensor.pin_memory().to(device, non_blocking=True) for geometry, tensor in tensors.items()}
 
 
+def _bytes_of(network: torch.nn.Module) -> int:
+    tensors = [*network.parameters(), *network.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def _store_weights_as(network: torch.nn.Module, dtype: torch.dtype | None) -> None:
     """Keep the weights of convolutions and linear layers in the type that autocast would turn them into every time."""
     for module in network.modules():
@@ -276,10 +279,10 @@ def _check_digest(model: Model) -> None:
 
 
 def _folded_normalisation(record: Preprocessing, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(pixel / 255 - mean) / std`` as ``(pixel - shift) * scale``."""
+    """``(pixel / 255 - mean) / std`` as ``(pixel - shift) * scale``, each for a row of pixels: (3 * size,)."""
     shift = torch.tensor([255 * mean for mean in record.mean], device=device)
     scale = torch.tensor([1 / (255 * std) for std in record.std], device=device)
-    return shift.view(1, 3, 1, 1), scale.view(1, 3, 1, 1)
+    return shift.repeat(record.geometry.size), scale.repeat(record.geometry.size)
 
 
 def _noise(size: int) -> npt.NDArray[np.uint8]:
