@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 _OBJECT_STORE_BYTES = 128 * 1024**2  # tasks and reports are a few hundred bytes; features never pass through it
 _LEAST_SPARE = 4  # workers that may wait for nodes to come; as many as there are, where that is more
 _SECONDS_TO_ANSWER = 10.0
-_TRIES = 3  # of starting or joining Ray, where another may help
+_TRIES = 4  # of starting or joining Ray, where another may help
+
+# The server that the head starts for each client has thirty seconds, unless Ray is told more, and one in some fourteen
+# dies in its fork (ray-project/ray#63202), which is said in either way.
+_NOT_UP_IN_TIME = "Starting Ray client server failed"
+_CLIENT_SERVER_DIED = (_NOT_UP_IN_TIME, "Initialization failure from server")
 _ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
 
 Task = TypeVar("Task")
@@ -177,9 +182,8 @@ class Runtime:
                 return
             except Exception as error:  # a Ray that is slow to start raises a bare one
                 ray.shutdown()
-                if tries_left and _may_start_later(error):
-                    continue
-                raise ConfigurationError(f"Cannot start {self._where()}: {_in_short(error)}") from error
+                if not tries_left or not any(text in str(error) for text in _CLIENT_SERVER_DIED):
+                    raise ConfigurationError(f"Cannot start {self._where()}: {_in_short(error)}") from error
 
     def _where(self) -> str:
         return f"the Ray cluster at {self._address!r}" if self._address else "Ray on this machine"
@@ -241,15 +245,10 @@ def _size(request: Request, max_workers: int | None, nodes: Sequence[Mapping[str
     return Size(fit, most - fit)
 
 
-def _may_start_later(error: Exception) -> bool:
-    """Whether a busy head gave its client's server too little time to start: thirty seconds, unless it is told more."""
-    return "Starting Ray client server failed" in str(error)
-
-
 def _in_short(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own
-    if _may_start_later(error):
+    if _NOT_UP_IN_TIME in str(error):
         told += " On a busy head, start Ray with RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S=120 in its environment."
     return told
 
