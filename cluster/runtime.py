@@ -35,8 +35,8 @@ _LEAST_SPARE = 4  # workers that may wait for nodes to come; as many as there ar
 _SECONDS_TO_ANSWER = 10.0
 _TRIES = 4  # of starting or joining Ray, where another may help
 
-# The server that the head starts for each client has thirty seconds, unless Ray is told more, and one in some fourteen
-# dies in its fork (ray-project/ray#63202), which is said in either way.
+# The server that the head starts for each client has thirty seconds, unless Ray is told more, and some die in their
+# fork (ray-project/ray#63202), which is said in either way.
 _NOT_UP_IN_TIME = "Starting Ray client server failed"
 _CLIENT_SERVER_DIED = (_NOT_UP_IN_TIME, "Initialization failure from server")
 _ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")

@@ -1,7 +1,7 @@
 -- What the questions about the health of fits share.
 
--- The headline result of every current cell that was computed here, with the ends of the grid that its hyper-parameter was chosen from: edge
--- is `low` or `high` where the choice lies at that end, else null.
+-- The headline result of every current cell that was computed here, with the ends of the grid that its hyper-parameter
+-- was chosen from: edge is `low` or `high` where the choice lies at that end, else null.
 -- Grain: one row per cell.
 create macro fits() as table
 with grids as (

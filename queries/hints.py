@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from featurestore.errors import QueryError, did_you_mean
+from featurestore.plain_text import shortly
 from queries.database import Database
 
 _OF_CELLS = ("stored_results", "stored_cells", "stored_representations")
@@ -32,7 +33,8 @@ def unknown_values(database: Database, given: Mapping[str, str]) -> Iterator[str
     for name, value in given.items():
         column = _COLUMNS.get(name, name)
         if column in _TABLES and value not in (known := _known(database, column)):
-            yield f"The store has no {column} {value!r}.{did_you_mean(value, known)} It has: {_shortly(known)}."
+            has = shortly(known, _MOST_SHOWN) or "none"
+            yield f"The store has no {column} {value!r}.{did_you_mean(value, known)} It has: {has}."
 
 
 def refuse_negative(given: Mapping[str, str]) -> None:
@@ -52,8 +54,3 @@ def _known(database: Database, column: str) -> list[str]:
     every = " union ".join(f"select {column} from {table}" for table in _TABLES[column])
     names: list[str] = database.sql(f"from ({every}) where {column} is not null order by 1")[column].to_pylist()
     return names
-
-
-def _shortly(names: list[str]) -> str:
-    more = len(names) - _MOST_SHOWN
-    return (", ".join(names[:_MOST_SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")

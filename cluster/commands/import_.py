@@ -10,6 +10,7 @@ import click
 
 from cluster import options
 from cluster.terminal import say
+from featurestore.plain_text import shortly
 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
@@ -90,13 +91,13 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     if sources := read.source_metrics():
         say(f"Source metrics beside imagenet_top1, for -p source=NAME: {', '.join(sources)}.")
     if undescribed := read.undescribed():
-        unused = f", and the results do not name its {_shortly(read.unused())}" if read.unused() else ""
+        unused = f", and the results do not name its {shortly(read.unused())}" if read.unused() else ""
         say(
-            f"The file of datasets does not name {_shortly(undescribed)}{unused}"
+            f"The file of datasets does not name {shortly(undescribed)}{unused}"
             f"{'; if two are one, add --rename OLD=NEW' if unused else ''}."
         )
     if unknown := _without_source(store):
-        say(f"imagenet_top1 is not known of {_shortly(unknown)}; correlations leave out such models. Add --models.")
+        say(f"imagenet_top1 is not known of {shortly(unknown)}; correlations leave out such models. Add --models.")
     say("What came out, and where models lie that are not of the largest import:")
     setting = "fixed" if "fixed" in settings else settings[0]
     say(f"  probestore query transfer_correlation -p setting={setting} --store {store.uri}")
@@ -105,10 +106,6 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
 
 def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
-def _shortly(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _without_source(store: FeatureStore) -> list[str]:

@@ -128,7 +128,7 @@ class Dashboard:
             self._answers.popitem(last=False)
         return {
             "name": name,
-            "columns": [{"name": field.name, "number": _is_number(field.type)} for field in table.schema],
+            "columns": [{"name": field.name, "number": formats.is_number(field)} for field in table.schema],
             "rows": [[_cell(value) for value in row] for row in formats.rows(table.slice(0, SHOWN_ROWS))],
             "n_rows": table.num_rows,
             "seconds": answer.seconds,
@@ -187,10 +187,6 @@ def _listed_questions() -> list[dict[str, Any]]:
         }
         for question in questions.by_topic()
     ]
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
 def _cell(value: Any) -> str:

@@ -46,7 +46,8 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
     ]
     lacking = [SETTINGS[setting] for setting in SETTINGS if setting not in there]
     notes = [f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}"] if lacking else []
-    notes += [] if set(records) >= set(datasets) else [_NO_RECORD]
+    if len(records) < len(datasets):
+        notes.append(_NO_RECORD)
     return Figure(
         6,
         "Accuracy in each setting, on a log-odds scale: a dot per model, the mean over models as a line, with its "
@@ -85,8 +86,8 @@ def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
 
 def _records(database: Database, datasets: list[str]) -> dict[str, float]:
     """Dataset -> the best value that was published before, where somebody said so."""
-    rows = database.query("datasets_used").to_pylist()
-    return {row["dataset"]: row["best_known"] for row in rows if row["best_known"] and row["dataset"] in datasets}
+    rows = database.sql("select dataset, best_known from datasets where best_known is not null").to_pylist()
+    return {row["dataset"]: row["best_known"] for row in rows if row["dataset"] in datasets}
 
 
 def _scores(database: Database, choice: Choice, settings: tuple[str, ...] = tuple(SETTINGS)) -> Iterator[Row]:
