@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from cluster import commands
-from cluster.terminal import say
+from cluster.console.terminal import say
 from featurestore import registry
 from featurestore.errors import ProbestoreError, did_you_mean
 

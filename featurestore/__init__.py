@@ -1,7 +1,7 @@
 """Images -> features on disk. Importing this package loads no torch."""
 
 from featurestore.errors import ProbestoreError
-from featurestore.layout import FeatureSet, SampleSet
-from featurestore.store import Features, FeatureStore
+from featurestore.store.feature_store import Features, FeatureStore
+from featurestore.store.layout import FeatureSet, SampleSet
 
 __all__ = ["FeatureSet", "FeatureStore", "Features", "ProbestoreError", "SampleSet"]

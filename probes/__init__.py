@@ -6,7 +6,7 @@ They are not in `__all__`: a star import would load them.
 
 import typing
 
-from probes.fitted import Evidence, FittedProbe, Trial
+from probes.fitting.fitted import Evidence, FittedProbe, Trial
 from probes.objective import GAP_TOLERANCE, L2_GRID, Certificate, LogisticFit, certificate, probabilities
 
 if typing.TYPE_CHECKING:

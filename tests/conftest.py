@@ -9,11 +9,11 @@ import pytest
 from given import Given, Rows
 from tiny import TINY_NETWORK, save_images
 
-from cluster.runtime import Runtime
+from cluster.pool.runtime import Runtime
 from featurestore import FeatureStore
-from featurestore.datasets import DatasetSpec
-from featurestore.store import rows_table
-from queries.database import Database
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.store.feature_store import rows_table
+from queries.asking.database import Database
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from locations import ROOT
 
 
 def modules_after(statement: str) -> set[str]:

@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from locations import ROOT
 from tiny import TINY_NETWORK, save_images
 
 from cluster.cli import cli, main
-from cluster.execute import run_study
-from cluster.progress import PlainReporter
-from cluster.study import parse_study, read_study
+from cluster.reporting.progress import PlainReporter
+from cluster.runs.study_run import run_study
+from cluster.study.study_file import parse_study, read_study
 from queries import names
-from queries.database import connect
+from queries.asking.database import connect
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -1,11 +1,10 @@
 """Nothing that is loaded is run: what the packages may not call, outside a short list that says why."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from locations import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("featurestore", "probes", "queries", "cluster")
 
 FORBIDDEN_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "ray.cloudpickle", "shelve", "subprocess"}
@@ -35,10 +34,10 @@ FORBIDDEN_METHODS = {"extract", "extractall", "import_module", "load_module"}  #
 REQUIRED_ARGUMENTS = {"numpy.load": ("allow_pickle", False), "torch.load": ("weights_only", True)}
 
 ALLOWED = {
-    ("featurestore/sources/packaged.py", "pickle.Unpickler"),  # its find_class knows numpy arrays and nothing else
-    ("featurestore/weights.py", "pickle.UnpicklingError"),  # what torch.load(weights_only=True) raises
+    ("featurestore/images/sources/packaged.py", "pickle.Unpickler"),  # its find_class knows only numpy arrays
+    ("featurestore/networks/weights.py", "pickle.UnpicklingError"),  # what torch.load(weights_only=True) raises
     ("featurestore/registry.py", "importlib.import_module"),  # a file of one of our own folders
-    ("featurestore/backbones/python.py", "importlib.import_module"),  # the module that the user named in the study
+    ("featurestore/networks/backbones/python.py", "importlib.import_module"),  # the module that a study names
     ("probes/solvers/cuml.py", "importlib.import_module"),  # cuml and cupy, which may not be installed
 }
 

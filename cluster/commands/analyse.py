@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()
@@ -23,7 +23,7 @@ def command(models: tuple[str, ...], store: str | None, storage_options: dict[st
     \b
     Example:  probestore analyse --store demo-store
     """
-    from cluster.analysing import analyse_stored
+    from cluster.runs.analysing import analyse_stored
     from featurestore import FeatureStore
 
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)

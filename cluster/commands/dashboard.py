@@ -6,8 +6,8 @@ from contextlib import nullcontext
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.running import execute
-from cluster.terminal import say, say_summary, show_leaderboard
+from cluster.console import options
+from cluster.console.running import execute
+from cluster.console.terminal import say, say_summary, show_leaderboard
 
 
 @click.command()
@@ -23,8 +23,8 @@ def command(store: str, storage_options: dict[str, str], address: str | None) ->
     \b
     Example:  probestore demo
     """
-    from cluster.analysing import analyse_stored
-    from cluster.study import parse_study
+    from cluster.runs.analysing import analyse_stored
+    from cluster.study.study_file import parse_study
     from queries.report import write_report
 
     path = resources.files("cluster") / "demo.toml"

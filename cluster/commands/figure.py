@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()
@@ -53,10 +53,10 @@ def command(
     \b
     Example:  probestore figure 2 --store demo-store --out figure2.svg
     """
-    from queries import formats
-    from queries.database import connect
-    from queries.figures.catalogue import draw
-    from queries.figures.choice import Choice
+    from queries.asking import formats
+    from queries.asking.database import connect
+    from queries.drawing.figures.catalogue import draw
+    from queries.drawing.figures.choice import Choice
 
     choice = Choice(probe, tap, dataset, models, seed)
     with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say, write
+from cluster.console import options
+from cluster.console.terminal import say, write
 
 
 @click.command()
@@ -37,8 +37,9 @@ def command(
     """
     from datetime import timedelta
 
-    from cluster.upkeep import garbage_table
-    from featurestore import FeatureStore, garbage
+    from cluster.runs.deep_check import garbage_table
+    from featurestore import FeatureStore
+    from featurestore.care import garbage
 
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
     found = garbage.find(opened, older_than=timedelta(hours=hours))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 from featurestore.plain_text import shortly
 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
-    from probes.imported import Import
+    from probes.imports.imported import Import
 
 _FILE = click.Path(path_type=Path)
 _NO_SOURCE = """
@@ -66,9 +66,9 @@ def results(
     \b
     Example:  probestore import results published.csv --models networks.csv --store store
     """
-    from cluster.planning import existing_store
+    from cluster.runs.planning import existing_store
     from featurestore import FeatureStore
-    from probes.imported import add, check, read_import
+    from probes.imports.imported import add, check, read_import
 
     names = dict(options.key_value(text) for text in renamed)
     read = read_import(file, models=models, datasets=datasets, origin=origin, renamed=names)
@@ -109,7 +109,7 @@ def _count(things: Sequence[object], noun: str) -> str:
 
 
 def _without_source(store: FeatureStore) -> list[str]:
-    from queries.database import Database
+    from queries.asking.database import Database
 
     with Database(store) as database:
         return [str(name) for name in database.sql(_NO_SOURCE)["model"].to_pylist()]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import write
+from cluster.console import options
+from cluster.console.terminal import write
 
 _KINDS = ("models", "datasets", "probes", "solvers", "metrics", "backbones", "sources", "queries", "plugins")
 
@@ -25,6 +25,6 @@ def command(kind: str, format_: str, out: Path | None) -> None:
     \b
     Example:  probestore list models
     """
-    from cluster.listings import KINDS
+    from cluster.console.listings import KINDS
 
     write(KINDS[kind](), format_, out)

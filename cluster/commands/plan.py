@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.running import show_plan, store_of
+from cluster.console import options
+from cluster.console.running import show_plan, store_of
 
 
 @click.command()
@@ -25,7 +25,7 @@ def command(study: Path, store: str | None, storage_options: dict[str, str], for
     \b
     Example:  probestore plan study.toml --store s3://bucket/pets
     """
-    from cluster.study import read_study
+    from cluster.study.study_file import read_study
 
     parsed = read_study(study)
     show_plan(parsed, store_of(parsed, store), storage_options, format_, out)

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from cluster import options
-from cluster.running import compute
-from cluster.terminal import say, say_summary
+from cluster.console import options
+from cluster.console.running import compute
+from cluster.console.terminal import say, say_summary
 
 
 @click.command()
@@ -54,12 +54,12 @@ def command(
     \b
     Example:  probestore probe --probe knn --n-per-class 5 -o knn.temperature=0.1 --store demo-store
     """
-    from cluster.probe_settings import probe_settings
+    from cluster.study.probe_settings import probe_settings
     from featurestore import FeatureStore
 
     settings = probe_settings(probes=list(probes), options=texts, **keys)
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
-    from cluster.add_probes import add_probes
+    from cluster.runs.add_probes import add_probes
     from probes import methods
 
     say(f"Probes {', '.join(probes)}: store {opened.uri}")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say, write
+from cluster.console import options
+from cluster.console.terminal import say, write
 
 
 @click.command()
@@ -32,8 +32,8 @@ def command(
     \b
     Example:  probestore query transfer_correlation -p setting=fixed --format markdown
     """
-    from queries.database import connect
-    from queries.hints import refuse_negative, unknown_values
+    from queries.asking.database import connect
+    from queries.asking.hints import refuse_negative, unknown_values
 
     values = dict(options.key_value(text) for text in parameters)
     with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()

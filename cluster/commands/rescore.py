@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()
@@ -19,7 +19,7 @@ def command(metrics: tuple[str, ...], store: str | None, storage_options: dict[s
     Example:  probestore rescore --metric top5 --store demo-store
     """
     from featurestore import FeatureStore
-    from probes.rescore import rescore as add_metrics
+    from probes.cells.rescore import rescore as add_metrics
 
     added = add_metrics(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options), metrics)
     if added.cells:

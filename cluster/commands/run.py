@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.running import execute, show_plan, store_of
-from cluster.terminal import say, say_summary, show_leaderboard
+from cluster.console import options
+from cluster.console.running import execute, show_plan, store_of
+from cluster.console.terminal import say, say_summary, show_leaderboard
 
 
 @click.command()
@@ -41,7 +41,7 @@ def command(
     """
     from dataclasses import replace
 
-    from cluster.study import read_study
+    from cluster.study.study_file import read_study
 
     parsed = read_study(study)
     if strict:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import write
+from cluster.console import options
+from cluster.console.terminal import write
 
 
 @click.command()
@@ -26,7 +26,7 @@ def command(text: str, store: str | None, storage_options: dict[str, str], forma
     \b
     Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"
     """
-    from queries.database import connect
+    from queries.asking.database import connect
 
     with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:
         answer = database.sql(text)

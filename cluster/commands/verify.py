@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say, write
+from cluster.console import options
+from cluster.console.terminal import say, write
 from featurestore.errors import ConfigurationError
 
 
@@ -40,16 +40,16 @@ def command(
     Example:  probestore verify --store demo-store
               probestore verify --deep 64 --study study.toml --store demo-store
     """
-    from cluster.upkeep import embed_again, findings_table, in_words
+    from cluster.runs.deep_check import embed_again, findings_table, in_words
     from featurestore import FeatureStore
-    from featurestore.verify import verify as check
+    from featurestore.care.verify import verify as check
 
     if (deep is None) != (study is None):
         raise ConfigurationError("--deep N and --study STUDY go together: the study names the networks and images.")
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
     verified = check(opened)
     if deep is not None and study is not None:
-        from cluster.study import read_study
+        from cluster.study.study_file import read_study
 
         verified = verified.with_findings(embed_again(read_study(study), opened, n_images=deep, seed=seed))
     if verified.findings or out or format_ != "table":

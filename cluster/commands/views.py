@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cluster import options
-from cluster.terminal import say
+from cluster.console import options
+from cluster.console.terminal import say
 
 
 @click.command()
@@ -25,7 +25,7 @@ def command(store: str | None, storage_options: dict[str, str], out: Path) -> No
     Example:  probestore views --store demo-store --out views.sql && duckdb -init views.sql
     """
     from featurestore import FeatureStore
-    from queries.views_script import views_script
+    from queries.asking.views_script import views_script
 
     text = views_script(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options))
     if out == Path("-"):

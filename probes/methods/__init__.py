@@ -2,7 +2,7 @@
 
 Adding a probe is adding a file here that has what `Method` asks for. The first line of its docstring is what
 `probestore list probes` says of it; formula, shapes and source follow. A method receives arrays and returns a
-`probes.fitted.FittedProbe`; it reads and writes nothing, and it never sees a test image.
+`probes.fitting.fitted.FittedProbe`; it reads and writes nothing, and it never sees a test image.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from featurestore import registry
-from probes.fitted import FittedProbe
-from probes.task import Task
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from typing import Literal
 import numpy as np
 
 from featurestore.errors import ProbeError
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
 from probes.methods import Means
 from probes.moments import class_means, covariance, mean, row_blocks
 from probes.objective import Features, Vector, check_data, class_frequencies
-from probes.task import Task
 
 HYPERPARAMETER = None
 SOLVERS = ()

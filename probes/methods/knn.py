@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
+from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import Means
 from probes.objective import Features, Labels, Vector, check_data
 from probes.scaling import unit
-from probes.task import Task
-from probes.tuning import check_grid, choose_value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,12 +22,12 @@ import numpy as np
 from scipy.special import softmax
 
 from featurestore.errors import ProbeError
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
+from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import Means
 from probes.moments import affine, by_blocks, class_means, covariance, mean
 from probes.objective import Features, Labels, Vector, check_data, class_frequencies
-from probes.task import Task
-from probes.tuning import check_grid, choose_value
 
 HYPERPARAMETER = "shrinkage"
 SOLVERS = ()

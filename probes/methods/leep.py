@@ -20,11 +20,11 @@ from functools import reduce
 import numpy as np
 
 from featurestore.errors import ProbeError
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
 from probes.methods import Means
 from probes.moments import BLOCK, indicators
 from probes.objective import Vector, check_data
-from probes.task import Task
 
 HYPERPARAMETER = None
 SOLVERS = ()

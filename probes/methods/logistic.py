@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from probes import solvers
-from probes.fitted import Evidence, FittedProbe
+from probes.fitting.fitted import Evidence, FittedProbe
+from probes.fitting.task import Task
+from probes.fitting.tuning import choose_l2
 from probes.methods import Means
 from probes.objective import GAP_TOLERANCE, L2_GRID, probabilities
 from probes.scaling import Scaling, scaler
-from probes.task import Task
-from probes.tuning import choose_l2
 
 HYPERPARAMETER = "l2"
 SOLVERS = ("path", "sklearn", "cuml")

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import ProbeError
-from probes.fitted import Evidence, FittedProbe
+from probes.fitting.fitted import Evidence, FittedProbe
+from probes.fitting.task import Task
 from probes.methods import Means
 from probes.moments import covariance, cross, gram, indicators
 from probes.objective import Features, Vector, check_data
-from probes.task import Task
 
 HYPERPARAMETER = None
 SOLVERS = ()

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.fitted import Choice, Evidence, FittedProbe, Trial
+from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
+from probes.fitting.task import Task
+from probes.fitting.tuning import check_grid, choose, measure_of
 from probes.methods import Means
 from probes.moments import mean, variances
 from probes.objective import Features, Labels, Vector, check_data
-from probes.task import Task
-from probes.tuning import check_grid, choose, measure_of
 
 if TYPE_CHECKING:
     from torch import Tensor

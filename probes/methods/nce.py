@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import rel_entr
 
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
 from probes.methods import Means
 from probes.methods.leep import source_blocks
-from probes.task import Task
 
 HYPERPARAMETER = None
 SOLVERS = ()

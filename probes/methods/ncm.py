@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probes.fitted import FittedProbe
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
 from probes.methods import Means
 from probes.moments import by_blocks, class_means
 from probes.objective import Features, Vector, check_data, class_frequencies
 from probes.scaling import Scaling, scaler
-from probes.task import Task
 
 HYPERPARAMETER = None
 SOLVERS = ()

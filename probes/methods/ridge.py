@@ -21,12 +21,12 @@ from functools import partial
 
 import numpy as np
 
-from probes.fitted import Evidence, FittedProbe
+from probes.fitting.fitted import Evidence, FittedProbe
+from probes.fitting.task import Task
+from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import Means
 from probes.moments import affine, covariance, cross, gram, indicators, mean, row_blocks
 from probes.objective import Features, Labels, Vector, check_data
-from probes.task import Task
-from probes.tuning import check_grid, choose_value
 
 HYPERPARAMETER = "l2"
 SOLVERS = ()

@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import ProbeError
-from probes.fitted import Choice, Evidence, FittedProbe, Trial
+from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
+from probes.fitting.task import Task
+from probes.fitting.tuning import check_grid, choose, measure_of
 from probes.methods import Means
 from probes.moments import affine, indicators, mean, variances
 from probes.objective import Features, Vector, check_data
-from probes.task import Task
-from probes.tuning import check_grid, choose, measure_of
 
 HYPERPARAMETER = "l2"
 SOLVERS = ()

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from featurestore import FeatureStore, schema
+from featurestore import FeatureStore
 from featurestore.errors import Failure
+from featurestore.store import schema
+from queries.asking.database import Database
 from queries.dashboard.run_progress import NOTHING, Progress, read_progress
-from queries.database import Database
 from queries.report import render
 
 LEISURE = 2.0

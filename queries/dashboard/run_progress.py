@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from queries.database import Database
+from queries.asking.database import Database
 
 Row = dict[str, Any]
 

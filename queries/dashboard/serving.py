@@ -10,10 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError
+from queries.asking.limits import Limits
 from queries.dashboard.live_page import LEISURE, LivePage
 from queries.dashboard.sql_process import BOX_LIMITS, SqlProcess
 from queries.dashboard.web_app import Dashboard
-from queries.limits import Limits
 
 _ADDRESS = "127.0.0.1"
 

@@ -22,8 +22,8 @@ import duckdb
 import pyarrow as pa
 
 from featurestore.errors import Failure, ProbestoreError, QueryError
-from featurestore.places import Options
-from queries.limits import Limits
+from featurestore.store.places import Options
+from queries.asking.limits import Limits
 
 BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2)
 """Of a query in the box."""
@@ -68,7 +68,7 @@ class SqlProcess:
     uri : str
         Of the store.
     storage_options : mapping of str to str
-        See `featurestore.places.open_place`.
+        See `featurestore.store.places.open_place`.
     limits : Limits
         `seconds` and `memory_bytes` must be given.
     """
@@ -183,7 +183,7 @@ def _received(pipe: Connection, seconds: float) -> tuple[bytes, bytes]:
 def _work(pipe: Connection, uri: str, options: Options, limits: Limits) -> None:
     """The process: answer requests until the pipe is closed. Nothing but bytes goes back, so nothing is unpickled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the server, which ends this process
-    from queries.database import Database, connect
+    from queries.asking.database import Database, connect
 
     most = 2 * (limits.memory_bytes or 0) + _OWN_MEMORY
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

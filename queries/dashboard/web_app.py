@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from featurestore.errors import QueryError
-from queries import formats, questions
+from queries.asking import formats, questions
 from queries.dashboard.guard import NONCE, Guard
 from queries.dashboard.live_page import LivePage
 from queries.dashboard.sql_process import BoxAnswer, BusyError, SqlProcess

@@ -11,9 +11,9 @@ import altair as alt
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
-from featurestore.places import Options
-from queries import charts
-from queries.database import Database
+from featurestore.store.places import Options
+from queries.asking.database import Database
+from queries.drawing import charts
 from queries.report.asked import ask
 from queries.report.drawings import draw
 from queries.report.page import page_body, style, whole_page
@@ -42,7 +42,7 @@ def write_report(
         Folder for the charts as files.
     charts_format : {"svg", "png"}
     storage_options : mapping of str to str, optional
-        See `featurestore.places.open_place`.
+        See `featurestore.store.places.open_place`.
 
     Returns
     -------

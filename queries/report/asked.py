@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from queries import formats, questions
-from queries.database import Database
-from queries.questions import Question
+from queries.asking import formats, questions
+from queries.asking.database import Database
+from queries.asking.questions import Question
 
 Row = dict[str, Any]
 

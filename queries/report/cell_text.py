@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from queries.formats import readable
+from queries.asking.formats import readable
 
 NOTHING = "–"
 
@@ -29,7 +29,7 @@ def cell_text(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = 
     kind : str
         ``number:D``, ``signed:D`` (always with its sign), ``percent:D``, ``short`` (four digits), ``p`` (a p-value),
         ``count``, ``bytes``, ``seconds``; ``interval:D`` and ``error:D`` (value and standard error) of two columns;
-        ``digest``, ``fields`` (of a JSON object), ``setting``; else as `queries.formats.readable` writes it.
+        ``digest``, ``fields`` (of a JSON object), ``setting``; else as `queries.asking.formats.readable` writes it.
 
     Examples
     --------

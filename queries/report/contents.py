@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from featurestore import FeatureStore
-from queries.database import Database
+from queries.asking.database import Database
 from queries.report.asked import Asked, Row
 from queries.report.thumbnails import thumbnails
 

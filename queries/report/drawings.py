@@ -8,7 +8,7 @@ import altair as alt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from queries import charts
+from queries.drawing import charts
 from queries.report.asked import Answers, Row
 from queries.report.cell_text import SETTINGS, cell_text, plural
 

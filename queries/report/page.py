@@ -16,8 +16,8 @@ import jinja2
 from markupsafe import Markup
 
 from featurestore import FeatureStore
-from queries import answer, formats
-from queries.database import Database
+from queries.asking import answer, formats
+from queries.asking.database import Database
 from queries.report import cell_text, contents
 from queries.report.asked import Answers
 from queries.report.drawings import MOST_CURVES

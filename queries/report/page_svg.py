@@ -6,7 +6,7 @@ import re
 
 import altair as alt
 
-from queries import charts
+from queries.drawing import charts
 
 _DOT = re.compile(
     r'<path aria-label="(?P<told>[^"]*)" role="graphics-symbol"'

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featurestore.dataset_files import DatasetFolder
-from featurestore.datasets import DatasetSpec
-from featurestore.decoding import content_id
+from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import ProbestoreError
-from featurestore.preprocessing import UnreadableImageError, decode
-from featurestore.sources import RawImage, Source, open_source, raw_image
+from featurestore.images.dataset_files import DatasetFolder
+from featurestore.images.decoding import content_id
+from featurestore.images.preprocessing import UnreadableImageError, decode
+from featurestore.images.sources import RawImage, Source, open_source, raw_image
 
 SIDE = 128
 """Pixels of the longer side; smaller images stay as they are."""

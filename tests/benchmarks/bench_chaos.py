@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from chaos import N_MODELS, SHARD_IMAGES, disturb, finish, look, lost_and_surplus, write_study
 from ray_cluster import RayCluster

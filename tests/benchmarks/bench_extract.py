@@ -37,17 +37,18 @@ import timm
 import torch
 from PIL import Image
 
-from cluster.actors import _keep_freed_memory
-from cluster.events import Reporters
-from cluster.extraction import Extraction
-from cluster.ledger import Ledger
-from cluster.runtime import Runtime
-from cluster.study import Study, parse_study
-from featurestore import FeatureStore, backbones
-from featurestore.extractor import Extractor
-from featurestore.identity import identify
-from featurestore.models import find_model
-from featurestore.splits import Dataset
+from cluster.pool.actor import _keep_freed_memory
+from cluster.pool.runtime import Runtime
+from cluster.reporting.events import Reporters
+from cluster.study.study_file import Study, parse_study
+from cluster.work.extraction import Extraction
+from cluster.work.ledger import Ledger
+from featurestore import FeatureStore
+from featurestore.catalogue.models import find_model
+from featurestore.images.splits import Dataset
+from featurestore.networks import backbones
+from featurestore.networks.extractor import Extractor
+from featurestore.networks.identity import identify
 
 MODELS = ["mobilenet_v2", "mobilenet_v2_deepsort", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "caltech101" / "train"

@@ -1,4 +1,4 @@
-"""How long the slowest images take that `featurestore.image_limits` lets through, and how much memory.
+"""How long the slowest images take that `featurestore.images.image_limits` lets through, and how much memory.
 
 Nothing can stop a decoder, so this is what one image can cost a worker at most. Each is decoded in a process of its
 own. With `--only WORD` those whose names have the word:
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from featurestore import image_limits, preprocessing
+from featurestore.images import image_limits, preprocessing
 
 SIDE = 9400  # just under the limit of pixels
 MIB = 2**20

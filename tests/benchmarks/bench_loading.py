@@ -35,8 +35,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import FeatureSet, FeatureStore, schema
-from featurestore.matrices import MatrixCache
+from featurestore import FeatureSet, FeatureStore
+from featurestore.store import schema
+from featurestore.store.matrices import MatrixCache
 
 SET = FeatureSet("net", "images", "train", "key")
 

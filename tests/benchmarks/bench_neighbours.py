@@ -31,8 +31,9 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 
-from featurestore import FeatureSet, FeatureStore, schema
-from queries.database import Database
+from featurestore import FeatureSet, FeatureStore
+from featurestore.store import schema
+from queries.asking.database import Database
 
 PART = 4096
 SET = FeatureSet("net", "images", "test", "key")

@@ -40,10 +40,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from featurestore import FeatureSet, FeatureStore, SampleSet, schema
-from featurestore.store import rows_table
+from featurestore import FeatureSet, FeatureStore, SampleSet
+from featurestore.store import schema
+from featurestore.store.feature_store import rows_table
 from queries import names
-from queries.database import Database
+from queries.asking.database import Database
 from queries.report import write_report
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -29,19 +29,20 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from tiny import TINY_NETWORK, save_images
 
-from cluster.events import Reporters
-from cluster.execute import find_modules, identified, opened, run_study
-from cluster.plan import missing_shards
-from cluster.runtime import Runtime
-from cluster.shard_book import ShardBook
-from cluster.study import Study, read_study
-from cluster.wanted_features import WantedFeatures, wanted_features
-from featurestore import FeatureStore, schema
-from featurestore.shards import finish_features, finish_samples
+from cluster.pool.runtime import Runtime
+from cluster.reporting.events import Reporters
+from cluster.runs.study_run import find_modules, identified, opened, run_study
+from cluster.study.study_file import Study, read_study
+from cluster.work.missing_shards import missing_shards
+from cluster.work.shard_stock import ShardBook
+from cluster.work.wanted_features import WantedFeatures, wanted_features
+from featurestore import FeatureStore
+from featurestore.extraction.shards import finish_features, finish_samples
+from featurestore.store import schema
 
 DIM = 32
 

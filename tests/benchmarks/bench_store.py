@@ -31,8 +31,9 @@ import numpy as np
 import pyarrow as pa
 from bench_loading import part_table, synthetic
 
-from featurestore import FeatureSet, FeatureStore, layout
-from featurestore.verify import verify
+from featurestore import FeatureSet, FeatureStore
+from featurestore.care.verify import verify
+from featurestore.store import layout
 
 Parts = list[tuple[np.ndarray, pa.Table]]
 

@@ -38,7 +38,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from featurestore import FeatureStore
-from featurestore.layout import FeatureSet
+from featurestore.store.layout import FeatureSet
 from probes import GAP_TOLERANCE, L2_GRID, certificate
 from probes.engine import problem
 from probes.solvers import path

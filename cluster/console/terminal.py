@@ -1,0 +1,73 @@
+"""What commands say: messages on standard error, answers on standard output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from featurestore.plain_text import visible
+
+if TYPE_CHECKING:
+    from cluster.work.ledger import Summary
+    from featurestore import FeatureStore
+
+_SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "standard_error", "tie_group"]
+
+
+def say(text: str) -> None:
+    """Say it on standard error, whatever names and messages are in it."""
+    click.echo(visible(text), err=True)
+
+
+def write(answer: Any, format_: str, out: Path | None) -> None:
+    """Write an answer to standard output, or to a file."""
+    from queries.asking.formats import save, write
+
+    if out is None:
+        write(answer, format_, sys.stdout)
+    else:
+        save(answer, format_, out)
+
+
+def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study") -> None:
+    """Say what a run did, what was left out and what failed."""
+    if not summary.passes and not summary.cells and not summary.failures:
+        say(f"Nothing is missing: all {summary.cells_wanted} cells of {of} are in the store.")
+    else:
+        features = f"{summary.passes} image features and " if summary.passes else ""
+        say(f"Computed {features}{summary.cells} new cells; {of} has {summary.cells_wanted}.")
+    if summary.unreadable:
+        say(f"{summary.unreadable} images could not be read and were left out. See which:")
+        say(f"  probestore query skipped_images --store {store.uri}")
+    if summary.failures:
+        Console(stderr=True).print(_failure_table(summary))
+    if summary.n_failed_before:
+        say(
+            f"{summary.n_failed_before} of them failed before and were not tried again, because nothing that they "
+            "depend on has changed. The same command with --retry-failed tries them."
+        )
+
+
+def show_leaderboard(store: FeatureStore) -> None:
+    """Write what a run came to, in a few columns."""
+    from queries.asking.database import Database
+
+    with Database(store) as database:
+        write(database.query("leaderboard").select(_SHORT_LEADERBOARD), "table", None)
+
+
+def _failure_table(summary: Summary) -> Table:
+    table = Table(
+        "stage", "model", "dataset", "error", "message", title=f"{len(summary.failures)} failed", title_style="bold red"
+    )
+    for work in summary.failures:
+        texts = (work.stage, work.model or "all", work.dataset or "all", work.failure.error, work.failure.message)
+        # Text, because a message may hold what rich would take for markup.
+        table.add_row(*(Text(visible(text)) for text in texts))
+    return table

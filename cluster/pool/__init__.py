@@ -1,0 +1,1 @@
+"""Workers: where units of work run."""

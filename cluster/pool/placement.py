@@ -1,0 +1,117 @@
+"""How workers are laid out on nodes: what each asks for, and how many find a place. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cluster.study.cluster_settings import WorkerSettings
+
+_GB = 10**9
+_MOST_KINDS_NAMED = 8
+Node = Mapping[str, float]  # resources of a node, by Ray's names for them: CPU, GPU, memory, and its own
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one worker asks for.
+
+    Attributes
+    ----------
+    cpus : int
+        CPUs, and threads.
+    gpus : float
+        0 for a worker on CPUs.
+    memory : int
+        Bytes; 0 where it does not matter.
+    resources : tuple of (str, float)
+        Named by whoever started the nodes.
+    """
+
+    cpus: int
+    gpus: float = 0.0
+    memory: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        own = [f"{amount:g} {name}" for name, amount in self.resources]
+        return _in_words(self.cpus, self.gpus, self.memory, own)
+
+
+def place(nodes: Sequence[Node], settings: WorkerSettings | None = None) -> Request:
+    """Decide what a worker asks for: what the settings say, and the rest by what the nodes have.
+
+    One worker per GPU where there are any, else as many as the CPUs carry. Several workers of few threads beat one of
+    many: small networks on small batches do not fill more than a few cores. A worker asks for no more CPUs than the
+    poorest node it could land on has for it, so that every one finds a place.
+    """
+    settings = settings or WorkerSettings()
+    gpus = settings.gpus
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+    resources = tuple(sorted(settings.resources.items()))
+    least = Request(settings.cpus or 1, gpus, round((settings.memory_gb or 0) * _GB), resources)
+    if settings.cpus is not None:
+        return least
+    return Request(_cpus([node for node in nodes if _fitting(least, node)], gpus), gpus, least.memory, resources)
+
+
+def capacity(request: Request, nodes: Sequence[Node]) -> int:
+    """How many workers find a place on the nodes when nobody else is there."""
+    return sum(_fitting(request, node) for node in nodes)
+
+
+def inventory(nodes: Sequence[Node], request: Request) -> str:
+    """What there is, in words: ``2 nodes of 8 CPUs, 1 GPU; 1 node of 4 CPUs``; memory only where it is asked for."""
+    kinds = Counter(_describe(node, memory=bool(request.memory)) for node in nodes)
+    named = [
+        f"{count} node{'s' if count > 1 else ''} of {kind}" for kind, count in kinds.most_common(_MOST_KINDS_NAMED)
+    ]
+    others = kinds.total() - sum(count for _, count in kinds.most_common(_MOST_KINDS_NAMED))
+    return "; ".join([*named, *([f"{others} others"] if others else [])]) or "no node at all"
+
+
+def _cpus(nodes: Sequence[Node], gpus: float) -> int:
+    if not nodes:
+        return 1
+    if gpus:
+        return max(1, min(int(node["CPU"]) // _gpu_places(node, gpus) for node in nodes))
+    return max(1, min(4, min(int(node["CPU"]) for node in nodes) // 4))
+
+
+def _fitting(request: Request, node: Node) -> int:
+    asked = {"CPU": request.cpus, "memory": request.memory, **dict(request.resources)}
+    places = [_whole(node.get(name, 0) / amount) for name, amount in asked.items() if amount]
+    return min([*places, _gpu_places(node, request.gpus)] if request.gpus else places)
+
+
+def _gpu_places(node: Node, gpus: float) -> int:
+    """Workers that share a GPU share one: three of 0.4 need two."""
+    there = node.get("GPU", 0)
+    return int(there) * _whole(1 / gpus) if gpus < 1 else _whole(there / gpus)
+
+
+def _whole(quotient: float) -> int:
+    return math.floor(quotient + 1e-9)  # 1 / 0.1 and the like fall short by a rounding error
+
+
+def _describe(node: Node, *, memory: bool) -> str:
+    hidden = ("CPU", "GPU", "memory", "object_store_memory")
+    own = [
+        f"{amount:g} {name}"
+        for name, amount in sorted(node.items())
+        if name not in hidden and not name.startswith("node:")
+    ]
+    there = node.get("memory", 0) // _GB * _GB if memory else 0  # whole GB: no two nodes have the same to the byte
+    return _in_words(node.get("CPU", 0), node.get("GPU", 0), there, own)
+
+
+def _in_words(cpus: float, gpus: float, memory: float, own: Sequence[str]) -> str:
+    words = [f"{cpus:g} CPU{'' if cpus == 1 else 's'}"]
+    if gpus:
+        words.append(f"{gpus:g} GPU{'s' if gpus > 1 else ''}")
+    if memory:
+        words.append(f"{memory / _GB:.3g} GB of memory")
+    return ", ".join([*words, *own])

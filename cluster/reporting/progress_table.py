@@ -1,0 +1,97 @@
+"""How far a study is, as rows of the table `progress`: one small file, written again while the run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster.reporting.events import Event, StageEnded, StageStarted
+from cluster.reporting.stage_state import PartTally, Tally
+from featurestore import FeatureStore
+from featurestore.store.feature_store import rows_table
+
+_EVERY_SECONDS = 10.0
+_TABLE = "progress"
+_KEY = ("stage", "model", "tap", "dataset", "split")
+
+Row = dict[str, Any]
+
+
+class ProgressTable:
+    """Publishes where a study stands, when a stage begins, at most every ten seconds, and when it ends.
+
+    Stages that are not begun now, and rates that are not measured now, stay as an earlier run left them.
+
+    Parameters
+    ----------
+    study : str
+    store : FeatureStore
+    """
+
+    def __init__(self, study: str, store: FeatureStore) -> None:
+        self._study = study
+        self._store = store
+        self._rows = self._stored()
+        self._tally: Tally | None = None
+        self._published = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Take an event into account.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        now = time.monotonic()
+        if isinstance(event, StageStarted):
+            self._tally = Tally(event, now)
+            self._forget(event.stage)
+            self._publish(now)
+        elif self._tally:
+            self._tally.add(event, now)
+            if isinstance(event, StageEnded) or now - self._published >= _EVERY_SECONDS:
+                self._publish(now)
+
+    def _stored(self) -> dict[tuple[Any, ...], Row]:
+        if self._study not in self._store.names(_TABLE):
+            return {}
+        return {_key(row): row for row in self._store.read_record(_TABLE, self._study).to_pylist()}
+
+    def _forget(self, stage: str) -> None:
+        """Parts that are no longer wanted; those that are still have their rates."""
+        kept = {_key(row) for row in self._stage_rows()}
+        self._rows = {key: row for key, row in self._rows.items() if row["stage"] != stage or key in kept}
+
+    def _stage_rows(self) -> Iterator[Row]:
+        if self._tally:
+            stage = self._tally.stage.stage
+            for part in self._tally.parts():
+                yield {"study": self._study, "stage": stage, **_columns(part), "updated_at": datetime.now(UTC)}
+
+    def _publish(self, now: float) -> None:
+        for row in self._stage_rows():
+            if row["images_per_second"] is None:
+                row["images_per_second"] = self._rows.get(_key(row), {}).get("images_per_second")
+            self._rows[_key(row)] = row
+        self._published = now
+        self._store.publish(_TABLE, self._study, rows_table(_TABLE, self._rows.values()))
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _KEY)
+
+
+def _columns(tally: PartTally) -> Row:
+    part = tally.part
+    return {
+        "model": part.model,
+        "tap": part.tap,
+        "dataset": part.dataset,
+        "split": part.split,
+        "wanted": part.wanted,
+        "done": tally.done,
+        "images_per_second": tally.images_per_second,
+    }

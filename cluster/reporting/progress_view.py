@@ -1,0 +1,212 @@
+"""The live view as text: a grid of models and datasets, and below it how far and how fast. Pure.
+
+It never has more lines or columns than it is given: names are shortened, then numbered; where not everything fits, what
+is finished is left out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from rich.text import Text
+
+from cluster.reporting.stage_state import Tally
+
+_MOST_NODES = 3
+_LONGEST_LABEL = 20
+_NAMED_COLUMN = 9  # characters that a name needs at least to be recognised, and a gap
+_NUMBERED_COLUMN = 3
+_LEGEND_ENTRY = 25
+_LINES_BELOW = 3  # bar, rates, failures
+_WIDEST_BAR = 40
+_NARROWEST = 30
+_CORNER = "% done"
+
+
+@dataclass(frozen=True)
+class _Marks:
+    done: str
+    failed: str
+    nothing: str
+    full: str
+    empty: str
+    cut: str
+
+
+_MARKS = _Marks("✓", "✗", "·", "━", "─", "…")
+_PLAIN_MARKS = _Marks("ok", "x", ".", "#", "-", "~")
+
+
+def view(tally: Tally, now: float, width: int, height: int, *, plain: bool = False) -> Text:
+    """The view of a stage in at most `width` columns and `height` - 1 lines.
+
+    Parameters
+    ----------
+    now : float
+        Seconds, on the clock of `tally`.
+    plain : bool
+        ASCII only.
+    """
+    marks = _PLAIN_MARKS if plain else _MARKS
+    below = [_bar_line(tally, width, marks), *_rate_lines(tally, now, width)]
+    grid = _Grid(tally, width - 1, height - 1 - max(len(below), _LINES_BELOW), marks).lines()
+    lines = [*grid, *below]
+    for line in lines:
+        line.truncate(width - 1)
+    return Text("\n").join(lines)
+
+
+class _Grid:
+    """Datasets as rows and models as columns, or the other way round where models are fewer."""
+
+    def __init__(self, tally: Tally, width: int, height: int, marks: _Marks) -> None:
+        self._tally = tally
+        self._shares = tally.shares()
+        self._width = width
+        self._height = height
+        self._marks = marks
+        models = list(dict.fromkeys(model for model, _ in self._shares))
+        datasets = list(dict.fromkeys(dataset for _, dataset in self._shares))
+        self._turned = len(models) < len(datasets)
+        self._kinds = ("models", "datasets") if self._turned else ("datasets", "models")
+        self._rows, self._columns = (models, datasets) if self._turned else (datasets, models)
+
+    def lines(self) -> list[Text]:
+        if not self._shares or self._height < 3 or self._width < _NARROWEST:
+            return []
+        label = min(_LONGEST_LABEL, max(len(_CORNER), *map(len, self._rows)))
+        room = self._width - label
+        longest = max(map(len, self._columns))
+        each = min(room // len(self._columns), longest + 2)
+        heads = [_cut(name, each - 1, self._marks) for name in self._columns]
+        if each >= min(_NAMED_COLUMN, longest + 1) and len(set(heads)) == len(heads):
+            return self._table(label, each, dict(zip(self._columns, heads, strict=True)), self._height)
+        return self._numbered(label, room // _NUMBERED_COLUMN)
+
+    def _numbered(self, label: int, most: int) -> list[Text]:
+        """Columns under numbers, which a legend below explains."""
+        for_legend = max(self._height // 3, self._height - 2 - len(self._rows))
+        entry = min(self._width, max(map(len, self._columns)) + 5)
+        if self._width // entry * for_legend < len(self._columns):
+            entry = min(entry, _LEGEND_ENTRY)
+        in_line = self._width // entry
+        columns, hidden = self._chosen(self._columns, min(most, for_legend * in_line), self._column_is_done)
+        heads = {name: str(number) for number, name in enumerate(columns, start=1)}
+        entries = [_cut(f"{number} {name}", entry - 2, self._marks).ljust(entry) for name, number in heads.items()]
+        lines = ["".join(entries[start : start + in_line]).rstrip() for start in range(0, len(entries), in_line)]
+        if hidden:
+            lines.append(f"and {hidden} more {self._kinds[1]}")
+        legend = [Text(line, style="dim") for line in lines]
+        return [*self._table(label, _NUMBERED_COLUMN, heads, self._height - len(legend)), *legend]
+
+    def _table(self, label: int, each: int, heads: dict[str, str], height: int) -> list[Text]:
+        head = Text(_CORNER.ljust(label) + "".join(text.rjust(each) for text in heads.values()), style="bold")
+        return [head, *self._body(label, each, list(heads), height - 1)]
+
+    def _body(self, label: int, each: int, columns: Sequence[str], height: int) -> list[Text]:
+        rows, hidden = self._chosen(self._rows, height, self._row_is_done, keep_line=True)
+        lines = [
+            Text.assemble(
+                _cut(row, label, self._marks).ljust(label),
+                *chain.from_iterable(((" " * (each - len(text)), ""), (text, style)) for text, style in cells),
+            )
+            for row in rows
+            for cells in [[self._cell(row, column) for column in columns]]
+        ]
+        return [*lines, Text(f"and {hidden} more {self._kinds[0]}", style="dim")] if hidden else lines
+
+    def _chosen(
+        self, names: Sequence[str], most: int, is_done: Callable[[str], bool], *, keep_line: bool = False
+    ) -> tuple[list[str], int]:
+        """At most so many names, unfinished ones before others, in their order; and how many are left out."""
+        if len(names) <= most:
+            return list(names), 0
+        most = max(1, most - keep_line)
+        kept = set(sorted(names, key=is_done)[:most])
+        return [name for name in names if name in kept], len(names) - most
+
+    def _row_is_done(self, row: str) -> bool:
+        return all(self._share(row, column) in (None, 1.0) for column in self._columns)
+
+    def _column_is_done(self, column: str) -> bool:
+        return all(self._share(row, column) in (None, 1.0) for row in self._rows)
+
+    def _share(self, row: str, column: str) -> float | None:
+        return self._shares.get((row, column) if self._turned else (column, row))
+
+    def _cell(self, row: str, column: str) -> tuple[str, str]:
+        model, dataset = (row, column) if self._turned else (column, row)
+        share = self._share(row, column)
+        if self._tally.has_failed(model, dataset):
+            return self._marks.failed, "red"
+        if share is None:
+            return "", ""
+        if share >= 1:
+            return self._marks.done, "green"
+        return (f"{int(100 * share)}", "") if share else (self._marks.nothing, "dim")
+
+
+def _bar_line(tally: Tally, width: int, marks: _Marks) -> Text:
+    total = tally.stage.total
+    share = tally.handled / total if total else 1.0
+    head = f"{tally.stage.stage} "
+    tail = f" {int(100 * share)}%  {tally.handled:,} of {total:,} {tally.stage.unit}"
+    length = max(0, min(_WIDEST_BAR, width - 1 - len(head) - len(tail)))
+    full = int(length * share)
+    return Text.assemble(
+        (head, "bold"), (marks.full * full, "green"), (marks.empty * (length - full), "dim"), (tail, "")
+    )
+
+
+def _rate_lines(tally: Tally, now: float, width: int) -> list[Text]:
+    rate, left = tally.rate(now), tally.seconds_left(now)
+    lines = []
+    if tally.handled >= tally.stage.total:
+        lines.append(Text(f"done after {duration(now - tally.begun)}, {nodes_text(tally.nodes(now), width - 30)}"))
+    elif rate is None or left is None:
+        what = "measuring" if tally.handled else "waiting for the first result"
+        lines.append(Text(f"{what}, {duration(now - tally.begun)} so far", style="dim"))
+    else:
+        known = f"{number(rate)}/s, about {duration(left)} left, "
+        lines.append(Text.assemble((known, "cyan"), nodes_text(tally.nodes(now), width - 1 - len(known))))
+    troubles = [f"{tally.failures} failed"] if tally.failures else []
+    troubles += [f"{tally.retries} tried again after a worker was lost"] if tally.retries else []
+    return [*lines, Text(", ".join(troubles), style="red")] if troubles else lines
+
+
+def nodes_text(nodes: Sequence[tuple[str, float]], width: int | None = None) -> str:
+    """The fastest nodes with their rates, as many as fit, and how many there are."""
+    count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+    for shown in range(min(_MOST_NODES, len(nodes)), 0, -1):
+        more = f" and {len(nodes) - shown} more" if shown < len(nodes) else ""
+        text = f"{count}: {', '.join(f'{name} {number(rate)}/s' for name, rate in nodes[:shown])}{more}"
+        if width is None or len(text) <= width:
+            return text
+    return count
+
+
+def number(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Time in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _cut(name: str, length: int, marks: _Marks) -> str:
+    """A name in at most `length` characters; its end often says more than its middle."""
+    if len(name) <= length:
+        return name
+    head = length // 2
+    return name[:head] + marks.cut + name[len(name) - (length - 1 - head) :]

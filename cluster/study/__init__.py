@@ -1,0 +1,1 @@
+"""study.toml -> frozen records."""

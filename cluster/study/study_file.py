@@ -1,0 +1,226 @@
+"""study.toml -> frozen records. Configuration stops here: everything below takes plain arguments.
+
+    name = "pets"                                        # default: the file's name
+    store = "store"                                      # default: PROBESTORE_STORE, else ./store
+    models = ["mobilenet_v2", "timm:resnet50.a1_in1k"]   # of the catalogue, or family:name
+    datasets = ["digits"]                                # of the catalogue
+
+    [extract]                                            # every key has the default shown
+    resize = "squash"                                    # or "crop": each model's own
+    compute = "fp32"                                     # or "bf16", "fp16"
+    storage = "float16"                                  # or "float32"
+    max_relative_error = 0.05                            # what bf16 or fp16 may change, in the mean over images
+    taps = ["penultimate"]                               # where features are taken; see featurestore/networks/taps.py
+    batch_size = 32                                      # images; default: what suits the device
+    model_memory_gb = 8.0                                # weights that a worker holds; a study of more goes in groups
+    strict = false                                       # true: an unreadable image stops its dataset
+
+    [probe]
+    probes = ["logistic"]
+    solver = "auto"                                      # of the probes that need one
+    seed = 0
+    n_per_class = []                                     # few-shot tasks beside the full one: training images per class
+    few_shot_seeds = 3                                   # draws of each of those tasks
+
+    [probe.logistic]                                     # any number; the fields of that probe's Options
+    scaling = "standardize"
+
+    [cluster]                                            # what a worker asks for; default: what suits the nodes
+    extract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
+    probe = { gpus = 0, cpus = 2 }
+
+    [[model]]                                            # any number; the fields of ModelSpec
+    [[dataset]]                                          # any number; the fields of DatasetSpec
+
+What is defined in the file is always part of the study, beside what `models` and `datasets` name. Relative paths are
+relative to the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster.study.cluster_settings import ClusterSettings, WorkerSettings
+from cluster.study.probe_settings import ProbeSettings, read_probe_settings
+from cluster.study.toml_tables import Place, TomlTables
+from featurestore.catalogue.datasets import DatasetSpec, find_dataset
+from featurestore.catalogue.models import ModelSpec, find_model
+from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
+from featurestore.images.preprocessing import Resize
+from featurestore.networks.identity import Compute, Storage
+from featurestore.networks.precision import MAX_RELATIVE_ERROR
+from featurestore.networks.taps import check_tap
+from featurestore.store.layout import PENULTIMATE, check_name
+from probes import metrics
+
+_Spec = TypeVar("_Spec", ModelSpec, DatasetSpec)
+_LOCAL_SOURCES = ("image_folder", "parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """The ``[extract]`` table."""
+
+    resize: Resize = "squash"
+    compute: Compute = "fp32"
+    storage: Storage = "float16"
+    max_relative_error: float = MAX_RELATIVE_ERROR
+    taps: tuple[str, ...] = (PENULTIMATE,)
+    batch_size: int | None = None
+    model_memory_gb: float = 8.0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.taps or len(set(self.taps)) < len(self.taps):
+            raise ConfigurationError(f"taps must be at least one name, each once. Got {list(self.taps)}.")
+        for tap in self.taps:
+            check_tap(tap)
+        for field_name in ("max_relative_error", "model_memory_gb"):
+            if getattr(self, field_name) <= 0:
+                raise ConfigurationError(f"{field_name} must be positive. Got {getattr(self, field_name)}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigurationError(f"batch_size must be at least 1. Got {self.batch_size}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is wanted: models x datasets x probes.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the file is; modules of ``python:`` models are looked for here.
+    text : str
+        The file itself, kept beside the run.
+    """
+
+    name: str
+    models: tuple[ModelSpec, ...]
+    datasets: tuple[DatasetSpec, ...]
+    extract: ExtractSettings
+    probe: ProbeSettings
+    folder: Path
+    text: str
+    store: str | None = None
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Top:
+    """The keys outside any table."""
+
+    name: str | None = None
+    store: str | None = None
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+_TABLES = ("extract", "probe", "cluster", "model", "dataset")
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file; nothing is loaded or opened yet.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file, the line and a suggestion, for anything that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        others = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise ConfigurationError(f"There is no study file {path}.{did_you_mean(str(path), others)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"Cannot read the study file {path}: {error}") from error
+    return parse_study(text, path)
+
+
+def parse_study(text: str, path: Path) -> Study:
+    """Parse the text of a study file; `path` gives its folder, its default name and the place in messages."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    tables = TomlTables(text, path)
+    top = tables.record(_Top, {key: content[key] for key in content if key not in _TABLES}, other_keys=_TABLES)
+    extract = tables.record(ExtractSettings, content.get("extract", {}), Place("extract"))
+    probe = read_probe_settings(tables, content.get("probe", {}))
+    own_models = [_absolute_weights(spec, path) for spec in tables.array(ModelSpec, content.get("model", []), "model")]
+    own_datasets = [
+        _absolute_source(spec, path) for spec in tables.array(DatasetSpec, content.get("dataset", []), "dataset")
+    ]
+    _check_metrics(tables, own_datasets)
+    return Study(
+        name=check_name("study", top.name or path.stem),
+        models=_members(tables, "models", top.models, own_models, find_model),
+        datasets=_members(tables, "datasets", top.datasets, own_datasets, find_dataset),
+        extract=extract,
+        probe=probe,
+        folder=path.parent.absolute(),
+        text=text,
+        cluster=_cluster(tables, content.get("cluster", {})),
+        store=top.store if top.store is None or "://" in top.store else str(path.parent / top.store),
+    )
+
+
+def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
+    for role in ("extract", "probe"):
+        if isinstance(content, dict) and role in content:  # one by one first: a mistake is named with its own line
+            tables.record(WorkerSettings, content[role], Place(f"cluster.{role}"))
+    return tables.record(ClusterSettings, content, Place("cluster"))
+
+
+def _members(
+    tables: TomlTables,
+    key: str,
+    names: tuple[str, ...],
+    own: list[_Spec],
+    find: Callable[[str, Iterable[_Spec]], _Spec],
+) -> tuple[_Spec, ...]:
+    """Records that `names` lists and those defined in the file, each once; the file's replace the catalogue's."""
+    table = key.removesuffix("s")
+    found: dict[str, _Spec] = {}
+    for name in names:
+        try:
+            spec = find(name, own)
+        except ConfigurationError as error:
+            raise tables.error(str(error), Place(key=key)) from error
+        if found.get(spec.name, spec) != spec:
+            message = f"{name!r} and another entry would both be called {spec.name!r}; give one a name of its own in a "
+            raise tables.error(f"{message}[[{table}]] entry.", Place(key=key))
+        found[spec.name] = spec
+    for spec in own:
+        if found.get(spec.name, spec) != spec or [other.name for other in own].count(spec.name) > 1:
+            raise tables.error(f"two {key} are called {spec.name!r}; give one another name.", Place(table))
+        found[spec.name] = spec
+    if not found:
+        message = f"a study needs at least one of {key}: {key} = [...] or a [[{table}]] entry."
+        raise tables.error(message, Place())
+    return tuple(found.values())
+
+
+def _check_metrics(tables: TomlTables, datasets: list[DatasetSpec]) -> None:
+    for number, spec in enumerate(datasets):
+        try:
+            metrics.by_name(spec.metric)
+        except UnknownNameError as error:
+            raise tables.error(str(error), Place("dataset", "metric", number)) from error
+
+
+def _absolute_weights(spec: ModelSpec, path: Path) -> ModelSpec:
+    if spec.weights in ("pretrained", "none"):
+        return spec
+    return dataclasses.replace(spec, weights=str((path.parent / Path(spec.weights).expanduser()).absolute()))
+
+
+def _absolute_source(spec: DatasetSpec, path: Path) -> DatasetSpec:
+    if spec.family not in _LOCAL_SOURCES:
+        return spec
+    place = (path.parent / Path(spec.location).expanduser()).absolute()
+    return dataclasses.replace(spec, source=f"{spec.family}:{place}")

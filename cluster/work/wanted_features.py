@@ -1,0 +1,75 @@
+"""The feature sets that a study asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import product
+
+from cluster.study.study_file import ExtractSettings
+from cluster.work.missing_shards import ModelTap, groups_that_fit
+from featurestore import FeatureSet
+from featurestore.images.splits import Dataset
+from featurestore.networks.identity import Model, Storage, feature_set
+from featurestore.store.schema import SPLITS
+
+_BYTES_PER_PARAMETER = 4
+_UNKNOWN_PARAMETERS = 100_000_000  # what a network of which nothing is known is taken for
+
+
+@dataclass(frozen=True)
+class WantedFeatures:
+    """Features of a dataset seen by a model at one tap, stored as one type."""
+
+    model: Model
+    tap: str
+    dataset: Dataset
+    storage: Storage
+    sets: dict[str, FeatureSet] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        named = {s: feature_set(self.model, self.dataset, s, self.storage, tap=self.tap) for s in SPLITS}
+        object.__setattr__(self, "sets", named)
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Model, tap and dataset by name: unique in a study."""
+        return (self.model.name, self.tap, self.dataset.spec.name)
+
+    @property
+    def source(self) -> ModelTap:
+        """Where the features come from."""
+        return ModelTap(self.model.name, self.tap)
+
+
+def wanted_features(
+    settings: ExtractSettings,
+    models: Iterable[Model],
+    datasets: Iterable[Dataset],
+    overflowed: Callable[[FeatureSet], bool],
+) -> list[WantedFeatures]:
+    """Every model with every dataset at every tap, and the type that its features are stored as.
+
+    Parameters
+    ----------
+    overflowed : callable
+        Whether a float16 set met a value that float16 cannot hold.
+    """
+
+    def storage(model: Model, dataset: Dataset, tap: str) -> Storage:
+        if settings.storage == "float32":
+            return "float32"
+        sets = (feature_set(model, dataset, split, "float16", tap=tap) for split in SPLITS)
+        return "float32" if any(map(overflowed, sets)) else "float16"
+
+    return [
+        WantedFeatures(model, tap, dataset, storage(model, dataset, tap))
+        for dataset, model, tap in product(datasets, models, settings.taps)
+    ]
+
+
+def model_groups(models: Iterable[Model], gigabytes: float) -> list[tuple[str, ...]]:
+    """Models whose weights fit into `gigabytes` together; those of equal geometry, which share pixels, side by side."""
+    ordered = sorted(models, key=lambda model: repr(model.preprocessing.geometry))
+    sizes = {model.name: _BYTES_PER_PARAMETER * (model.spec.params or _UNKNOWN_PARAMETERS) for model in ordered}
+    return groups_that_fit(sizes, int(gigabytes * 1024**3))

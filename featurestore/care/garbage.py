@@ -1,0 +1,198 @@
+"""What a store holds that no study needs: found first, removed only when asked to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from featurestore.errors import StoreError
+from featurestore.store import layout
+from featurestore.store.commit import Storage, StoredFile
+from featurestore.store.feature_store import FeatureStore
+from featurestore.store.layout import FeatureSet, SampleSet
+from featurestore.store.schema import SPLITS, TABLES
+
+Kind = Literal[
+    "features", "samples", "results", "tuning", "predictions", "heads", "neighbours", "representations", "similarities",
+    "staging",
+]  # fmt: skip
+
+SAFE_AGE = timedelta(hours=24)
+"""What is younger is never garbage: a run may be about to want it."""
+
+_OF_A_CELL: tuple[Kind, ...] = ("results", "tuning", "predictions")
+_OF_FEATURES: tuple[Kind, ...] = ("neighbours", "representations", "similarities")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that no study needs.
+
+    Attributes
+    ----------
+    place : str
+        Folder of a set, or a file.
+    why : str
+    files : tuple of str
+        In the order in which they are to be removed.
+    n_bytes : int
+        Of all of them.
+    modified : datetime
+        Of the youngest of them.
+    """
+
+    kind: Kind
+    place: str
+    why: str
+    files: tuple[str, ...]
+    n_bytes: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class _Needed:
+    """What the studies of a store need.
+
+    Attributes
+    ----------
+    viewed : set of (model, tap, dataset)
+        Whose features some cell reads, whatever their key.
+    """
+
+    cells: set[str]
+    features: set[FeatureSet]
+    samples: set[SampleSet]
+    model_keys: set[str]
+    viewed: set[tuple[str, str, str]]
+
+
+def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garbage]:
+    """List what no cell of any study needs and has not changed for `older_than`.
+
+    That is: feature sets, complete or not, that no cell reads, and what was analysed of them; image tables of no such
+    set and of no dataset record; results of cells that no study wants (any more); classifiers of models that no cell
+    names; and staged files that their writers have left. What was imported was never wanted by a study, and stays.
+
+    Raises
+    ------
+    StoreError
+        If no study has been run, or what studies want cannot be read: then nothing is known to be garbage.
+    """
+    needed = _needed(store)
+    before = datetime.now(UTC) - older_than
+    storage = store.storage
+    found = [*_sets(storage, needed), *_records(storage, needed), *_analyses(store, needed), *_staged(storage)]
+    return sorted((item for item in found if item.modified < before), key=lambda item: item.place)
+
+
+def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
+    """Remove what `find` has found, manifests first: a set that is removed is gone at once, never half there.
+
+    Raises
+    ------
+    StoreError
+        If something cannot be removed.
+    """
+    for item in garbage:
+        for file in item.files:
+            store.storage.delete(file)
+        store.storage.remove_empty_folders(item.place)
+
+
+def _needed(store: FeatureStore) -> _Needed:
+    wanted = [row for study in sorted(store.names("cells")) for row in store.read_record("cells", study).to_pylist()]
+    if not wanted:
+        raise StoreError(
+            f"No study in {store.uri} wants anything, so nothing says what is needed. To be rid of all, remove the "
+            "store itself."
+        )
+    features = {
+        FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"])
+        for row in wanted
+        for split in SPLITS
+    }
+    stock = store.stock()
+    images = {
+        SampleSet(item.dataset, item.split, key)
+        for item in features
+        if stock.has(item) and (key := store.manifest(item).get("samples"))
+    }
+    return _Needed(
+        cells={row["cell"] for row in wanted},
+        features=features,
+        samples=images | _images_of_datasets(store, {row["dataset"] for row in wanted}),
+        model_keys={row["model_key"] for row in wanted},
+        viewed={(row["model"], row["tap"], row["dataset"]) for row in wanted},
+    )
+
+
+def _images_of_datasets(store: FeatureStore, wanted: set[str]) -> set[SampleSet]:
+    """Image tables of the datasets as they are now."""
+    rows = (row for name in wanted & store.names("datasets") for row in store.read_record("datasets", name).to_pylist())
+    return {SampleSet(row["dataset"], split, row[f"{split}_samples"]) for row in rows for split in SPLITS}
+
+
+def _sets(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
+    folders: dict[str, list[StoredFile]] = defaultdict(list)
+    for file in [*storage.files("features"), *storage.files("samples")]:
+        folders[file.name.rpartition("/")[0]].append(file)
+    for folder, files in folders.items():
+        item = layout.parse_folder(folder)
+        if isinstance(item, FeatureSet) and item not in needed.features:
+            yield from _feature_garbage(item, files, needed)
+        elif isinstance(item, SampleSet) and item not in needed.samples:
+            yield _garbage("samples", folder, "images of features that no cell reads", files)
+
+
+def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed) -> Iterator[Garbage]:
+    """The mark that float16 was too small stays while the model is used: without it, float16 would be tried again."""
+    if (item.model, item.tap, item.dataset) in needed.viewed:
+        files = [file for file in files if not file.name.endswith(f"/{layout.OVERFLOW}")]
+    if files:
+        yield _garbage("features", item.folder, "no cell reads it", files)
+
+
+def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
+    for table in _OF_A_CELL:
+        for file in storage.files(table):
+            if _name(file) not in needed.cells and not layout.parse_import(file.name):
+                yield _garbage(table, file.name, "no study wants the cell", [file])
+    for file in storage.files("heads"):
+        if _name(file) not in needed.model_keys:
+            yield _garbage("heads", file.name, "no cell uses the model", [file])
+
+
+def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
+    keys = {item.key for item in needed.features}
+    for table in _OF_FEATURES:
+        columns = [name for name in TABLES[table].names if name.endswith("_key")]
+        for file in store.storage.files(table):
+            rows = store.read_record(table, _name(file), columns=columns)
+            if not keys.issuperset(key for column in rows.columns for key in column.unique().to_pylist()):
+                yield _garbage(table, file.name, "no cell reads the features", [file])
+
+
+def _staged(storage: Storage) -> Iterator[Garbage]:
+    for file in storage.files(layout.STAGING):
+        if not _name(file).startswith(layout.TOKEN_PREFIX):  # its run may still need it, however old it is
+            yield _garbage("staging", file.name, "its writer did not publish it", [file])
+
+
+def _name(file: StoredFile) -> str:
+    return file.name.rpartition("/")[2].removesuffix(".parquet")
+
+
+def _garbage(kind: Kind, place: str, why: str, files: list[StoredFile]) -> Garbage:
+    manifest_first = sorted(files, key=lambda file: (not file.name.endswith(layout.MANIFEST), file.name))
+    unknown = datetime.now(UTC)  # a file system without times: nothing on it is ever old enough
+    return Garbage(
+        kind,
+        place,
+        why,
+        tuple(file.name for file in manifest_first),
+        sum(file.size for file in files),
+        max(file.modified or unknown for file in files),
+    )

@@ -1,0 +1,235 @@
+"""Checks of one complete set: its manifest, its files, their rows, and that features agree with their images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
+from featurestore.errors import StoreError
+from featurestore.store import layout, schema
+from featurestore.store.commit import Storage, StoredFile
+from featurestore.store.feature_store import CHECKSUM, checksum
+from featurestore.store.layout import FeatureSet, SampleSet
+
+Set = FeatureSet | SampleSet
+Problem = tuple[str, str]
+"""What is wrong, and what to do about it."""
+
+_SHARED = ("sample_id", "index", "label", "labels", "group")  # columns that features have from their images
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part as its manifest describes it.
+
+    Attributes
+    ----------
+    start : int
+        Rows of the set before it.
+    images : str, optional
+        The part of the image table that it belongs to, of features.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    start: int
+    images: str | None
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What was found in a part, and the type of its feature vectors, if it has any."""
+
+    problems: list[Problem]
+    kind: str | None = None
+
+
+def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool: Executor) -> Iterator[Finding]:
+    """Check a set that has a manifest.
+
+    Parameters
+    ----------
+    files : mapping of str to StoredFile
+        Every file of the store, by its name.
+    pool : Executor
+        Parts are checked in it, as many at once as it has threads; no more are in memory.
+    """
+    place = f"{item.folder}/{layout.MANIFEST}"
+    try:
+        manifest = json.loads(storage.read_bytes(place))
+        problems = list(_manifest_problems(item, manifest))
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError) as broken:
+        manifest, problems = {}, [f"it cannot be read as a manifest ({type(broken).__name__}: {broken})"]
+    if problems:
+        yield from (error(place, problem, f"delete it, and {RUN_AGAIN}: it is written anew") for problem in problems)
+        return
+    images = _images_of(item, manifest)
+    if images and f"{images.folder}/{layout.MANIFEST}" not in files:
+        yield warning(item.folder, f"its image table {images.folder} is not complete", RUN_AGAIN)
+        images = None
+    elif isinstance(item, FeatureSet) and not images:
+        yield warning(item.folder, "its manifest names no image table, so its rows cannot be compared", MAKE_SET_ANEW)
+    parts = _parts(item, manifest, images)
+    yield from _file_findings(parts, files)
+    sound = [part for part in parts if part.path in files and files[part.path].size == part.bytes]
+    kinds: dict[str, str] = {}
+    for part, checked in zip(sound, pool.map(lambda part: _checked(storage, item, part), sound), strict=True):
+        yield from (error(part.path, *problem) for problem in checked.problems)
+        if checked.kind:
+            kinds.setdefault(checked.kind, part.path)
+    if len(kinds) > 1:
+        yield error(item.folder, f"its parts hold features of different types: {', '.join(kinds)}", MAKE_SET_ANEW)
+
+
+def _manifest_problems(item: Set, manifest: dict[str, Any]) -> Iterator[str]:
+    if CHECKSUM in manifest and manifest[CHECKSUM] != checksum(manifest):
+        yield "its content is not what was written"
+        return
+    for name in ("model", "tap", "dataset", "split"):
+        if name in manifest and manifest[name] != getattr(item, name, manifest[name]):
+            yield f"it is the manifest of {name} {manifest[name]}"
+    parts = manifest["parts"]
+    names = [layout.part_name(shard, len(parts)) for shard in range(len(parts))]
+    if [part["name"] for part in parts] != names:
+        yield "its parts are not numbered from first to last"
+    if sum(part["rows"] for part in parts) != manifest["rows"]:
+        yield f"its parts have {sum(part['rows'] for part in parts)} rows together, but it says {manifest['rows']}"
+    if not all(isinstance(part["bytes"], int) and isinstance(part["sha256"], str) for part in parts):
+        yield "sizes or checksums are missing"
+
+
+def _images_of(item: Set, manifest: Mapping[str, Any]) -> SampleSet | None:
+    if isinstance(item, SampleSet) or "samples" not in manifest:
+        return None
+    return SampleSet(item.dataset, item.split, manifest["samples"])
+
+
+def _parts(item: Set, manifest: Mapping[str, Any], images: SampleSet | None) -> list[_Part]:
+    starts = accumulate((part["rows"] for part in manifest["parts"]), initial=0)
+    return [
+        _Part(
+            path=f"{item.folder}/{part['name']}",
+            rows=part["rows"],
+            bytes=part["bytes"],
+            sha256=part["sha256"],
+            start=start,
+            images=f"{images.folder}/{part['name']}" if images else None,
+        )
+        for part, start in zip(manifest["parts"], starts, strict=False)
+    ]
+
+
+def _file_findings(parts: Iterable[_Part], files: Mapping[str, StoredFile]) -> Iterator[Finding]:
+    for part in parts:
+        if part.path not in files:
+            yield error(part.path, "the file is missing", f"delete the manifest beside it, and {RUN_AGAIN}")
+        elif files[part.path].size != part.bytes:
+            what = f"it has {files[part.path].size} bytes, but its manifest says {part.bytes}"
+            yield error(part.path, what, MAKE_ANEW)
+
+
+def _checked(storage: Storage, item: Set, part: _Part) -> _Checked:
+    """Read a part once. What has not the checksum of its manifest is not decoded at all."""
+    try:
+        content = storage.read_buffer(part.path)
+        if hashlib.sha256(content).hexdigest() != part.sha256:
+            return _Checked([("its content is not what was written: the checksum differs", MAKE_ANEW)])
+        table = pq.read_table(pa.BufferReader(content), use_threads=False)
+        kind = str(table.schema.field("feature").type) if "feature" in table.column_names else None
+        return _Checked([(what, MAKE_SET_ANEW) for what in _row_problems(storage, item, part, table)], kind)
+    except (StoreError, pa.ArrowException, OSError) as broken:
+        return _Checked([(f"it cannot be read: {broken}", MAKE_ANEW)])
+
+
+def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> Iterator[str]:
+    if len(table) != part.rows:
+        yield f"it has {len(table)} rows, but its manifest says {part.rows}"
+    if problem := _schema_problem(item, table.schema):
+        yield problem
+        return
+    yield from _null_problems(table)
+    if isinstance(item, SampleSet):
+        yield from _image_problems(table, part.start)
+    else:
+        yield from _feature_problems(table)
+        if part.images:
+            yield from _differences(table, storage, part.images)
+
+
+def _schema_problem(item: Set, found: pa.Schema) -> str | None:
+    wanted = schema.SAMPLES
+    if isinstance(item, FeatureSet):
+        vector = found.field("feature").type if "feature" in found.names else pa.null()
+        if not pa.types.is_fixed_size_list(vector) or not pa.types.is_floating(vector.value_type):
+            return "it has no column of feature vectors"
+        wanted = schema.features(vector.value_type, vector.list_size)
+    if found.equals(wanted, check_metadata=False):
+        return None
+    return f"its columns are not those of the table: {_difference(found, wanted)}"
+
+
+def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
+    """The first column in which two schemas differ."""
+    for name in [*wanted.names, *found.names]:
+        if name not in found.names:
+            return f"{name} is missing"
+        if name not in wanted.names:
+            return f"{name} is not known"
+        if not found.field(name).equals(wanted.field(name)):
+            return f"{name} is {found.field(name).type}, not {wanted.field(name).type}"
+    return "their order differs"
+
+
+def _null_problems(table: pa.Table) -> Iterator[str]:
+    for field in table.schema:
+        if not field.nullable and table.column(field.name).null_count:
+            yield f"{table.column(field.name).null_count} values of {field.name} are missing"
+
+
+def _image_problems(table: pa.Table, start: int) -> Iterator[str]:
+    index = table.column("index").to_numpy()
+    if not np.array_equal(index, np.arange(start, start + len(table))):
+        yield f"its images are not numbered {start} to {start + len(table) - 1} without a gap"
+    if pc.any(pc.not_equal(pc.is_null(table.column("reason")), table.column("readable"))).as_py():
+        yield "an image is unreadable without a reason, or readable with one"
+    both = pc.equal(pc.is_null(table.column("label")), pc.is_null(table.column("labels")))
+    if pc.any(both).as_py():
+        yield "an image has neither label nor labels, or both"
+
+
+def _feature_problems(table: pa.Table) -> Iterator[str]:
+    if (np.diff(table.column("index").to_numpy()) <= 0).any():
+        yield "its images are not in order"
+    values = table.column("feature").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        yield f"{bad} features are NaN or infinite"
+
+
+def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str]:
+    """Columns in which features differ from the readable images of their part of the image table."""
+    try:
+        samples = pq.read_table(pa.BufferReader(storage.read_buffer(images)), columns=[*_SHARED, "readable"])
+    except (StoreError, pa.ArrowException, OSError) as broken:
+        yield f"it cannot be compared with its images: {broken}"
+        return
+    readable = samples.filter(samples.column("readable"))
+    if len(readable) != len(table):
+        yield f"it has {len(table)} rows for the {len(readable)} readable images of {images}"
+        return
+    for name in _SHARED:
+        if not table.column(name).equals(readable.column(name)):
+            yield f"{name} differs from {images}"

@@ -1,0 +1,173 @@
+"""Is everything in a store what was written, and does it fit together? Reads every file once; changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from featurestore.care.findings import MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
+from featurestore.care.record_checks import check_empty, check_record
+from featurestore.care.set_checks import check_set
+from featurestore.errors import StoreError
+from featurestore.store import layout, schema
+from featurestore.store.commit import Storage, StoredFile
+from featurestore.store.feature_store import FORMAT, FeatureStore
+
+_SETS = ("features", "samples")
+_STUDIES = "studies"
+_MOST_THREADS = 16
+_STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at, and what is wrong with it.
+
+    Attributes
+    ----------
+    n_sets, n_records, n_bytes : int
+        Complete feature and sample sets; record files; size of all files.
+    findings : list of Finding
+        By severity and place.
+    """
+
+    n_sets: int
+    n_records: int
+    n_bytes: int
+    findings: list[Finding]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong; warnings do not count."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def with_findings(self, more: Iterable[Finding]) -> Verified:
+        """The same with more findings."""
+        return replace(self, findings=sorted([*self.findings, *more]))
+
+
+def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
+    """Check every manifest, size, checksum, row count, schema and value, and features against their images.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Files that are read, and in memory, at once.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be listed.
+    """
+    storage = store.storage
+    files = {file.name: file for file in storage.files("")}
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        folders[name.rpartition("/")[0]].append(name)
+    sets = [folder for folder in folders if layout.parse_folder(folder) and f"{folder}/{layout.MANIFEST}" in files]
+    records = [name for name in files if _is_record(name)]
+    found: list[Finding] = []
+    with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * len(os.sched_getaffinity(0)))) as pool:
+        for folder in sets:
+            found.extend(_check_folder(storage, folder, files, pool))
+        for findings in pool.map(lambda name: check_record(storage, name), records):
+            found.extend(findings)
+        found.extend(_types(storage, files))
+    found.extend(_store_file(storage))
+    found.extend(_strays(storage, files, folders))
+    n_bytes = sum(file.size for file in files.values())
+    return Verified(len(sets), len(records), n_bytes, sorted(found))
+
+
+def _check_folder(storage: Storage, folder: str, files: Mapping[str, StoredFile], pool: Executor) -> Iterator[Finding]:
+    item = layout.parse_folder(folder)
+    if item:
+        yield from check_set(storage, item, files, pool)
+
+
+def _types(storage: Storage, files: Mapping[str, StoredFile]) -> Iterator[Finding]:
+    """The files of no rows. A store that is older than a table has none of it."""
+    wanted = {"features": schema.features(pa.float32(), 1), "samples": schema.SAMPLES, **schema.TABLES}
+    for table, table_schema in wanted.items():
+        if layout.empty_path(table) in files:
+            yield from check_empty(storage, table, table_schema)
+        elif table in _SETS:
+            yield error(layout.empty_path(table), "the file is missing", "copy it from another store")
+
+
+def _store_file(storage: Storage) -> Iterator[Finding]:
+    try:
+        record = json.loads(storage.read_bytes(layout.STORE_FILE))
+        known = record["format"] == FORMAT and record["schema_version"] in range(1, schema.SCHEMA_VERSION + 1)
+    except (StoreError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        what = "it does not name the format and a schema version of probestore"
+        yield error(layout.STORE_FILE, what, "copy it from another store of the same version")
+
+
+def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]) -> Iterator[Finding]:
+    """What is left over, unfinished, or no part of a store."""
+    for folder, names in folders.items():
+        table = folder.split("/")[0]
+        if table == layout.STAGING:
+            yield from _staged(files, names)
+        elif table in _SETS:
+            yield from _set_strays(folder, names)
+        elif table == _STUDIES:
+            yield from _unreadable_studies(storage, names)
+        elif table != layout.SCHEMA_FOLDER:
+            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not _is_record(name))
+
+
+def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    for name in names:
+        modified = files[name].modified
+        if name.rpartition("/")[2].startswith(layout.TOKEN_PREFIX):
+            continue  # of a run that may still go on
+        if modified and now - modified > _STAGED_FOR_LONG:
+            yield warning(name, "a writer was killed before it was published", "remove it: probestore gc --delete")
+
+
+def _set_strays(folder: str, names: list[str]) -> Iterator[Finding]:
+    if layout.parse_folder(folder) is None:
+        yield from (_unknown(name) for name in names)
+        return
+    own = {name: name.rpartition("/")[2] for name in names}
+    parts = {name: part for name, short in own.items() if (part := layout.parse_part(short))}
+    complete, overflowed = (f"{folder}/{file}" in own for file in (layout.MANIFEST, layout.OVERFLOW))
+    if not complete and not overflowed:
+        yield warning(folder, f"it is not complete: {len(parts)} shards and no manifest", RUN_AGAIN)
+    if len({n_shards for _, n_shards in parts.values()}) > 1:
+        yield error(folder, "its parts are of different numbers of shards", MAKE_SET_ANEW)
+    for name, short in own.items():
+        if name not in parts and short not in (layout.MANIFEST, layout.OVERFLOW):
+            yield _unknown(name)
+
+
+def _unreadable_studies(storage: Storage, names: list[str]) -> Iterator[Finding]:
+    for name in names:
+        try:
+            tomllib.loads(storage.read_bytes(name).decode())
+        except (StoreError, ValueError) as broken:
+            yield warning(name, f"it cannot be read: {broken}", RUN_AGAIN)
+
+
+def _is_record(name: str) -> bool:
+    if layout.parse_import(name):
+        return True
+    table, _, file = name.partition("/")
+    return table in schema.TABLES and file.endswith(".parquet") and "/" not in file
+
+
+def _unknown(name: str) -> Finding:
+    return warning(name, "no part of a store has this name", "move it elsewhere")

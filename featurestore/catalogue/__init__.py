@@ -1,0 +1,1 @@
+"""Records of models and datasets, and the files that installed packages bring."""

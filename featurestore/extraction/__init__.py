@@ -1,0 +1,1 @@
+"""Shards: images through networks into the store."""

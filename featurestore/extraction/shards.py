@@ -1,0 +1,119 @@
+"""Shards of feature sets: what is asked of one, what became of it, and the set that is complete with the last.
+
+Nothing here needs a network: whoever plans the work does not load torch for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from featurestore.errors import Failure
+from featurestore.images.splits import Dataset
+from featurestore.networks.identity import Model, Storage, feature_key_parts, feature_set
+from featurestore.networks.precision import MAX_RELATIVE_ERROR
+from featurestore.store.feature_store import FeatureStore, Part
+from featurestore.store.layout import PENULTIMATE, FeatureSet
+
+MADE_WITH = b"probestore"
+"""Key of the Parquet metadata in which a part says how it was made, as JSON."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model's part in a shard.
+
+    Attributes
+    ----------
+    targets : tuple of (FeatureSet, str)
+        Where its features go, one set per tap, and as what they are stored.
+    max_relative_error : float
+        What bf16 or fp16 may change, at most, in the mean over images; see `featurestore.networks.precision`.
+    """
+
+    model: Model
+    targets: tuple[tuple[FeatureSet, Storage], ...]
+    max_relative_error: float = MAX_RELATIVE_ERROR
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The taps of the targets."""
+        return tuple(target.tap for target, _ in self.targets)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one feature set's part in a shard; a few numbers, whatever the size of the features.
+
+    Attributes
+    ----------
+    part : Part, optional
+        What is stored now, unless one of the others is there.
+    failure : Failure, optional
+        What the model raised.
+    overflow : str, optional
+        Why float16 cannot hold the features; nothing was written then.
+    """
+
+    target: FeatureSet
+    part: Part | None = None
+    failure: Failure | None = None
+    overflow: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of a shard.
+
+    Attributes
+    ----------
+    seconds : float
+        From the first image to the last published file.
+    network_seconds : mapping of str to float
+        How much of that calls of each model's network took: what its share of the work is told by.
+    samples : Part, optional
+        The part of the image table; None if the table was complete before.
+    """
+
+    n_images: int
+    n_unreadable: int
+    seconds: float
+    samples: Part | None
+    outcomes: list[Outcome]
+    network_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def finish_features(
+    store: FeatureStore,
+    model: Model,
+    dataset: Dataset,
+    split: str,
+    storage: Storage,
+    *,
+    tap: str = PENULTIMATE,
+    parts: Iterable[Part] = (),
+) -> None:
+    """Complete a feature set whose shards are all published: write its manifest.
+
+    Parameters
+    ----------
+    parts : iterable of Part
+        Those that are known; the others are read back for their checksums.
+    """
+    target = feature_set(model, dataset, split, storage, tap=tap)
+    n_shards = dataset.n_shards(split)
+    record = {
+        **feature_key_parts(model, dataset, split, storage, tap=tap),
+        "model": model.name,
+        "dataset": dataset.spec.name,
+        "samples": dataset.samples(split).key,
+        **json.loads(store.part_metadata(target, 0, n_shards).get(MADE_WITH, b"{}")),
+    }
+    store.finish(target, n_shards, record, parts=parts)
+
+
+def finish_samples(store: FeatureStore, dataset: Dataset, split: str, *, parts: Iterable[Part] = ()) -> None:
+    """Complete a sample set whose shards are all published: write its manifest."""
+    record = {**dataset.key_parts(split), "dataset": dataset.spec.name, "made": dataset.splits[split].made}
+    store.finish(dataset.samples(split), dataset.n_shards(split), record, parts=parts)

@@ -1,0 +1,1 @@
+"""Files -> pixels: sources, splits, limits, decoding, preprocessing."""

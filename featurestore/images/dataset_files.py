@@ -1,0 +1,95 @@
+"""Files of a dataset, which anybody may have packed: regular ones, inside the dataset's folder, of bounded size."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from featurestore.errors import DatasetError
+from featurestore.images.image_limits import MAX_BYTES, UnreadableImageError, check_bytes
+
+
+class DatasetFolder:
+    """A folder whose files may be read. Symbolic links are followed as long as they stay inside.
+
+    Attributes
+    ----------
+    path : Path
+        As it was given; it may itself be a link.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._real = os.path.realpath(path)
+
+    def name(self, path: Path) -> str:
+        """The path inside the folder, in a form that any table or page can hold; equal to it if that is UTF-8."""
+        return printable(path.relative_to(self.path).as_posix())
+
+    def holds(self, path: Path) -> bool:
+        """Whether the path, all links followed, lies inside the folder."""
+        return self._is_inside(os.path.realpath(path))
+
+    def check(self, path: Path) -> None:
+        """Refuse a path that leads out of the folder.
+
+        Raises
+        ------
+        DatasetError
+            If it does.
+        """
+        if not self.holds(path):
+            raise DatasetError(
+                f"{path} links to {path.resolve()}, outside the dataset's folder {self._real}; copy it there."
+            )
+
+    def read(self, path: Path) -> bytes:
+        """Read an image file, after looking again at what it is: it may have changed since it was listed.
+
+        Raises
+        ------
+        UnreadableImageError
+            If it is no regular file inside the folder, or larger than an image may be.
+        DatasetError
+            If it is gone, or this user may not read it: that is no property of the image.
+        OSError
+            If the disk or the network fails.
+        """
+        real = os.path.realpath(path)
+        if not self._is_inside(real):
+            raise UnreadableImageError("a link that leads out of the dataset's folder")
+        try:
+            # Opening a pipe would wait for a writer; a link in the place of the file is followed no further.
+            descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _explained(error, path) from error
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableImageError("not a regular file")
+            check_bytes(status.st_size)
+            content = file.read(MAX_BYTES + 1)
+        check_bytes(len(content))  # it may have grown
+        return content
+
+    def _is_inside(self, real: str) -> bool:
+        return real == self._real or real.startswith(self._real.rstrip(os.sep) + os.sep)
+
+
+def printable(name: str) -> str:
+    """A file's name with those of its bytes that are not UTF-8 written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ELOOP, errno.ENXIO):
+        return UnreadableImageError("not a regular file")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if path.is_symlink():
+            return UnreadableImageError("a link to a file that is not there")
+        return DatasetError(f"{path} was there when the dataset was listed and is gone now. Run the command again.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return DatasetError(f"{path} may not be read by this user ({error.strerror}). Permit it, or move it elsewhere.")
+    return error

@@ -1,0 +1,69 @@
+"""One way of reading images per file. A source is a module with one function, ``open(spec) -> Source``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore import registry
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.images.image_limits import UnreadableImageError
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One image as it lies in its source.
+
+    Attributes
+    ----------
+    content : bytes or ndarray of uint8, shape (height, width) or (height, width, 3)
+    origin : str
+        Path or row it came from.
+    reason : str, optional
+        Why the source could not give its content, which is empty then; it becomes a row of `samples`.
+    """
+
+    content: bytes | npt.NDArray[np.uint8]
+    origin: str
+    reason: str | None = None
+
+
+def raw_image(read: Callable[[], bytes], origin: str) -> RawImage:
+    """The image that `read` gives, or the reason why it is unreadable."""
+    try:
+        return RawImage(read(), origin)
+    except UnreadableImageError as error:
+        return RawImage(b"", origin, str(error))
+
+
+class Source(Protocol):
+    """Images and labels in the splits that their makers gave them."""
+
+    classes: tuple[str, ...]
+
+    def splits(self) -> dict[str, int]:
+        """Name of each split and how many images it has."""
+
+    def labels(self, split: str) -> npt.NDArray[Any]:
+        """Class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+
+    def groups(self, split: str) -> Sequence[str | None] | None:
+        """A group per image (patient, site, ...), where the source has one."""
+
+    def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
+        """The images of these rows, in this order; one that cannot be had comes with a reason, and none is left out."""
+
+    def fingerprint(self) -> str:
+        """Changes whenever an image or a label may have changed."""
+
+
+def open_source(spec: DatasetSpec) -> Source:
+    """Open the images of a dataset record."""
+    module = registry.load(sys.modules[__name__], "image source", spec.family)
+    source: Source = module.open(spec)
+    return source

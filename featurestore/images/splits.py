@@ -1,0 +1,211 @@
+"""An opened dataset, always seen in three splits: train, val and test.
+
+What its makers did not split is held out, stratified and seeded; the `datasets` table says in words how each split was
+made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.errors import DatasetError
+from featurestore.images.sources import RawImage, Source, open_source
+from featurestore.store.layout import SampleSet, content_key
+from featurestore.store.schema import SPLITS
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images of the source make up a split.
+
+    Attributes
+    ----------
+    origin : str
+        The source's split.
+    rows : ndarray of int64, shape (n_images,)
+        Ascending rows of it.
+    made : str
+        How, in words.
+    """
+
+    origin: str
+    rows: npt.NDArray[np.int64]
+    made: str
+
+
+class Dataset:
+    """An opened dataset: its record, its classes and its three splits.
+
+    Raises
+    ------
+    DatasetError
+        If the images or labels cannot be used: nothing there, one class only, a class without training images.
+    """
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        self.spec = spec
+        self._source: Source = open_source(spec)
+        self._labels: dict[str, npt.NDArray[Any]] = {}
+        self.classes = self._source.classes
+        self.fingerprint = self._source.fingerprint()
+        self.splits = _make_splits(spec, self._source)
+        self._check()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image can have several labels or none."""
+        return self.labels("train").ndim == 2
+
+    def labels(self, split: str) -> npt.NDArray[Any]:
+        """Class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+        if split not in self._labels:
+            part = self.splits[split]
+            self._labels[split] = self._source.labels(part.origin)[part.rows]
+        return self._labels[split]
+
+    def groups(self, split: str) -> Sequence[str | None]:
+        """The group of each image, None where the source has none."""
+        part = self.splits[split]
+        groups = self._source.groups(part.origin)
+        return [groups[row] if groups else None for row in part.rows]
+
+    def read(self, split: str, start: int, stop: int) -> Iterator[RawImage]:
+        """The images at positions start..stop-1 of a split."""
+        part = self.splits[split]
+        return self._source.read(part.origin, part.rows[start:stop])
+
+    def shard_images(self, split: str) -> int:
+        """Images per shard of a split; depends on the dataset alone, never on who works.
+
+        About 64 shards, so that many workers share even a small split and progress is seen, but no file is tiny and a
+        shard of a large one is a few megabytes of features.
+        """
+        wanted = len(self.splits[split].rows) / 64
+        return self.spec.shard_images or min(4096, max(128, 2 ** round(math.log2(wanted))))
+
+    def n_shards(self, split: str) -> int:
+        """Number of shards of a split."""
+        return -(-len(self.splits[split].rows) // self.shard_images(split))
+
+    def shard_range(self, split: str, shard: int) -> tuple[int, int]:
+        """Positions [start, stop) of a shard."""
+        size = self.shard_images(split)
+        return shard * size, min((shard + 1) * size, len(self.splits[split].rows))
+
+    def key_parts(self, split: str) -> dict[str, Any]:
+        """Everything of the dataset that can change which images a split holds, in which order, in which shards."""
+        choices = {name: value for name, value in asdict(self.spec).items() if name not in ("name", "source", "metric")}
+        return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
+
+    def samples(self, split: str) -> SampleSet:
+        """The image table of a split."""
+        return SampleSet(self.spec.name, split, content_key({"table": "samples", **self.key_parts(split)}))
+
+    def record(self) -> dict[str, Any]:
+        """The dataset's row of the `datasets` table, but for the time."""
+        sizes = {f"n_{split}": len(self.splits[split].rows) for split in SPLITS}
+        made = {f"{split}_made": self.splits[split].made for split in SPLITS}
+        return {
+            "dataset": self.spec.name,
+            "source": self.spec.source,
+            "n_classes": len(self.classes),
+            "class_names": list(self.classes),
+            **sizes,
+            "metric": self.spec.metric,
+            "multilabel": self.multilabel,
+            "group_column": self.spec.group_column,
+            **made,
+            "fingerprint": self.fingerprint,
+            **{f"{split}_samples": self.samples(split).key for split in SPLITS},
+        }
+
+    def _check(self) -> None:
+        name = self.spec.name
+        if len(self.classes) < 2:
+            only = f" ({self.classes[0]!r})" if self.classes else ""
+            raise DatasetError(f"Dataset {name!r} must have at least two classes. It has {len(self.classes)}{only}.")
+        for split in SPLITS:
+            if not len(self.splits[split].rows):
+                raise DatasetError(
+                    f"Dataset {name!r} has no image left for its {split} split ({self.splits[split].made}): it is too "
+                    "small. Give more images, or a split of your own."
+                )
+        labels = self.labels("train")
+        present = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(self.classes)) > 0
+        if not present.all():
+            missing = [self.classes[label] for label in np.flatnonzero(~present)]
+            raise DatasetError(
+                f"Dataset {name!r}: every class needs a training image, but {len(missing)} of {len(self.classes)} have "
+                f"none: {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} ({self.splits['train'].made}). "
+                "Remove the empty classes, or raise the limit."
+            )
+
+
+def _make_splits(spec: DatasetSpec, source: Source) -> dict[str, Split]:
+    """The source's own splits, limited, and hold-outs of train for those that it lacks."""
+    sizes = source.splits()
+    if "train" not in sizes:
+        found = ", ".join(sizes) or "none"
+        raise DatasetError(f"Dataset {spec.name!r} must have a split called train. It has: {found}.")
+    splits = {split: _limited(spec, source, split, sizes[split]) for split in SPLITS if split in sizes}
+    labels = source.labels("train")
+    for split, fraction in (("test", spec.test_fraction), ("val", spec.val_fraction)):
+        if split not in splits:
+            splits["train"], splits[split] = _hold_out(splits["train"], labels, split, fraction, spec.seed)
+    return splits
+
+
+def _limited(spec: DatasetSpec, source: Source, split: str, size: int) -> Split:
+    if spec.limit is None or spec.limit >= size:
+        return Split(split, np.arange(size, dtype=np.int64), f"all {size} {split} images of the source")
+    chosen = stratified_sample(source.labels(split), spec.limit, spec.seed)
+    made = f"{spec.limit} of the source's {size} {split} images, stratified, seed {spec.seed}"
+    return Split(split, chosen, made)
+
+
+def _hold_out(train: Split, labels: npt.NDArray[Any], split: str, fraction: float, seed: int) -> tuple[Split, Split]:
+    size = round(fraction * len(train.rows))
+    chosen = stratified_sample(labels[train.rows], size, seed)
+    rest = np.setdiff1d(np.arange(len(train.rows)), chosen)
+    made = f"{size} of {len(train.rows)} train images held out, stratified, seed {seed}"
+    return (
+        Split(train.origin, train.rows[rest], f"{train.made}, less {size} for {split}"),
+        Split(train.origin, train.rows[chosen], made),
+    )
+
+
+def stratified_sample(labels: npt.NDArray[Any], size: int, seed: int) -> npt.NDArray[np.int64]:
+    """Choose `size` images so that every class keeps its share, as nearly as whole numbers allow.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n,), or of bool, shape (n, n_classes)
+        Multi-label images are drawn at random without strata.
+    size : int
+        At most n.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int64, shape (size,)
+        Ascending positions.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    if labels.ndim == 2:
+        return np.sort(order[:size])
+    # Sort by how far through its own class an image comes: any prefix of this order holds equal shares of all classes.
+    counts = np.bincount(labels)
+    shuffled = labels[order]
+    by_class = np.argsort(shuffled, kind="stable")
+    starts = np.cumsum(counts) - counts
+    position = np.empty(len(labels))
+    position[by_class] = (np.arange(len(labels)) - starts[shuffled[by_class]] + 0.5) / counts[shuffled[by_class]]
+    return np.sort(order[np.argsort(position, kind="stable")[:size]])

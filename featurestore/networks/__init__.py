@@ -1,0 +1,1 @@
+"""Pixels -> features: backbones, weights, taps, precision, and the identity of a model."""

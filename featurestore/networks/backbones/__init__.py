@@ -1,0 +1,88 @@
+"""One way of loading a network per file. A family is a module with three functions:
+
+``resolve(spec) -> ModelSpec``
+    The record with what it left open filled in, as far as that is known without loading weights.
+``weights_digest(spec) -> str``
+    A name for the exact weights, from the file that holds them or, for random ones, from all that determines them.
+``build(spec) -> torch.nn.Module``
+    The network with its weights, mapping normalised images (batch, 3, size, size) to features (batch, feature_dim).
+
+and, where its networks come with a classifier of their own, a fourth:
+
+``classifier(spec) -> torch.nn.Module | None``
+    The whole network, mapping the same images to logits (batch, n_source_classes); None where the weights hold none.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore import registry
+from featurestore.catalogue.models import ModelSpec
+from featurestore.errors import BackboneError
+
+if TYPE_CHECKING:
+    import torch
+
+Head = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Weights (n_source_classes, feature_dim) and biases (n_source_classes,) of a linear classifier."""
+
+
+def family(name: str) -> ModuleType:
+    """Import a backbone family by its file name."""
+    return registry.load(sys.modules[__name__], "backbone family", name)
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """Fill in what the record left open, as far as the family knows it without loading weights."""
+    resolved: ModelSpec = family(spec.family).resolve(spec)
+    missing = [field for field in ("input_size", "mean", "std", "interpolation") if getattr(resolved, field) is None]
+    if missing:
+        raise BackboneError(f"Model {spec.name!r} needs {', '.join(missing)}: {spec.family} does not know them.")
+    return resolved
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """Name the exact weights of a record: ``sha256:...`` of their file, or ``random:...``."""
+    digest: str = family(spec.family).weights_digest(spec)
+    return digest
+
+
+def build(spec: ModelSpec) -> torch.nn.Module:
+    """Load the network of a record, in evaluation mode, up to its penultimate layer."""
+    network: torch.nn.Module = family(spec.family).build(spec)
+    return network.eval().requires_grad_(False)
+
+
+def head(spec: ModelSpec) -> Head | None:
+    """The network's own classifier, if all that lies between its features and its logits is one linear layer.
+
+    That is tried out, on random images: a second layer, a second head or a rescaling would show.
+    """
+    classifier = getattr(family(spec.family), "classifier", None)
+    whole: torch.nn.Module | None = classifier(spec) if classifier and spec.weights != "none" else None
+    if whole is None:
+        return None
+    import torch
+
+    size = cast(int, spec.input_size)  # of a resolved record
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features, logits = build(spec)(images), whole.eval()(images)
+        for layer in whole.modules():
+            if isinstance(layer, torch.nn.Linear) and _maps(layer, features, logits):
+                bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+                return layer.weight.float().numpy(), bias.float().numpy()
+    return None
+
+
+def _maps(layer: torch.nn.Linear, features: torch.Tensor, logits: torch.Tensor) -> bool:
+    """Whether a layer turns these features into these logits, up to rounding."""
+    if layer.in_features != features.shape[-1] or layer.out_features != logits.shape[-1]:
+        return False
+    return bool((layer(features) - logits).abs().max() <= 1e-4 * logits.abs().max())

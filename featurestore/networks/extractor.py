@@ -1,0 +1,296 @@
+"""Models on a device, ready to turn pixels into features."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from featurestore.errors import BackboneError
+from featurestore.images.decoding import Pixels
+from featurestore.images.preprocessing import Geometry, Preprocessing
+from featurestore.networks import backbones, fusion, taps
+from featurestore.networks.identity import Model
+from featurestore.store.layout import PENULTIMATE
+
+Uploaded = dict[Geometry, torch.Tensor]
+"""A batch on the device: uint8, (batch, size, size, 3)."""
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_SHARE_FOR_WEIGHTS = 0.4  # of a device's memory; the rest is for activations
+
+
+class Extractor:
+    """A model on a device.
+
+    Parameters
+    ----------
+    model : Model
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    tap_names : sequence of str
+        Where features are taken, in one pass.
+
+    Attributes
+    ----------
+    problems : dict of str to BackboneError
+        The taps that the network does not have, and why.
+    weight_bytes : int
+        Memory of the parameters and buffers.
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot be loaded, or its weights are no longer those that the key names.
+    """
+
+    def __init__(self, model: Model, device: str, tap_names: Sequence[str] = (PENULTIMATE,)) -> None:
+        _check_digest(model)
+        self.model = model
+        self.taps = frozenset(tap_names)
+        self._device = torch.device(device)
+        self._batch_limit: int | None = None
+        self._shift, self._scale = _folded_normalisation(model.preprocessing, self._device)
+        network = backbones.build(model.spec).to(self._device).to(memory_format=torch.channels_last)
+        examples = self._normalised(torch.from_numpy(_noise(model.preprocessing.geometry.size)).to(self._device))
+        kept = [block for tap in tap_names if (block := taps.block_of(tap))]
+        self._network, self._optimisations = fusion.fused(
+            network, examples, kernels=self._device.type == "cpu" and model.compute == "fp32", kept=kept
+        )
+        _store_weights_as(self._network, _DTYPES.get(model.compute))
+        self.weight_bytes = _bytes_of(self._network)
+        head = self._head() if "logits" in tap_names else None
+        self._tapped = taps.Tapped(self._network, tap_names, head)
+        with self._computing():
+            self._tapped.check(examples)
+        self.problems = self._tapped.problems
+
+    def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run the network on a batch and wait for it.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8, shape (batch, size, size, 3)
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (batch, dim)
+            By tap; those of `problems` are absent.
+
+        Raises
+        ------
+        BackboneError
+            If what the network gives is not (batch, dim), or the device's memory is too small for one image.
+        """
+        uploaded = upload({self.model.preprocessing.geometry: pixels}, self._device)
+        return {tap: values.cpu().numpy() for tap, values in self.run(uploaded).items()}
+
+    def run(self, uploaded: Uploaded) -> dict[str, torch.Tensor]:
+        """Run the network on pixels that are on the device; float32 results stay there, and may not be ready yet.
+
+        When the device's memory is too small the batch is halved, now and from now on.
+        """
+        pixels = uploaded[self.model.preprocessing.geometry]
+        done: list[dict[str, torch.Tensor]] = []
+        start = 0
+        while start < len(pixels):
+            size = min(self._batch_limit or len(pixels), len(pixels) - start)
+            try:
+                done.append(self._forward(pixels[start : start + size]))
+            except (torch.OutOfMemoryError, MemoryError):
+                size = 0
+            if size:
+                start += size
+            else:  # outside of `except`, whose traceback would keep the activations
+                self._halve(len(pixels) - start)
+        return done[0] if len(done) == 1 else {tap: torch.cat([part[tap] for part in done]) for tap in done[0]}
+
+    def used(self) -> dict[str, Any]:
+        """What the features are made with, beside what their key says; nothing that does not change their bytes."""
+        return {
+            "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
+            "optimisations": ["channels_last", *self._optimisations],
+            "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "numpy")},
+        }
+
+    def _forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        with self._computing():
+            found = self._tapped(self._normalised(pixels))
+        for tap, output in found.items():
+            self._check_shape(tap, output, len(pixels))
+        # A copy: a class token is a view that would keep all tokens of the batch.
+        return {tap: output.to(torch.float32, copy=True) for tap, output in found.items()}
+
+    def _computing(self) -> ExitStack:
+        dtype = _DTYPES.get(self.model.compute)
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode())
+        if dtype is not None:
+            stack.enter_context(torch.autocast(self._device.type, dtype=dtype))
+        return stack
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(batch, size, size, 3) bytes to (batch, 3, size, size) in channels_last, which is the order they have."""
+        # Row by row: with three values per step, the loop over channels would take seven times as long.
+        rows = pixels.reshape(*pixels.shape[:2], -1).float().sub_(self._shift).mul_(self._scale)
+        return rows.view(pixels.shape).permute(0, 3, 1, 2)
+
+    def _check_shape(self, tap: str, output: Any, n_images: int) -> None:
+        wanted = self.model.spec.feature_dim if tap == PENULTIMATE else None
+        if not isinstance(output, torch.Tensor) or output.ndim != 2 or wanted not in (None, output.shape[1]):
+            got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            place = "" if tap == PENULTIMATE else f" at {tap}"
+            raise BackboneError(
+                f"Model {self.model.name!r} must give features of shape (batch, {wanted or 'feature_dim'}){place} for "
+                f"a batch of {n_images}. Got {got}."
+            )
+
+    def _halve(self, n_images: int) -> None:
+        """Take half as many images at a time from now on as were just tried."""
+        size = min(self._batch_limit or n_images, n_images)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            raise BackboneError(
+                f"Model {self.model.name!r} does not fit the memory of this device even with one image at a time; give "
+                "it a larger device, or fewer models in one study (model_memory_gb in [extract])."
+            )
+        self._batch_limit = size // 2
+
+    def _head(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        head = backbones.head(self.model.spec)
+        if head is None:
+            return None
+        weight, bias = (torch.from_numpy(values).to(self._device) for values in head)
+        return weight, bias
+
+
+class Extractors:
+    """The models of one device: each is loaded when it is first asked for, and kept while there is room.
+
+    Parameters
+    ----------
+    device : str
+    weight_bytes : int, optional
+        Room for weights; by default two fifths of the device's memory, or of this CPU worker's share of the machine's.
+
+    Attributes
+    ----------
+    heads_kept : set of (str, str)
+        Stores, and keys of models, whose classifiers are known to be stored.
+    """
+
+    def __init__(self, device: str, weight_bytes: int | None = None) -> None:
+        self.device = device
+        if device == "cuda":  # TF32 keeps 10 bits of a factor: that would not be float32
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        self._room = weight_bytes if weight_bytes is not None else room_for_weights(device)
+        self._loaded: dict[Model, Extractor] = {}  # in the order of their last use
+        self._held: frozenset[Model] = frozenset()
+        self.heads_kept: set[tuple[str, str]] = set()
+
+    def hold(self, models: Iterable[Model]) -> None:
+        """Keep these models, once they are loaded, until others are held: they take turns, image by image."""
+        self._held = frozenset(models)
+
+    def get(self, model: Model, tap_names: Iterable[str] = (PENULTIMATE,)) -> Extractor:
+        """The extractor of a model, with at least these taps.
+
+        Raises
+        ------
+        BackboneError
+            If the network cannot be loaded.
+        """
+        known = self._loaded.pop(model, None)
+        if known is None or not known.taps.issuperset(tap_names):
+            wanted = sorted({*tap_names, *(known.taps if known else ())})
+            known = self._load(model, wanted)
+        self._loaded[model] = known
+        self._make_room()
+        return known
+
+    def reference(self, model: Model, tap_names: Iterable[str]) -> Extractor:
+        """The same model in float32, to compare with; not kept."""
+        return Extractor(replace(model, compute="fp32"), self.device, sorted(tap_names))
+
+    def _load(self, model: Model, tap_names: Sequence[str]) -> Extractor:
+        try:
+            return Extractor(model, self.device, tap_names)
+        except (torch.OutOfMemoryError, MemoryError):
+            self._loaded = {known: extractor for known, extractor in self._loaded.items() if known in self._held}
+            _release()
+            return Extractor(model, self.device, tap_names)
+
+    def _make_room(self) -> None:
+        """Drop what has not been used for longest, never what is held or was just asked for."""
+        sizes = {model: extractor.weight_bytes for model, extractor in self._loaded.items()}
+        for model in [model for model in list(sizes)[:-1] if model not in self._held]:
+            if sum(sizes.values()) <= self._room:
+                break
+            del self._loaded[model], sizes[model]
+            _release()
+
+
+def room_for_weights(device: str) -> int:
+    """Bytes that the weights of all models of a worker may take, but for those that its shard needs together."""
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+    else:
+        share = torch.get_num_threads() / (os.cpu_count() or 1)
+        total = int(min(share, 1) * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return int(_SHARE_FOR_WEIGHTS * total)
+
+
+def upload(pixels: Pixels, device: str | torch.device) -> Uploaded:
+    """Copy a batch to the device; to a GPU from pinned memory, while it goes on computing."""
+    tensors = {geometry: torch.from_numpy(values) for geometry, values in pixels.items()}
+    if torch.device(device).type == "cpu":
+        return tensors
+    return {geometry: tensor.pin_memory().to(device, non_blocking=True) for geometry, tensor in tensors.items()}
+
+
+def _bytes_of(network: torch.nn.Module) -> int:
+    tensors = [*network.parameters(), *network.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _store_weights_as(network: torch.nn.Module, dtype: torch.dtype | None) -> None:
+    """Keep the weights of convolutions and linear layers in the type that autocast would turn them into every time."""
+    for module in network.modules():
+        if dtype is not None and type(module) in (torch.nn.Conv2d, torch.nn.Linear):
+            module.to(dtype)
+
+
+def _check_digest(model: Model) -> None:
+    found = backbones.weights_digest(model.spec)
+    if found != model.digest:
+        raise BackboneError(
+            f"The weights of {model.name!r} have changed on this machine since the run was planned: {found}, not "
+            f"{model.digest}. Run the same command again to plan with the new ones."
+        )
+
+
+def _folded_normalisation(record: Preprocessing, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(pixel / 255 - mean) / std`` as ``(pixel - shift) * scale``, each for a row of pixels: (3 * size,)."""
+    shift = torch.tensor([255 * mean for mean in record.mean], device=device)
+    scale = torch.tensor([1 / (255 * std) for std in record.std], device=device)
+    return shift.repeat(record.geometry.size), scale.repeat(record.geometry.size)
+
+
+def _noise(size: int) -> npt.NDArray[np.uint8]:
+    """Images that every network can be tried on, always the same ones."""
+    return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+
+
+def _release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,94 @@
+"""What names features exactly: a model with its weights, preprocessing and arithmetic, on a split of a dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from featurestore.catalogue.models import ModelSpec
+from featurestore.images import preprocessing
+from featurestore.images.preprocessing import Preprocessing
+from featurestore.images.splits import Dataset
+from featurestore.networks import backbones
+from featurestore.store import schema
+from featurestore.store.layout import PENULTIMATE, FeatureSet, content_key
+
+Compute = Literal["fp32", "bf16", "fp16"]
+Storage = Literal["float16", "float32"]
+
+_ARITHMETIC = 2  # raised whenever the same network would give other bytes: 2 since batch norms are folded
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with everything that names its features exactly: record, weights digest, preprocessing, arithmetic."""
+
+    spec: ModelSpec
+    digest: str
+    preprocessing: Preprocessing
+    compute: Compute
+
+    @property
+    def name(self) -> str:
+        """The record's name."""
+        return self.spec.name
+
+    def key_parts(self) -> dict[str, Any]:
+        """Everything of the model that can change its features, whatever the tap."""
+        return {
+            "backbone": self.spec.backbone,
+            "weights_digest": self.digest,
+            "preprocessing": self.preprocessing.as_record(),
+            "compute": self.compute,
+            "arithmetic": _ARITHMETIC,
+        }
+
+    @property
+    def key(self) -> str:
+        """Hash of them: equal for a name only while it stands for the same features."""
+        return content_key(self.key_parts())
+
+    def record(self) -> dict[str, Any]:
+        """The model's row of the `models` table, but for the time."""
+        fields = {name: value for name, value in asdict(self.spec).items() if name in schema.MODELS.names}
+        return {
+            **fields,
+            "model": self.name,
+            "weights_digest": self.digest,
+            "preprocessing": json.dumps(self.preprocessing.as_record(), sort_keys=True),
+            "model_key": self.key,
+        }
+
+
+def identify(spec: ModelSpec, *, resize: preprocessing.Resize, compute: Compute) -> Model:
+    """Complete a record and name its weights; no network is loaded.
+
+    Raises
+    ------
+    BackboneError
+        If the weights are not there or cannot be fetched.
+    """
+    resolved = backbones.resolve(spec)
+    return Model(resolved, backbones.weights_digest(resolved), preprocessing.for_model(resolved, resize), compute)
+
+
+def feature_set(model: Model, dataset: Dataset, split: str, storage: Storage, *, tap: str = PENULTIMATE) -> FeatureSet:
+    """Name the features of one split by everything that can change their bytes."""
+    key = content_key(feature_key_parts(model, dataset, split, storage, tap=tap))
+    return FeatureSet(model.name, dataset.spec.name, split, key, tap)
+
+
+def feature_key_parts(
+    model: Model, dataset: Dataset, split: str, storage: Storage, *, tap: str = PENULTIMATE
+) -> dict[str, Any]:
+    """What the key of a feature set is the hash of; kept in its manifest."""
+    return {"table": "features", "tap": tap, "storage": storage, **model.key_parts(), **dataset.key_parts(split)}
+
+
+def inputs_key(model: Model, dataset: Dataset, storage: Storage, *, tap: str = PENULTIMATE) -> str:
+    """Hash of all that a model's features of a dataset come from, but for the precision that they are computed in."""
+    parts = {split: feature_key_parts(model, dataset, split, storage, tap=tap) for split in schema.SPLITS}
+    return content_key(
+        {split: {name: value for name, value in own.items() if name != "compute"} for split, own in parts.items()}
+    )

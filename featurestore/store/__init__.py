@@ -1,0 +1,1 @@
+"""What a store is made of: names, bytes, tables and the store itself."""

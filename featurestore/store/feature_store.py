@@ -1,0 +1,583 @@
+"""FeatureStore: open, ask, read and write. What is visible was published whole by `commit`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.store import commit, layout, matrices, places, schema
+from featurestore.store.layout import FeatureSet, SampleSet
+from featurestore.store.matrices import Arrays, MatrixCache
+
+_TYPED = {"features": schema.features(pa.float32(), 1), "samples": schema.SAMPLES, **schema.TABLES}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Rows of a feature set in the order of `index`, or of several sets one after the other.
+
+    Out of a cache, the arrays are read-only and mapped into memory.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_images, feature_dim)
+        In the precision that they are stored in (float16 or float32).
+    y : ndarray of int64, shape (n_images,), or of bool, shape (n_images, n_classes), when multi-label
+    index : ndarray of int64, shape (n_images,)
+        Position in the split.
+    sample_id : ndarray of str, shape (n_images,)
+        Of a fixed width.
+    """
+
+    X: npt.NDArray[np.floating[Any]]
+    y: npt.NDArray[Any]
+    index: npt.NDArray[np.int64]
+    sample_id: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is stored of one shard of a set; a row of its manifest.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, in the folder of the set.
+    bytes : int
+    sha256 : str
+        Of the file, in hexadecimal digits.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, content: pa.Buffer) -> Part:
+        """Describe a Parquet file by its bytes.
+
+        Raises
+        ------
+        pyarrow.ArrowInvalid, OSError
+            If it is no Parquet file, or half of one.
+        """
+        rows = pq.read_metadata(pa.BufferReader(content)).num_rows
+        return cls(name, rows, content.size, hashlib.sha256(content).hexdigest())
+
+
+class Stock:
+    """What sets a store had when it was asked, by one listing of each table: answers for any number of them at once.
+
+    Parameters
+    ----------
+    folders : mapping of str to set of str
+        Folder of a set -> names of its files.
+    """
+
+    def __init__(self, folders: Mapping[str, set[str]]) -> None:
+        self._folders = folders
+
+    def has(self, item: FeatureSet | SampleSet) -> bool:
+        """Whether every shard of `item` was stored and its manifest said so."""
+        return layout.MANIFEST in self._names(item)
+
+    def shards(self, item: FeatureSet | SampleSet) -> set[int]:
+        """Shards of `item` that were published, complete or not."""
+        return {part[0] for name in self._names(item) if (part := layout.parse_part(name))}
+
+    def overflowed(self, item: FeatureSet) -> bool:
+        """Whether a shard of this float16 set had met a value that float16 cannot hold."""
+        return layout.OVERFLOW in self._names(item)
+
+    def _names(self, item: FeatureSet | SampleSet) -> set[str]:
+        return self._folders.get(item.folder, set())
+
+
+class FeatureStore:
+    """A store: a directory or an object-store prefix of Parquet and JSON.
+
+    Get one with :meth:`open` or :meth:`create`.
+    """
+
+    def __init__(self, storage: commit.Storage) -> None:
+        self._storage = storage
+
+    @property
+    def uri(self) -> str:
+        """Absolute path or URI of the store."""
+        return self._storage.uri
+
+    @property
+    def storage(self) -> commit.Storage:
+        """The store's files, for what looks after them."""
+        return self._storage
+
+    @property
+    def storage_options(self) -> tuple[tuple[str, str], ...]:
+        """What another process must be told, beside `uri`, to open this store. It may hold credentials."""
+        return tuple(sorted(self._storage.place.options.items()))
+
+    @classmethod
+    def open(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
+        """Open an existing store.
+
+        Parameters
+        ----------
+        uri : str
+            A path, ``s3://bucket/prefix``, ``gs://bucket/prefix``, or a URL that fsspec knows.
+        storage_options : mapping of str to str, optional
+            See `featurestore.store.places.open_place`. Kept nowhere.
+
+        Raises
+        ------
+        ConfigurationError
+            If the URI or an option cannot be used.
+        StoreError
+            If there is none at `uri`.
+        StoreVersionError
+            If it was made by a newer version of probestore.
+        """
+        storage = commit.Storage(uri, storage_options)
+        if storage.kind(layout.STORE_FILE) != "file":
+            _check_folder(storage)
+            raise StoreError(
+                f"There is no store at {storage.uri}. Give its place with --store or the variable PROBESTORE_STORE, "
+                "or make one: probestore run STUDY, or probestore demo."
+            )
+        _check_version(storage)
+        return cls(storage)
+
+    @classmethod
+    def create(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
+        """Open the store at `uri`, making an empty one when there is nothing.
+
+        Parameters
+        ----------
+        uri, storage_options
+            As for :meth:`open`.
+
+        Raises
+        ------
+        ConfigurationError
+            If the URI or an option cannot be used.
+        StoreError
+            If `uri` is a file, a folder with other things in it, or cannot be written.
+        StoreVersionError
+            If the store was made by a newer version of probestore.
+        """
+        storage = commit.Storage(uri, storage_options)
+        if storage.kind(layout.STORE_FILE) == "file":
+            _check_version(storage)
+            return cls(storage)
+        _check_folder(storage)
+        if set(storage.uri) & set("*?[]="):
+            raise StoreError(
+                f"The path of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {uri!r}."
+            )
+        names = storage.list_files("")
+        if layout.STORE_FILE in names:  # somebody else has just made it
+            _check_version(storage)
+            return cls(storage)
+        if foreign := foreign_files(names):
+            raise StoreError(
+                f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
+            )
+        for table, table_schema in _TYPED.items():
+            commit.publish_record(storage, layout.empty_path(table), table_schema.empty_table())
+        commit.publish_json(storage, layout.STORE_FILE, {"format": FORMAT, "schema_version": schema.SCHEMA_VERSION})
+        return cls(storage)
+
+    # ---- what exists -------------------------------------------------------------------------------------------
+
+    def has(self, item: FeatureSet | SampleSet) -> bool:
+        """Whether every shard of `item` is stored and its manifest says so."""
+        return self._storage.kind(f"{item.folder}/{layout.MANIFEST}") == "file"
+
+    def shards(self, item: FeatureSet | SampleSet) -> set[int]:
+        """Shards of `item` that are published, complete or not."""
+        names = (name.rsplit("/", 1)[1] for name in self._storage.list_files(item.folder))
+        return {part[0] for name in names if (part := layout.parse_part(name))}
+
+    def overflowed(self, item: FeatureSet) -> bool:
+        """Whether a shard of this float16 set met a value that float16 cannot hold."""
+        return self._storage.kind(f"{item.folder}/{layout.OVERFLOW}") == "file"
+
+    def stock(self) -> Stock:
+        """What sets there are now, complete or not: two listings, however many sets are asked for."""
+        folders: dict[str, set[str]] = defaultdict(set)
+        for table in ("features", "samples"):
+            for path in self._storage.list_files(table):
+                folder, _, name = path.rpartition("/")
+                folders[folder].add(name)
+        return Stock(dict(folders))
+
+    def sets(self) -> list[FeatureSet | SampleSet]:
+        """All complete feature and sample sets."""
+        found = (layout.parse_folder(folder) for folder in self._complete_folders("features", "samples"))
+        return sorted((item for item in found if item), key=lambda item: item.folder)
+
+    def manifest(self, item: FeatureSet | SampleSet) -> dict[str, Any]:
+        """What is recorded of a complete set: key parts, rows, parts with checksums, versions.
+
+        Raises
+        ------
+        MissingFeaturesError
+            If the set is not complete.
+        """
+        if not self.has(item):
+            raise MissingFeaturesError(
+                f"No complete {item.folder} in {self.uri}. Run the study that wants it: probestore run STUDY."
+            )
+        record: dict[str, Any] = json.loads(self._storage.read_bytes(f"{item.folder}/{layout.MANIFEST}"))
+        return record
+
+    def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
+        """The Parquet metadata of a published part, in which its writer says how it was made."""
+        name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
+        return self._storage.read(name, lambda file: dict(pq.read_schema(file).metadata or {}))
+
+    def files(self, table: str) -> list[str]:
+        """Committed files of a table, as DuckDB opens them. The first has no rows, so the list is never empty."""
+        return list(self.file_sizes(table))
+
+    def file_sizes(self, table: str) -> dict[str, int]:
+        """The same files, and how many bytes each has: 0 for the first."""
+        empty = self._storage.external(layout.empty_path(table))
+        if table in schema.TABLES:
+            files: Iterable[commit.StoredFile] = self._storage.files(table)
+        else:
+            files = (file for own in self._complete_folders(table).values() for file in own)
+        sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
+        return {empty: 0, **sizes}
+
+    def names(self, table: str) -> set[str]:
+        """Names of the records in one of `schema.TABLES`, without those of imports."""
+        own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
+        return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
+
+    def origins(self, table: str) -> set[str]:
+        """Names of the imports that added rows to one of `schema.IMPORTED`."""
+        return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
+
+    def _complete_folders(self, *tables: str) -> dict[str, list[commit.StoredFile]]:
+        """Folder -> its files, for the folders that have a manifest. One listing per table, no file is opened."""
+        folders: dict[str, list[commit.StoredFile]] = defaultdict(list)
+        for table in tables:
+            for file in self._storage.files(table):
+                folders[file.name.rsplit("/", 1)[0]].append(file)
+        return {
+            folder: files
+            for folder, files in folders.items()
+            if any(file.name == f"{folder}/{layout.MANIFEST}" for file in files)
+        }
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    def read(
+        self, item: FeatureSet, *more: FeatureSet, n_classes: int | None = None, cache: MatrixCache | None = None
+    ) -> Features:
+        """Read complete feature sets, one after the other, into one matrix.
+
+        Parameters
+        ----------
+        item, *more : FeatureSet
+            Of equal dimensions. Where one is stored as float16 and another as float32, `X` is float32.
+        n_classes : int, optional
+            Width of `y` for a multi-label dataset; labels are otherwise class indices.
+        cache : MatrixCache, optional
+            Where the matrix is kept on this node, decoded, for the next who reads the same sets.
+
+        Raises
+        ------
+        MissingFeaturesError
+            If a set is not complete.
+        StoreError
+            If the sets differ in their dimensions, or a file is not the one that the manifest describes.
+        """
+        items = (item, *more)
+        manifests = [self.manifest(one) for one in items]
+        key = layout.content_key({"manifests": manifests, "arrays": _ARRAYS})
+        arrays = cache.load(key) if cache is not None else None
+        if arrays is None:
+            arrays = self._decode(items, manifests)
+            if cache is not None:
+                arrays = cache.save(key, arrays)
+        return _features(arrays, n_classes)
+
+    def _decode(self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]) -> Arrays:
+        """Read every part straight into its rows of one matrix, as many parts at once as there are CPUs."""
+        parts = [
+            (f"{item.folder}/{part['name']}", part)
+            for item, manifest in zip(items, manifests, strict=True)
+            for part in manifest["parts"]
+        ]
+        ends = np.cumsum([part["rows"] for _, part in parts], dtype=np.int64).tolist()
+        dim, dtype = self._shared_type(items, manifests)
+        X = np.empty((ends[-1] if ends else 0, dim), dtype)
+        with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+            tables = list(pool.map(self._read_part, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
+        return {"X": X, **_columns(pa.concat_tables(tables or [_NO_ROWS]))}
+
+    def _shared_type(
+        self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]
+    ) -> tuple[int, np.dtype[Any]]:
+        """Dimension of all the sets and the narrowest type that holds their values, by the first part of each."""
+        found: dict[FeatureSet, pa.DataType] = {}
+        for item, manifest in zip(items, manifests, strict=True):
+            for part in manifest["parts"][:1]:
+                part_schema = self._storage.read(f"{item.folder}/{part['name']}", pq.read_schema)
+                found[item] = part_schema.field("feature").type
+        dims = {vector.list_size: item for item, vector in found.items()}
+        if len(dims) > 1:
+            (dim, one), (other_dim, other), *_ = dims.items()
+            raise StoreError(
+                "Feature sets that are read into one matrix must have the same number of features per image, but "
+                f"{one.folder} has {dim} and {other.folder} has {other_dim}."
+            )
+        dtypes = (vector.value_type.to_pandas_dtype() for vector in found.values())
+        return next(iter(dims), 0), np.result_type(np.float16, *dtypes)
+
+    def _read_part(self, name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
+        """Fill `out`, the part's rows of the matrix, and return its other columns."""
+        content = self._storage.read_buffer(name)  # little more than is needed
+        if content.size != part["bytes"]:
+            raise StoreError(
+                f"{name} has {content.size} bytes, but its manifest says {part['bytes']}. Somebody has changed it: "
+                f"see what else is wrong (probestore verify), delete its folder in {self.uri} and run the study again."
+            )
+        file = pq.ParquetFile(pa.BufferReader(content))
+        matrices.read_vectors(file, content, "feature", out)
+        return file.read(columns=_NO_ROWS.column_names, use_threads=False)
+
+    def read_record(self, table: str, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a record of one of `schema.TABLES`; columns that are newer than the file are null.
+
+        Parameters
+        ----------
+        table, name : str
+            Of a record that is there: one of :meth:`names`.
+        columns : sequence of str, optional
+            The only ones to read.
+
+        Raises
+        ------
+        StoreError
+            If it is not there or cannot be read.
+        """
+        return self._read_rows(layout.record_path(table, name), table, columns)
+
+    def read_import(self, table: str, origin: str) -> pa.Table:
+        """Read the rows that an import added to one of `schema.IMPORTED`, as :meth:`read_record` does.
+
+        Raises
+        ------
+        StoreError
+            If they are not there or cannot be read.
+        """
+        return self._read_rows(layout.import_path(table, origin), table)
+
+    def _read_rows(self, path: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A file of one of `schema.TABLES`; columns that are newer than it are null."""
+        wanted = schema.TABLES[table]
+        if columns is not None:
+            wanted = pa.schema([wanted.field(column) for column in columns])
+
+        def read(file: pa.NativeFile) -> pa.Table:
+            stored = pq.ParquetFile(file)
+            return stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
+
+        found = self._storage.read(path, read)
+        arrays = [
+            found.column(field.name) if field.name in found.column_names else pa.nulls(len(found), field.type)
+            for field in wanted
+        ]
+        return pa.table(arrays, schema=wanted)
+
+    # ---- writing -----------------------------------------------------------------------------------------------
+
+    def write_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int, table: pa.Table) -> Part:
+        """Publish one shard of a set, unless it is there: the first of several writers wins.
+
+        Returns
+        -------
+        Part
+            What is stored now, ours or another writer's. Only a file that is no Parquet is replaced: it can have come
+            from no writer of a store.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        name = layout.part_name(shard, n_shards)
+        path, content = f"{item.folder}/{name}", commit.encode_table(table)
+        if not self._storage.publish_new(path, content):
+            stored = self._storage.read_buffer(path)
+            try:
+                return Part.of(name, stored)
+            except (pa.ArrowException, OSError):
+                self._storage.publish(path, content)
+        return Part.of(name, content)
+
+    def finish(
+        self, item: FeatureSet | SampleSet, n_shards: int, record: Mapping[str, Any], *, parts: Iterable[Part] = ()
+    ) -> None:
+        """Write the manifest of a set whose shards are all there; from now on the set exists.
+
+        Several drivers may do so at once. On a local file system a part never changes once it is there, and `parts` are
+        what `write_shard` found stored, so whoever writes the manifest writes the same checksums. On an object store
+        two writers of one shard within the time of one upload may leave the other's bytes than the manifest says; they
+        are the same bytes where both extract on the same kind of device, and else `probestore verify` finds them.
+
+        Parameters
+        ----------
+        record : mapping
+            What should be known of the set beside rows and checksums; kept as given.
+        parts : iterable of Part
+            Those that are known from `write_shard`; only the others are read back.
+
+        Raises
+        ------
+        StoreError
+            If a shard is missing or cannot be read.
+        """
+        if self.has(item):
+            return
+        missing = set(range(n_shards)) - self.shards(item)
+        if missing:
+            raise StoreError(f"{item.folder} cannot be completed: {len(missing)} of {n_shards} shards are missing.")
+        known = {part.name: part for part in parts}
+        names = [layout.part_name(shard, n_shards) for shard in range(n_shards)]
+        described = [known.get(name) or self._describe_part(item, name) for name in names]
+        manifest = {
+            **record,
+            "schema_version": schema.SCHEMA_VERSION,
+            "rows": sum(part.rows for part in described),
+            "parts": [asdict(part) for part in described],
+            "created_at": datetime.now(UTC).isoformat(),
+        }
+        manifest[CHECKSUM] = checksum(manifest)
+        commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", manifest)
+
+    def mark_overflow(self, item: FeatureSet, reason: str) -> None:
+        """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
+        commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", {"reason": reason})
+
+    def publish(self, table: str, name: str, rows: pa.Table) -> None:
+        """Publish or replace one record file of the tables in `schema.TABLES`."""
+        commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
+
+    def publish_import(self, table: str, origin: str, rows: pa.Table) -> None:
+        """Publish or replace the rows that an import adds to one of `schema.IMPORTED`."""
+        commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table]))
+
+    def save_study(self, name: str, text: str) -> None:
+        """Keep the text of a study file beside what it asked for."""
+        self._storage.publish(f"studies/{name}.toml", text.encode())
+
+    def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
+        path = f"{item.folder}/{name}"
+        try:
+            return Part.of(name, self._storage.read_buffer(path))
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{path} in {self.uri} is no whole Parquet file: {error}. Delete it and run the study again."
+            ) from error
+
+
+FORMAT = "probestore"
+CHECKSUM = "checksum"
+"""Key in a manifest of the checksum of all else in it."""
+
+_NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
+_ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
+_MOST_THREADS = 16  # more would only wait for the memory
+
+
+def foreign_files(names: Iterable[str]) -> list[str]:
+    """Those of the files of a folder that the making of a store, cut short, cannot have left there."""
+    return [name for name in names if name.split("/")[0] not in (layout.SCHEMA_FOLDER, layout.STAGING)]
+
+
+def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table])
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a manifest but its own checksum."""
+    content = {name: value for name, value in manifest.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_folder(storage: commit.Storage) -> None:
+    if storage.kind("") == "file":
+        raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
+
+
+def _check_version(storage: commit.Storage) -> None:
+    try:
+        found = json.loads(storage.read_bytes(layout.STORE_FILE))["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, int):
+        raise StoreError(
+            f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
+        )
+    if found > schema.SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"The store {storage.uri} has schema version {found}; this probestore reads up to {schema.SCHEMA_VERSION}. "
+            "Upgrade probestore (pip install --upgrade probestore) or use another store."
+        )
+
+
+def _columns(table: pa.Table) -> Arrays:
+    """What `read` needs beside X, as arrays that a file can hold.
+
+    Labels are `label`, or, when they are many per image, pairs of `row` and `label`; what follows from n_classes is not
+    among them.
+    """
+    columns = {"index": table.column("index").to_numpy(), "sample_id": _fixed_width(table.column("sample_id"))}
+    labels = table.column("labels")
+    if labels.null_count == len(table):
+        return {**columns, "label": table.column("label").to_numpy()}
+    row = np.repeat(np.arange(len(table)), pc.list_value_length(labels).fill_null(0).to_numpy())
+    return {**columns, "row": row, "label": pc.list_flatten(labels).to_numpy()}
+
+
+def _fixed_width(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+    """(n,) strings, padded with zeros as NumPy does it; without a Python object per row when they are ASCII."""
+    if not pc.all(pc.string_is_ascii(column)).as_py():
+        return np.array(column.to_pylist(), dtype=np.str_)
+    width = max(1, pc.max(pc.binary_length(column)).as_py())
+    padded = pc.utf8_rpad(column, width, padding="\0").combine_chunks()
+    letters = np.frombuffer(padded.buffers()[2], np.uint8, count=len(column) * width)
+    return letters.astype(np.uint32).view(f"U{width}")
+
+
+def _features(arrays: Arrays, n_classes: int | None) -> Features:
+    y = _indicator(arrays, n_classes) if "row" in arrays else arrays["label"]
+    return Features(X=arrays["X"], y=y, index=arrays["index"], sample_id=arrays["sample_id"])
+
+
+def _indicator(arrays: Arrays, n_classes: int | None) -> npt.NDArray[np.bool_]:
+    """(n_images, n_classes) matrix of the labels of a multi-label dataset."""
+    width = n_classes if n_classes is not None else 1 + int(arrays["label"].max(initial=0))
+    y = np.zeros((len(arrays["X"]), width), dtype=bool)
+    y[arrays["row"], arrays["label"]] = True
+    return y

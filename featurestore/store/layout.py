@@ -1,0 +1,149 @@
+"""Where everything lies in a store: names to paths and back. Pure: no file is touched here.
+
+store.json                                                              format and schema version
+_schema/...                                                             one file of no rows per table, for its type
+features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.parquet
+features/model=M/tap=T/dataset=D/split=S/key=K/manifest.json            written last: this is what "exists" means
+samples/dataset=D/split=S/key=K/...                                     the same
+results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
+results/imported/<origin>.parquet, models/imported/<origin>.parquet     rows of an import, whose names may be no paths
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from featurestore.errors import ConfigurationError
+from featurestore.store import schema
+
+STORE_FILE = "store.json"
+MANIFEST = "manifest.json"
+OVERFLOW = "overflow.json"
+STAGING = "_staging"
+TOKEN_PREFIX = "token-"
+"""Of staged files that a run keeps there as long as it goes on, so that its nodes can read them."""
+SCHEMA_FOLDER = "_schema"
+IMPORTS = "imported"
+"""Folder, in that of a table, of rows that were made elsewhere."""
+PENULTIMATE = "penultimate"
+"""The tap that every model has: the input of its classifier."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_SAFE_IN_TAP = "._+-"  # all else is percent-encoded: block:layers.3 has a colon
+_IMPORT = re.compile(rf"(\w+)/{IMPORTS}/({_SAFE_NAME.pattern})\.parquet")
+_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
+
+
+@dataclass(frozen=True, order=True)
+class FeatureSet:
+    """The features of one dataset split seen by one model at one tap, under one key."""
+
+    model: str
+    dataset: str
+    split: str
+    key: str
+    tap: str = PENULTIMATE
+
+    @property
+    def folder(self) -> str:
+        """Path inside the store."""
+        tap = quote(self.tap, safe=_SAFE_IN_TAP)
+        return f"features/model={self.model}/tap={tap}/dataset={self.dataset}/split={self.split}/key={self.key}"
+
+
+@dataclass(frozen=True, order=True)
+class SampleSet:
+    """The image table of one dataset split, under one key."""
+
+    dataset: str
+    split: str
+    key: str
+
+    @property
+    def folder(self) -> str:
+        """Path inside the store."""
+        return f"samples/dataset={self.dataset}/split={self.split}/key={self.key}"
+
+
+def part_name(shard: int, n_shards: int) -> str:
+    """File name of one shard; it says how many there are, so a folder tells what it still misses."""
+    return f"part-{shard:05d}-of-{n_shards:05d}.parquet"
+
+
+def parse_part(name: str) -> tuple[int, int] | None:
+    """Return (shard, n_shards) of a file name, or None for any other file."""
+    match = _PART.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
+    """Return the set whose `folder` this is, or None."""
+    table, *rest = folder.split("/")
+    values = dict(part.split("=", 1) for part in rest if "=" in part)
+    if table == "features" and tuple(values) == schema.FEATURE_PARTITIONS:
+        return FeatureSet(**{**values, "tap": unquote(values["tap"])})
+    if table == "samples" and tuple(values) == schema.SAMPLE_PARTITIONS:
+        return SampleSet(**values)
+    return None
+
+
+def record_path(table: str, name: str) -> str:
+    """Path of one record file of the tables in `schema.TABLES`."""
+    return f"{table}/{check_name('record', name)}.parquet"
+
+
+def import_path(table: str, origin: str) -> str:
+    """Path of the rows that an import added to one of `schema.IMPORTED`; a later import of that name replaces them."""
+    return f"{table}/{IMPORTS}/{check_name('import', origin)}.parquet"
+
+
+def parse_import(path: str) -> tuple[str, str] | None:
+    """Return (table, origin) of the rows of an import, or None for any other path."""
+    match = _IMPORT.fullmatch(path)
+    return (match[1], match[2]) if match and match[1] in schema.IMPORTED else None
+
+
+def empty_path(table: str) -> str:
+    """Path of the file of no rows that gives a table its type, with the same hive partitions as its real files."""
+    partitions = {"features": schema.FEATURE_PARTITIONS, "samples": schema.SAMPLE_PARTITIONS}.get(table, ())
+    folders = "".join(f"{name}=none/" for name in partitions)
+    return f"{SCHEMA_FOLDER}/{table}/{folders}empty.parquet"
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name` if it can be part of a path on any file system or object store.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is empty, too long, or holds anything but letters, digits and ``. _ + -``.
+    """
+    if not _SAFE_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"The name of a {kind} must be 1 to 100 letters, digits, '.', '_', '+' or '-', starting with a letter or "
+            f"digit, because it becomes part of a path. Got {name!r}."
+        )
+    return name
+
+
+def content_key(parts: Mapping[str, Any]) -> str:
+    """Hash everything that can change the bytes: equal parts, equal key.
+
+    Parameters
+    ----------
+    parts : mapping
+        JSON-serialisable values. The schema version is added.
+
+    Returns
+    -------
+    str
+        24 hexadecimal digits (96 bits) of SHA-256.
+    """
+    canonical = json.dumps({**parts, "schema_version": schema.SCHEMA_VERSION}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]

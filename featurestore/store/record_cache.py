@@ -1,0 +1,115 @@
+"""The many small files of a table of records, gathered in one file on this node.
+
+A cell is a file of its own, so that nobody who computes one waits for anybody. But opening thousands of files takes
+seconds, for every question anew, while next to nothing has changed in between. So the rows are kept together in the
+node's cache, with the name, size and time of the file that each came from, and only files that are new or have changed
+are opened. A cache that cannot be written or is damaged costs no more than that.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featurestore.store import layout, schema
+from featurestore.store.commit import Storage, StoredFile
+
+FEW_FILES = 32
+"""Up to so many are opened as fast as one is."""
+
+_SOURCES = b"probestore_sources"
+_THREADS = 8
+
+_Stamp: TypeAlias = tuple[str, int, str]
+"""Name, bytes and time of change of a file, which say together that it is still the same."""
+
+
+def gather(storage: Storage, table: str, folder: Path) -> Path | None:
+    """One file with the rows of all files of a table; None if there are few, or no telling whether they change.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    table : str
+        One of `schema.TABLES`.
+    folder : Path
+        Of the cache; made when it is needed.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read.
+    """
+    files = [file for file in storage.files(table) if file.name.endswith(".parquet")]
+    if len(files) <= FEW_FILES or any(file.modified is None for file in files):
+        return None
+    wanted = [_stamp(file) for file in files]
+    path = folder / f"records-{layout.content_key({'store': storage.uri, 'schema': str(schema.TABLES[table])})}.parquet"
+    known = _load(path)
+    if list(known) != wanted:
+        missing = [stamp for stamp in wanted if stamp not in known]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            read = pool.map(lambda stamp: _read(storage, table, stamp[0]), missing)
+            known = {**known, **dict(zip(missing, read, strict=True))}
+        if not _save(path, {stamp: known[stamp] for stamp in wanted}):
+            return None
+    return path
+
+
+def _stamp(file: StoredFile) -> _Stamp:
+    return (file.name, file.size, file.modified.isoformat() if file.modified else "")
+
+
+def _read(storage: Storage, table: str, name: str) -> pa.Table:
+    """The rows of one file; columns that are newer than it are null."""
+    content = storage.read_buffer(name)
+    rows = storage.read(name, lambda _: pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False))
+    columns = schema.TABLES[table]
+    return pa.table(
+        [
+            rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+            for field in columns
+        ],
+        names=columns.names,
+    )
+
+
+def _load(path: Path) -> dict[_Stamp, pa.Table]:
+    """What is gathered there, by the files that it came from; nothing if there is no sound file."""
+    try:
+        rows = pq.read_table(path)
+        sources = json.loads(rows.schema.metadata[_SOURCES])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return {}
+    found, start = {}, 0
+    for name, size, modified, n_rows in sources:
+        found[name, size, modified] = rows.slice(start, n_rows)
+        start += n_rows
+    return found if start == len(rows) else {}
+
+
+def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
+    """Write it beside its place and rename it there: another process sees all of it, or what was there before."""
+    sources: Sequence[tuple[str, int, str, int]] = [(*stamp, len(rows)) for stamp, rows in gathered.items()]
+    rows = pa.concat_tables([part.replace_schema_metadata(None) for part in gathered.values()])
+    # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
+    rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
+    staged = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            pq.write_table(rows, staged)
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError:  # no space, or no permission
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What stored features themselves say."""

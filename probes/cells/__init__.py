@@ -1,0 +1,1 @@
+"""Store -> probe -> results: cells are fitted, committed, and scored again."""

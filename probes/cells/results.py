@@ -1,0 +1,196 @@
+"""Rows of results, tuning curves and predictions, and their commit: predictions first, results last."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from featurestore import Features, FeatureStore
+from featurestore.store import schema
+from featurestore.store.feature_store import rows_table
+from featurestore.store.layout import content_key
+from probes import methods
+from probes.fitting.fitted import Choice, Evidence, FittedProbe
+from probes.metrics import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One wanted result: which features, which probe, which choices.
+
+    Attributes
+    ----------
+    metric : str
+        The headline metric, which the hyper-parameter is chosen by.
+    model_key : str
+        Hash of the weights and the preprocessing that the model's name stands for.
+    train_key, val_key, test_key : str
+        Keys of the feature sets.
+    options : str
+        The method's `Options`, as JSON.
+    compute, inputs_key : str, optional
+        Precision that the features were computed in, and hash of all else that they come from. The features' keys
+        stand for both, so the cell's key does not depend on them.
+    """
+
+    model: str
+    model_key: str
+    dataset: str
+    probe: str
+    solver: str
+    seed: int
+    metric: str
+    train_key: str
+    val_key: str
+    test_key: str
+    options: str
+    setting: str = "fixed"
+    tap: str = "penultimate"
+    n_per_class: int | None = None
+    compute: str | None = None
+    inputs_key: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that can change the numbers. The features' keys stand for the model and the dataset."""
+        parts = {name: value for name, value in asdict(self).items() if name not in ("compute", "inputs_key")}
+        return content_key({"table": "results", **parts})
+
+    def grain(self) -> dict[str, Any]:
+        """The columns that every row of this cell starts with."""
+        fields = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
+        return {"cell": self.key, **{name: getattr(self, name) for name in fields}}
+
+    def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
+        """The cell's row of the `cells` table."""
+        names = ("model_key", "compute", "inputs_key", "train_key", "val_key", "test_key")
+        read = {name: getattr(self, name) for name in names}
+        return {**self.grain(), "options": self.options, "study": study, **read, "wanted_at": wanted_at}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a probe said of the test images."""
+
+    images: Features
+    scores: npt.NDArray[np.float64]  # (n_test, n_classes)
+    metrics: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of a fitted cell.
+
+    Attributes
+    ----------
+    n_train, n_val : int
+        Readable images that were used.
+    seconds : float
+        Choosing, fitting and scoring.
+    tested : Tested or None
+        None for a method that scores features, not images.
+    """
+
+    probe: FittedProbe
+    n_train: int
+    n_val: int
+    seconds: float
+    tested: Tested | None = None
+
+
+def publish(store: FeatureStore, cell: Cell, outcome: Outcome) -> None:
+    """Commit a fitted cell. The results come last: they are what "done" means."""
+    if outcome.tested:
+        store.publish("predictions", cell.key, _predictions(cell.grain(), outcome.tested, outcome.probe.probabilistic))
+    if outcome.probe.choice:
+        store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(cell, outcome.probe.choice)))
+    store.publish("results", cell.key, rows_table("results", _result_rows(cell, outcome)))
+
+
+def _result_rows(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
+    probe, choice = outcome.probe, outcome.probe.choice
+    shared = {
+        **cell.grain(),
+        "model_key": cell.model_key,
+        "compute": cell.compute,
+        "inputs_key": cell.inputs_key,
+        "options": cell.options,
+        "probabilistic": probe.probabilistic if outcome.tested else None,
+        "n_train": outcome.n_train,
+        "n_val": outcome.n_val,
+        "n_test": len(outcome.tested.images.X) if outcome.tested else 0,
+        "hyperparameter": methods.load(cell.probe).HYPERPARAMETER,
+        "chosen": choice.value if choice else None,
+        "at_grid_edge": choice.at_grid_edge if choice else None,
+        **_evidence(probe.evidence),
+        "seconds": outcome.seconds,
+        "versions": json.dumps(_versions(), sort_keys=True),
+        "created_at": datetime.now(UTC),
+    }
+    measured = {name: Score(value, math.nan) for name, value in probe.measures.items()}
+    tested = outcome.tested.metrics if outcome.tested else {}
+    return [
+        {**shared, "metric": name, "headline": name == cell.metric, **score_columns(score)}
+        for name, score in {**tested, **measured}.items()
+    ]
+
+
+def score_columns(score: Score) -> dict[str, float | None]:
+    """A score as columns of `results`; null for a standard error that is not known."""
+    return {
+        "value": score.value,
+        "standard_error": score.standard_error if math.isfinite(score.standard_error) else None,
+    }
+
+
+def _tuning_rows(cell: Cell, choice: Choice) -> list[dict[str, Any]]:
+    shared = {**cell.grain(), "hyperparameter": methods.load(cell.probe).HYPERPARAMETER, "metric": cell.metric}
+    return [
+        {**shared, "value": trial.value, "validation": trial.validation, **asdict(trial.evidence)}
+        for trial in choice.trials
+    ]
+
+
+def _predictions(grain: Mapping[str, Any], tested: Tested, probabilistic: bool) -> pa.Table:
+    """One row per test image, built by column: a benchmark of 50,000 images and 1,000 classes has 50 million scores."""
+    y, scores, n = tested.images.y, tested.scores, len(tested.scores)
+    single = y.ndim == 1
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    own = {
+        "sample_id": pa.array(tested.images.sample_id, pa.string()),
+        "index": tested.images.index,
+        "label": y if single else None,
+        "labels": None if single else _lists([np.flatnonzero(row) for row in y]),
+        "predicted": order[:, 0],
+        "probability": scores[np.arange(n), y] if single and probabilistic else None,
+        "top5": _lists(order),
+        "scores": _lists(scores.astype(np.float32)),
+    }
+    same = {name: pa.repeat(pa.scalar(value, schema.PREDICTIONS.field(name).type), n) for name, value in grain.items()}
+    kinds = schema.PREDICTIONS
+    columns = {name: pa.nulls(n, kinds.field(name).type) if own[name] is None else own[name] for name in own}
+    return pa.table({**same, **columns}).select(kinds.names).cast(kinds)
+
+
+def _lists(rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> pa.ListArray:
+    """Rows of numbers as an Arrow list column."""
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate(rows))
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """The evidence columns of `results`; its seconds are those of the whole cell."""
+    return {name: value for name, value in asdict(evidence).items() if name != "seconds"}
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("probestore", "torch", "scikit-learn", "numpy")}

@@ -1,0 +1,150 @@
+"""Store -> method -> results: fit the probes of one model and dataset, score them on the test images, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from featurestore import Features, FeatureSet, FeatureStore
+from featurestore.errors import Failure, ProbeError
+from featurestore.store.matrices import MatrixCache
+from probes import methods, metrics, objective
+from probes.cells import results
+from probes.cells.results import Cell, Outcome, Tested
+from probes.fitting.few_shot import few_shot
+from probes.fitting.fitted import FittedProbe
+from probes.fitting.task import Task
+from probes.methods import Means
+from probes.objective import Labels, Vector, probabilities
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """What became of a cell; a few numbers, whatever the size of the features."""
+
+    cell: str
+    seconds: float
+    failure: Failure | None = None
+
+
+def run_cells(
+    store: FeatureStore,
+    cells: Sequence[Cell],
+    *,
+    n_classes: int,
+    device: str,
+    matrices: MatrixCache | None = None,
+) -> list[CellReport]:
+    """Fit and commit cells that share their features, which are read once.
+
+    A cell that raises is reported, and the others go on.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Of one model and dataset, with equal feature keys.
+    n_classes : int
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    matrices : MatrixCache, optional
+        Where this node keeps decoded features for all who read them.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If the features have not been extracted.
+    ProbeError
+        If a class has no training image.
+    """
+    read = partial(_read, store, cells[0], n_classes=n_classes, matrices=matrices)
+    whole = _task(store, cells[0], read("train", "val"), n_classes)
+    read_test = cache(partial(read, "test"))
+    reports = []
+    for cell in cells:
+        begin = time.perf_counter()
+        failure = None
+        try:
+            task = whole if cell.n_per_class is None else few_shot(whole, cell.n_per_class, cell.seed)
+            _run_cell(store, cell, task, read_test, device=device)
+        except Exception as error:  # whatever a probe raises is its own failure, not that of the others
+            failure = Failure.of(error)
+        reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))
+    return reports
+
+
+def _read(store: FeatureStore, cell: Cell, *splits: str, n_classes: int, matrices: MatrixCache | None) -> Features:
+    return store.read(*(_features_of(cell, split) for split in splits), n_classes=n_classes, cache=matrices)
+
+
+def _features_of(cell: Cell, split: str) -> FeatureSet:
+    keys = {"train": cell.train_key, "val": cell.val_key, "test": cell.test_key}
+    return FeatureSet(cell.model, cell.dataset, split, keys[split], cell.tap)
+
+
+def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> Task:
+    n_train = store.manifest(_features_of(cell, "train"))["rows"]
+    _check_classes(cell, images.y[:n_train], n_classes)
+    return Task(
+        X=images.X,
+        y=images.y,
+        n_train=n_train,
+        n_classes=n_classes,
+        metric=cell.metric,
+        source_probabilities=_source_probabilities(store, cell.model_key),
+    )
+
+
+def _source_probabilities(store: FeatureStore, model_key: str) -> Callable[[objective.Features], Vector] | None:
+    """What the network's own classifier says of features; it is read when a probe first asks."""
+    if model_key not in store.names("heads"):
+        return None
+    head = cache(partial(_head, store, model_key))
+    return lambda X: probabilities(X, *head(), multilabel=False)
+
+
+def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
+    """Weights (n_source_classes, n_features) and biases (n_source_classes,)."""
+    rows = store.read_record("heads", model_key)
+    weight: NDArray[np.float32] = rows.column("weight").combine_chunks().flatten().to_numpy()
+    coef = weight.reshape(len(rows), -1).astype(np.float64)
+    return coef, rows.column("bias").to_numpy().astype(np.float64)
+
+
+def _run_cell(store: FeatureStore, cell: Cell, task: Task, read_test: Callable[[], Features], *, device: str) -> None:
+    begin = time.perf_counter()
+    method = methods.load(cell.probe)
+    if task.multilabel and not method.MULTILABEL:
+        raise ProbeError(f"{cell.probe} takes one label per image; images of {cell.dataset} can have several.")
+    # JSON has no tuples: the types of the fields say what its lists were.
+    options: Any = TypeAdapter(method.Options).validate_json(cell.options)
+    probe = method.fit(task, options, Means(solver=cell.solver, seed=cell.seed, device=device))
+    tested = _test(probe, read_test)
+    n_train, n_val = task.n_train, len(task.X) - task.n_train
+    results.publish(store, cell, Outcome(probe, n_train, n_val, time.perf_counter() - begin, tested))
+
+
+def _test(probe: FittedProbe, read_test: Callable[[], Features]) -> Tested | None:
+    if probe.scores is None:
+        return None
+    test = read_test()  # only now, when nothing is left to choose
+    scores = probe.scores(test.X)
+    names = metrics.names(multilabel=test.y.ndim == 2, probabilistic=probe.probabilistic)
+    return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names})
+
+
+def _check_classes(cell: Cell, y_train: Labels, n_classes: int) -> None:
+    """Every class had a training image when the dataset was opened; the unreadable ones have been left out since."""
+    counts = y_train.sum(axis=0) if y_train.ndim == 2 else np.bincount(y_train, minlength=n_classes)
+    missing = np.flatnonzero(counts == 0)
+    if missing.size:
+        raise ProbeError(
+            f"{missing.size} of the {n_classes} classes of {cell.dataset} have no readable training image, such as "
+            f"class {missing[0]}: see probestore query skipped_images."
+        )

@@ -1,0 +1,280 @@
+"""Results made elsewhere, and what is known of their models and datasets: CSV files -> rows of a store.
+
+All that one import says lies in one file per table, under the import's name, its origin: importing the same files again
+changes nothing, and other files under the same name replace the rows of those before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.store import schema
+from featurestore.store.feature_store import rows_table
+from featurestore.store.layout import check_name, content_key
+from probes import metrics
+from probes.imports import imported_columns
+from probes.imports.csv_rows import Row, read_rows, refuse_repeated
+
+_GRAIN = ("model", "dataset", "setting", "tap", "probe", "n_per_class", "seed", "train_steps")
+_OF_THE_IMPORT = ("created_at", "recorded_at", "versions")  # say when and by what it was imported, not what it says
+
+
+@dataclass(frozen=True)
+class Import:
+    """Files that were read and found in order.
+
+    Attributes
+    ----------
+    origin : str
+        Name of the import.
+    results, models, datasets : tuple of Row
+        The last two are empty where there is no such file.
+    """
+
+    origin: str
+    results: tuple[Row, ...]
+    models: tuple[Row, ...] = ()
+    datasets: tuple[Row, ...] = ()
+
+    def names(self, what: str) -> list[str]:
+        """What the results name in a column, each once."""
+        return sorted({row.values[what] for row in self.results})
+
+    def undescribed(self) -> list[str]:
+        """Datasets of the results that the file of datasets, where there is one, does not name."""
+        described = {row.values["dataset"] for row in self.datasets}
+        return [name for name in self.names("dataset") if described and name not in described]
+
+    def unused(self) -> list[str]:
+        """Datasets of the file of datasets that the results do not name."""
+        return sorted({row.values["dataset"] for row in self.datasets} - set(self.names("dataset")))
+
+    def source_metrics(self) -> list[str]:
+        """Names of the source metrics that the models' file brings beside those that have a column."""
+        return sorted({name for row in self.models for name in row.numbers})
+
+
+def read_import(
+    results: Path,
+    *,
+    models: Path | None = None,
+    datasets: Path | None = None,
+    origin: str | None = None,
+    renamed: Mapping[str, str] | None = None,
+) -> Import:
+    """Read and check the files of an import; no store is needed.
+
+    Parameters
+    ----------
+    results : Path
+        Columns as in `probes.imports.imported_columns`, as for the other files.
+    models, datasets : Path, optional
+    origin : str, optional
+        By default the name of the file of results, without its suffix.
+    renamed : mapping of str to str, optional
+        Name of a dataset in the files -> its name in the store.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file, the line and the column, for the first thing that is wrong.
+    """
+    found = Import(
+        _name(results.stem if origin is None else origin),
+        tuple(read_rows(results, imported_columns.RESULTS)),
+        tuple(read_rows(models, imported_columns.MODELS, numbers=True)) if models else (),
+        tuple(read_rows(datasets, imported_columns.DATASETS, ignored=imported_columns.DATASETS_IGNORED))
+        if datasets
+        else (),
+    )
+    found = _with_names(found, renamed or {})
+    for row in found.results:
+        _check_value(row)
+    refuse_repeated(found.results, (*_GRAIN, "metric"), "the same metric of the same cell,")
+    refuse_repeated(found.models, ("model",), "the same model,")
+    refuse_repeated(found.datasets, ("dataset",), "the same dataset,")
+    return found
+
+
+def check(imported: Import, store: FeatureStore | None = None) -> None:
+    """Refuse an import that a store could not compare; `add` does so too.
+
+    Parameters
+    ----------
+    imported : Import
+    store : FeatureStore, optional
+        None stands for one that is yet to be made.
+
+    Raises
+    ------
+    ConfigurationError
+        If a dataset has a metric of its own, in the store or in the import, that its results lack.
+    StoreError
+        If the store cannot be read.
+    """
+    _headlines(imported.results, _known_metrics(store, imported))
+
+
+def add(store: FeatureStore, imported: Import) -> list[str]:
+    """Put an import into a store, in place of what was imported under its name before; results last.
+
+    Of models and datasets, what was imported under the name before stays where there is no new file.
+
+    Returns
+    -------
+    list of str
+        Tables that are not what they were.
+
+    Raises
+    ------
+    ConfigurationError
+        If a dataset has a metric of its own, in the store or in the import, that its results lack. Nothing is written.
+    StoreError
+        If the store cannot be read or written.
+    """
+    headlines = _headlines(imported.results, _known_metrics(store, imported))
+    now = datetime.now(UTC)
+    made = {"versions": json.dumps({"probestore": version("probestore")}), "created_at": now}
+    tables: dict[str, list[dict[str, Any]]] = {
+        "models": [_known_row(row, imported.origin, now) for row in imported.models],
+        "datasets": [_known_row(row, imported.origin, now) for row in imported.datasets],
+        "results": [{**_result_row(row, imported.origin, headlines), **made} for row in imported.results],
+    }
+    return [table for table, rows in tables.items() if rows and _publish(store, table, imported.origin, rows)]
+
+
+def _name(origin: str) -> str:
+    try:
+        return check_name("results import", origin)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} Name the import with --origin.") from error
+
+
+def _with_names(imported: Import, renamed: Mapping[str, str]) -> Import:
+    """The import with other names of datasets."""
+    known = {row.values["dataset"] for row in (*imported.results, *imported.datasets)}
+    for old in renamed:
+        if old not in known:
+            raise UnknownNameError("dataset", old, known, "Only a dataset of the imported files can be renamed.")
+
+    def named(rows: Sequence[Row]) -> tuple[Row, ...]:
+        names = ((row, row.values["dataset"]) for row in rows)
+        return tuple(replace(row, values={**row.values, "dataset": renamed.get(name, name)}) for row, name in names)
+
+    return replace(imported, results=named(imported.results), datasets=named(imported.datasets))
+
+
+def _check_value(row: Row) -> None:
+    metric, value = metrics.by_name(row.values["metric"]), row.values["value"]
+    if metric.name == "nll" and value < 0:
+        raise row.error("value", f"nll must not be negative. Got {value}.")
+    if metric.name != "nll" and not 0 <= value <= 1:
+        raise row.error("value", f"{metric.name} must be a fraction between 0 and 1 (0.751, not 75.1). Got {value}.")
+
+
+# ---- which metric is the dataset's own -------------------------------------------------------------------------------
+
+
+def _known_metrics(store: FeatureStore | None, imported: Import) -> dict[str, str]:
+    """Dataset -> its own metric, as far as somebody says: a study of the store, then the import, then other imports."""
+    own = [row.values for row in imported.datasets]
+    rows = own if store is None else [*_earlier(store, imported), *own, *_studied(store, imported)]
+    return {row["dataset"]: row["metric"] for row in rows if row["metric"]}
+
+
+def _earlier(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
+    """What other imports took for the own metrics of their datasets, then what they said of datasets."""
+    for origin in sorted(store.origins("results") - {imported.origin}):
+        yield from (row for row in store.read_import("results", origin).to_pylist() if row["headline"])
+    for origin in sorted(store.origins("datasets") - ({imported.origin} if imported.datasets else set())):
+        yield from store.read_import("datasets", origin).to_pylist()
+
+
+def _studied(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
+    """What studies of the store say of the datasets of the results."""
+    for name in sorted(store.names("datasets") & set(imported.names("dataset"))):
+        yield from store.read_record("datasets", name, columns=["dataset", "metric"]).to_pylist()
+
+
+def _headlines(results: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
+    """Dataset -> the metric of it that is compared; none where the file has only metrics of which less is better."""
+    of_dataset: dict[str, list[Row]] = defaultdict(list)
+    for row in results:
+        of_dataset[row.values["dataset"]].append(row)
+    found = {dataset: _headline(dataset, rows, known.get(dataset)) for dataset, rows in of_dataset.items()}
+    return {dataset: metric for dataset, metric in found.items() if metric}
+
+
+def _headline(dataset: str, rows: Sequence[Row], known: str | None) -> str | None:
+    given = sorted({row.values["metric"] for row in rows})
+    usable = [name for name in given if metrics.by_name(name).higher_is_better]
+    first = rows[0]
+    if known is not None and known not in given and usable:
+        raise first.error(
+            "metric",
+            f"{dataset!r} is known with the metric {known}, which this file does not have for it. Give that, or call "
+            f"the dataset by another name: averages over models must be of one metric. Got {', '.join(given)}.",
+        )
+    if known is None and len(usable) > 1:
+        raise first.error(
+            "metric",
+            f"{dataset!r} has several metrics here ({', '.join(usable)}), and nothing says which is compared. "
+            "Say so in a file of datasets, with the columns dataset and metric, and give it with --datasets.",
+        )
+    return known if known is not None else next(iter(usable), None)
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _known_row(row: Row, origin: str, now: datetime) -> dict[str, Any]:
+    """A row of `models` or `datasets`."""
+    own = {"source_metrics": row.numbers} if row.numbers else {}
+    return {**row.values, **own, "origin": origin, "recorded_at": now}
+
+
+def _result_row(row: Row, origin: str, headlines: Mapping[str, str]) -> dict[str, Any]:
+    values = row.values
+    grain = {name: values[name] for name in _GRAIN}
+    return {
+        **values,
+        "cell": content_key({"table": "results", "origin": origin, **grain}),
+        "solver": "",
+        "headline": headlines.get(values["dataset"]) == values["metric"],
+        "origin": origin,
+        "standard_error": _standard_error(values),
+    }
+
+
+def _standard_error(values: Mapping[str, Any]) -> float | None:
+    """What the file says; else, of the share of images that were right, the binomial one."""
+    if values["standard_error"] is not None or values["metric"] != "top1":
+        error: float | None = values["standard_error"]
+        return error
+    return math.sqrt(values["value"] * (1 - values["value"]) / values["n_test"])
+
+
+def _publish(store: FeatureStore, table: str, origin: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Publish the rows unless they are what is there; return whether they were published."""
+    new = rows_table(table, rows)
+    said = [name for name in schema.TABLES[table].names if name not in _OF_THE_IMPORT]
+    if origin in store.origins(table) and _same(store.read_import(table, origin).select(said), new.select(said)):
+        return False
+    store.publish_import(table, origin, new)
+    return True
+
+
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    return bool(one.to_pylist() == other.to_pylist())

@@ -1,0 +1,1 @@
+"""SQL over a store: questions, the database, answers and their formats."""

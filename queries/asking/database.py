@@ -1,0 +1,359 @@
+"""Database: the tables of a store as SQL, read-only and confined to it.
+
+DuckDB runs in memory over the committed Parquet files. Three fences keep a query harmless, each of which would do
+alone against most mistakes: the files that may be opened are listed one by one and the configuration is locked; only a
+single SELECT is run; and table functions are those on a list, because some of DuckDB's (``enable_logging``) write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featurestore import FeatureStore
+from featurestore.errors import QueryError, did_you_mean
+from featurestore.store import node_cache, schema
+from featurestore.store.places import Options
+from featurestore.store.record_cache import gather
+from queries.asking import questions
+from queries.asking.limits import NO_LIMITS, Limits
+from queries.asking.places_in_sql import connect_place, literal
+from queries.asking.questions import Parameter, Question
+
+SCRIPTS = (
+    "views.sql",
+    "macros.sql",
+    "tests.sql",
+    "correlation.sql",
+    "health.sql",
+    "training.sql",
+    "images.sql",
+    "settings.sql",
+)
+"""What is made before a question can be asked, in this order."""
+
+SHARED = Path(__file__).parents[1] / "shared"
+"""Folder of SCRIPTS."""
+
+# Records of a few rows each, read whole. Not predictions and classifiers: these are large, and a question reads some.
+_GATHERED = {
+    "models", "datasets", "cells", "results", "tuning", "failures", "progress", "representations", "similarities",
+}  # fmt: skip
+
+_TABLE_FUNCTIONS = {
+    "duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "generate_series", "histogram",
+    "histogram_values", "json_each", "json_tree", "parquet_file_metadata", "parquet_kv_metadata", "parquet_metadata",
+    "parquet_schema", "range", "read_parquet", "repeat", "unnest",
+}  # fmt: skip
+
+
+class Database:
+    """SQL over a store. Close it, or use it in a ``with`` statement.
+
+    It shows the store as it was when this was made.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    limits : Limits, optional
+        Of every query; there are none by default.
+
+    Raises
+    ------
+    QueryError
+        If the store's tables cannot be read.
+    """
+
+    def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
+        self.uri = store.uri
+        self._limits = limits
+        self._connection = duckdb.connect(":memory:", config=_config())
+        self._empty = tempfile.TemporaryDirectory(prefix="probestore-", ignore_cleanup_errors=True)
+        try:
+            limits.set_up(self._connection)
+            _prepare(self._connection, store, Path(self._empty.name))
+        except duckdb.Error as error:
+            self.close()
+            raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
+        self._table_functions = _TABLE_FUNCTIONS | _own_table_macros(self._connection)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release DuckDB's memory, and the files of no rows."""
+        self._connection.close()
+        self._empty.cleanup()
+
+    def query(self, name: str, /, **parameters: object) -> pa.Table:
+        """Answer a question that comes with probestore.
+
+        Parameters
+        ----------
+        name : str
+            One of `queries.names()`.
+        **parameters
+            Values for the parameters in its header; text is converted to their types.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such question.
+        QueryError
+            If a parameter is unknown or has the wrong type, or the SQL fails.
+        """
+        return self._ask(questions.describe(name), parameters)
+
+    def run_file(self, path: str | Path, /, **parameters: object) -> pa.Table:
+        """Run a user's .sql file, which may have the header of `queries.asking.questions`.
+
+        Parameters
+        ----------
+        path : str or Path
+        **parameters
+            Values for the parameters in its header, and for those it uses (``$name``) without naming them there.
+
+        Raises
+        ------
+        QueryError
+            If it cannot be read, is not a single SELECT, reaches outside the store, or fails; a parameter is missing,
+            unknown or has the wrong type.
+        """
+        return self._ask(questions.read(Path(path)), parameters)
+
+    def run_text(self, text: str, /, **parameters: object) -> pa.Table:
+        """Run SQL that may have the header of `queries.asking.questions`, as `run_file` does.
+
+        Parameters
+        ----------
+        text : str
+        **parameters
+            As for `run_file`.
+
+        Raises
+        ------
+        QueryError
+            As for `run_file`.
+        """
+        return self._ask(questions.parse(text, Path("SQL")), parameters)
+
+    def sql(self, text: str) -> pa.Table:
+        """Run one SELECT.
+
+        Raises
+        ------
+        QueryError
+            If it is anything else, reaches outside the store, or fails.
+        """
+        return self._run(text, {}, place="SQL")
+
+    def _ask(self, question: Question, given: dict[str, object]) -> pa.Table:
+        statement = self._checked(question.sql, str(question.path))
+        declared = {parameter.name: parameter for parameter in question.parameters}
+        undeclared = statement.named_parameters - set(declared)
+        _check_names(question, given, known=set(declared) | undeclared, required=undeclared)
+        for name, value in given.items():
+            if isinstance(value, str):
+                _check_text(value, f"{question.path}, parameter {name}")
+        values = {
+            name: self._value(question, declared[name], given) if name in declared else given[name]
+            for name in statement.named_parameters
+        }
+        return self._run(question.sql, values, place=str(question.path))
+
+    def _value(self, question: Question, parameter: Parameter, given: dict[str, object]) -> object:
+        """The given value as the type of the parameter's default, or that default."""
+        place = f"{question.path}, parameter {parameter.name}"
+        default = f"select ({parameter.default}) as value"
+        kind = self._run(f"select typeof(value) from ({default})", {}, place).column(0)[0].as_py()
+        if parameter.name not in given:
+            return self._run(default, {}, place).column(0)[0].as_py()
+        value = given[parameter.name]
+        if kind != "VARCHAR" and isinstance(value, str) and value.lower() in ("", "null", "none"):
+            return None
+        try:
+            return self._connection.execute(f"select cast($value as {kind})", {"value": value}).fetchall()[0][0]
+        except duckdb.Error as error:
+            raise QueryError(
+                f"Parameter {parameter.name!r} of {question.name} must be {kind} ({parameter.meaning}). Got {value!r}."
+            ) from error
+
+    def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
+        self._checked(text, place)
+        try:
+            with self._limits.clock(self._connection):
+                return self._limits.collect(self._connection.execute(text, values))
+        except (duckdb.Error, OSError) as error:
+            raise QueryError(_located(error, place)) from error
+
+    def _checked(self, text: str, place: str) -> duckdb.Statement:
+        """Return the only statement of `text` if it is a SELECT that calls nothing but allowed table functions."""
+        _check_text(text, place)
+        try:
+            statements = duckdb.extract_statements(text)
+        except duckdb.Error as error:
+            raise QueryError(_located(error, place)) from error
+        kinds = [statement.type.name for statement in statements]
+        if kinds != ["SELECT"]:
+            raise QueryError(
+                f"{place}: must be one SELECT, because a store is read-only. Got {' and '.join(kinds) or 'nothing'}."
+            )
+        try:
+            tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
+            self._check_functions(json.loads(tree), place)
+        except duckdb.Error as error:
+            raise QueryError(_located(error, place)) from error
+        except RecursionError as error:
+            raise QueryError(
+                f"{place}: is nested too deeply to be checked, as a sum of many hundred terms is. "
+                "Use a list of them, for example list_sum([...]) or sum() over values."
+            ) from error
+        return statements[0]
+
+    def _check_functions(self, tree: dict[str, Any], place: str) -> None:
+        if tree["error"]:  # PRAGMA counts as SELECT to extract_statements, but has no tree
+            raise QueryError(f"{place}: must be one SELECT, because a store is read-only. {tree['error_message']}")
+        for name in _called_table_functions(tree):
+            if name.lower() not in self._table_functions:
+                raise QueryError(
+                    f"{place}: the table function {name} is not available here. "
+                    f"Query the tables themselves ({', '.join(sorted(_tables()))}), or use one of: "
+                    f"{', '.join(sorted(_TABLE_FUNCTIONS))}."
+                )
+
+
+def connect(uri: str, *, storage_options: Options | None = None, limits: Limits = NO_LIMITS) -> Database:
+    """Open the store at `uri` for SQL.
+
+    Parameters
+    ----------
+    uri : str
+    storage_options : mapping of str to str, optional
+        See `featurestore.store.places.open_place`.
+    limits : Limits, optional
+        Of every query; there are none by default.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    QueryError
+        If its tables cannot be read.
+    """
+    return Database(FeatureStore.open(uri, storage_options=storage_options), limits=limits)
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,  # a table name must never find a Python variable
+        # Made by DuckDB when a query does not fit in memory, and removed by it; the default is ./.tmp
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"probestore-{uuid.uuid4().hex}"),
+    }
+
+
+def _tables() -> set[str]:
+    return {"features", "samples", *schema.TABLES}
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
+    """Make macros and views, then lock the doors."""
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
+    connect_place(connection, store.storage.place)
+    files = {table: _files(store, table, empty) for table in _tables()}
+    for table, sizes in files.items():
+        connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
+    connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
+    every_file = [name for names in files.values() for name in names]
+    connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
+    connection.execute("set enable_external_access = false")
+    for script in SCRIPTS:
+        connection.execute((SHARED / script).read_text(encoding="utf-8"))
+    connection.execute("set lock_configuration = true")
+
+
+def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
+    """Committed files of a table and their bytes, after one that has no rows.
+
+    The store's own file of no rows is as old as the store. Tables of records have got columns since, and there are new
+    ones, so theirs are made here, in the folder `empty`, where what is gathered gets a name too.
+    """
+    if table in _GATHERED and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
+        return {str(_own_name(found, empty)): 0}
+    sizes = store.file_sizes(table)
+    if table not in schema.TABLES:
+        return sizes
+    path = empty / f"{table}.parquet"
+    pq.write_table(schema.TABLES[table].empty_table(), path)
+    return {str(path): 0, **dict(list(sizes.items())[1:])}
+
+
+def _own_name(path: Path, folder: Path) -> Path:
+    """The file under a name that stays, whatever another process puts in its place."""
+    own = folder / path.name
+    try:
+        own.hardlink_to(path)
+    except OSError:  # on another disk
+        shutil.copyfile(path, own)
+    return own
+
+
+def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    found = connection.execute(
+        "select function_name from duckdb_functions() where function_type = 'table_macro' and not internal"
+    )
+    return {name for (name,) in found.fetchall()}
+
+
+def _called_table_functions(tree: object) -> Iterator[str]:
+    """Names of the table functions anywhere in a serialised SELECT."""
+    if isinstance(tree, dict):
+        if tree.get("type") == "TABLE_FUNCTION":
+            yield tree["function"]["function_name"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _called_table_functions(branch)
+
+
+def _check_text(text: str, place: str) -> None:
+    """Refuse half a character: what a command line or JSON may bring is not always text that DuckDB can be given."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"{place}: must be text of whole characters. Got {text[error.start]!r} at position {error.start}. "
+            "Write it as UTF-8."
+        ) from error
+
+
+def _check_names(question: Question, given: Iterable[str], known: set[str], required: set[str]) -> None:
+    listed = f"Its parameters: {', '.join(sorted(known)) or 'none'}."
+    for name in given:
+        if name not in known:
+            raise QueryError(f"{question.name} has no parameter {name!r}.{did_you_mean(name, known)} {listed}")
+    missing = required - set(given)
+    if missing:
+        raise QueryError(f"{question.name} needs a value for: {', '.join(sorted(missing))}. {listed}")
+
+
+def _located(error: Exception, place: str) -> str:
+    """DuckDB's message with the file and line in front."""
+    message = str(error)
+    line = re.search(r"^LINE (\d+):", message, flags=re.MULTILINE)
+    return f"{place}:{line[1]}: {message}" if line else f"{place}: {message}"

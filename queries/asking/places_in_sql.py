@@ -1,0 +1,72 @@
+"""Where a store is, for DuckDB: its own S3 client, or the file system that the store itself uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import duckdb
+
+from featurestore.errors import QueryError
+from featurestore.store.places import Place, s3_endpoint, s3_region
+
+
+def connect_place(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
+    """Let a connection read the files of a place, with the options that the store was opened with.
+
+    Raises
+    ------
+    QueryError
+        If what DuckDB needs for it cannot be loaded.
+    """
+    if place.kind == "s3":
+        _connect_s3(connection, place.options)
+    elif place.kind != "local":
+        connection.register_filesystem(place.fsspec())
+
+
+def _connect_s3(connection: duckdb.DuckDBPyConnection, options: Mapping[str, str]) -> None:
+    """Load httpfs, from its Python package where there is no network, and hand it the options and AWS variables."""
+    try:
+        from duckdb_extensions import import_extension
+
+        import_extension("httpfs", con=connection)
+    except ImportError:
+        _download_httpfs(connection)
+    connection.load_extension("httpfs")
+    settings = ", ".join(f"{name} {literal(value)}" for name, value in _s3_settings(options).items())
+    try:
+        connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
+    except duckdb.Error:  # its message would show the statement, and with it the credentials
+        raise QueryError("DuckDB does not take the credentials or the endpoint of this store.") from None
+
+
+def _download_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.install_extension("httpfs")
+    except duckdb.Error as error:
+        raise QueryError(
+            f"SQL over s3:// needs DuckDB's httpfs: pip install 'probestore[s3]'. Its download failed: {error}"
+        ) from error
+
+
+def _s3_settings(options: Mapping[str, str]) -> dict[str, str]:
+    given = {} if options.get("anonymous", "").lower() == "true" else _credentials(options)
+    settings = {**given, "region": s3_region(options)}
+    if endpoint := s3_endpoint(options):
+        settings |= {"endpoint": endpoint[0], "use_ssl": str(endpoint[1]), "url_style": "path"}
+    return {name: value for name, value in settings.items() if value}
+
+
+def _credentials(options: Mapping[str, str]) -> dict[str, str | None]:
+    """Those of the options, else those of the AWS variables; never some of each."""
+    if "access_key" in options:
+        names, values = ("access_key", "secret_key", "session_token"), options
+    else:
+        names, values = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), os.environ
+    return dict(zip(("key_id", "secret", "session_token"), map(values.get, names), strict=True))
+
+
+def literal(text: str) -> str:
+    """`text` as a string of SQL."""
+    return "'" + text.replace("'", "''") + "'"

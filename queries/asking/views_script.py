@@ -1,0 +1,101 @@
+"""One file with which a store opens in the plain DuckDB command line: the tables and macros that `database` makes.
+
+There is no fence there: what DuckDB may read and write is then up to whoever starts it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from featurestore import FeatureStore
+from featurestore.errors import QueryError
+from featurestore.store import schema
+from queries.asking.database import SCRIPTS, SHARED
+from queries.asking.places_in_sql import literal
+
+_READ = re.compile(r"from (?P<read>read_parquet\(getvariable\('(?P<table>\w+)_files'\),[^)]*\))")
+_CREATE = re.compile(r"^create (?=table|view|macro)", flags=re.MULTILINE)
+
+_HEADS = {
+    "local": [],
+    "s3": [
+        "It is on S3, so DuckDB needs its extension httpfs and your credentials. Before this file, run for instance:",
+        "    install httpfs; load httpfs; create secret (type s3, provider credential_chain);",
+    ],
+    "gs": [
+        "It is on Google Cloud Storage, so DuckDB needs its extension httpfs and HMAC keys. Before this file, run:",
+        "    install httpfs; load httpfs; create secret (type gcs, key_id '...', secret '...');",
+    ],
+}
+
+
+def views_script(store: FeatureStore) -> str:
+    """Return the SQL that makes a store's tables and macros.
+
+    It names the files that are committed now, so it has to be made again to see newer ones.
+
+    Parameters
+    ----------
+    store : FeatureStore
+
+    Raises
+    ------
+    QueryError
+        If the store is on a file system that the command line of DuckDB cannot read.
+    """
+    place = store.storage.place
+    if place.kind not in _HEADS:
+        raise QueryError(
+            f"DuckDB's command line reads local folders, s3:// and gs://. This store is at {store.uri}. "
+            "Ask it with `probestore sql`, which goes through the file system of the store."
+        )
+    files = {table: _files(store, table) for table in ("features", "samples", *schema.TABLES)}
+    scripts = "\n".join((SHARED / script).read_text(encoding="utf-8") for script in SCRIPTS)
+    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files)}", scripts)
+    return "\n".join(
+        [*_head(store), *map(_variable, files, files.values()), "", _CREATE.sub("create or replace ", own)]
+    )
+
+
+def _head(store: FeatureStore) -> list[str]:
+    lines = [
+        f"The tables of the store {store.uri!r}, for DuckDB's command line:",
+        "    duckdb -init views.sql          or, in a running one:  .read views.sql",
+        f"Made by `probestore views` at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, from the files of that time.",
+        "The views find them in variables of the session, so a database on disk needs this file in every session.",
+        *_HEADS[store.storage.place.kind],
+    ]
+    return [*(f"-- {line}" for line in lines), "", "set TimeZone = 'UTC';"]
+
+
+def _files(store: FeatureStore, table: str) -> list[str]:
+    """Committed files of a table. Of the tables of records without the store's own file of no rows: it may be older
+    than their columns."""
+    names = store.files(table)
+    return names[1:] if table in schema.TABLES else names
+
+
+def _variable(table: str, names: list[str]) -> str:
+    return f"set variable {table}_files = [{', '.join(map(literal, names))}];"
+
+
+def _relation(table: str, read: str, files: dict[str, list[str]]) -> str:
+    """What `read` reads, with the columns of this version; typed and empty where there are no files."""
+    if table not in schema.TABLES:
+        return read
+    empty = _empty(schema.TABLES[table].empty_table())
+    if not files[table]:
+        return f"({empty})"
+    # The large tables have the same columns in every version, and are faster to read by themselves.
+    return f"({empty} union all by name from {read})" if "union_by_name" in read else read
+
+
+def _empty(table: pa.Table) -> str:
+    """A SELECT of no rows with the columns of `table`."""
+    typed = duckdb.from_arrow(table)
+    columns = (f'null::{kind} as "{name}"' for name, kind in zip(typed.columns, typed.types, strict=True))
+    return f"select {', '.join(columns)} where false"

@@ -1,0 +1,1 @@
+"""The module `probestore`, for notebooks and scripts."""

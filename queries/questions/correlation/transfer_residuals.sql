@@ -1,0 +1,72 @@
+-- Which models transfer better, or worse, than their source accuracy predicts?
+--
+-- Each compared model against the regression line of `transfer_correlation`. p asks whether the model could lie on the
+-- line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom (Cook
+-- & Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
+-- Predictions are null below two models, what is studentised below three and p below four, and where the source metric
+-- does not vary; of a source that there is not, there is no row.
+--
+-- Grain: one row per compared model whose source metric is known, the best for its source metric first.
+-- Columns:
+--   model  name
+--   source_value  the source metric
+--   logit  mean log-odds over datasets
+--   predicted  height of the line at its source metric, log-odds
+--   residual  logit less predicted, log-odds
+--   odds_ratio  the odds that it is right on the datasets, as a multiple of those predicted: exp(residual)
+--   studentised  internally studentised residual, in standard deviations
+--   p  two-sided, of the externally studentised residual
+--   p_holm  p adjusted for the number of models (Holm)
+--   transfers  `better` or `worse` than predicted where p_holm is at most 0.05, else `as predicted`; null without p
+--   n_models  models that the line goes through
+-- Parameters:
+--   setting = 'fixed'  fixed, finetuned or scratch
+--   probe = 'logistic'  one of `probestore list probes`
+--   tap = 'penultimate'  layer that the features come from
+--   n_per_class = NULL::BIGINT  training images per class; NULL: all of them
+--   source = 'imagenet_top1'  source metric; `correlation_by_source` lists them
+-- Example: probestore query transfer_residuals --format markdown
+
+with residuals as (
+    from transfer_residuals($setting, $probe, $tap, $n_per_class, $source)
+),
+
+tested as (
+    select
+        *,
+        n_models - 2 - studentised * studentised as of_others,
+        case
+            when n_models >= 4 and of_others > 1e-9 then
+                student_p(studentised * sqrt((n_models - 3) / of_others), n_models - 3)
+            -- The others lie on a line exactly, and this one does not.
+            when n_models >= 4 and of_others is not null then 0.0
+        end as p
+    from residuals
+),
+
+adjusted as (
+    select *, holm(p, list(p) over ()) as p_holm from tested
+),
+
+final as (
+    select
+        model,
+        value as source_value,
+        logit,
+        predicted,
+        residual,
+        exp(residual) as odds_ratio,
+        studentised,
+        p,
+        p_holm,
+        case
+            when p_holm <= 0.05 then case when residual > 0 then 'better' else 'worse' end
+            when p_holm is not null then 'as predicted'
+        end as transfers,
+        n_models
+    from adjusted join source_metrics using (model)
+    where source = $source
+    order by residual desc nulls last, model
+)
+
+select * from final

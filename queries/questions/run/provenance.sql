@@ -1,0 +1,33 @@
+-- With which versions, when and in how much time were the results computed?
+--
+-- Of what was imported, `imports` says it.
+--
+-- Grain: one row per set of package versions.
+-- Columns:
+--   versions  JSON: package and version
+--   n_cells  cells computed with them
+--   seconds  choosing, refitting and scoring, summed over cells
+--   first  when the first was computed, UTC
+--   last  when the last was computed, UTC
+-- Example: probestore query provenance --format json
+
+with cells_computed as (
+    select cell, any_value(versions) as versions, max(seconds) as seconds, max(created_at) as created_at
+    from results
+    where origin is null
+    group by cell
+),
+
+final as (
+    select
+        versions,
+        count(*) as n_cells,
+        sum(seconds order by cell) as seconds,
+        min(created_at) as first,
+        max(created_at) as last
+    from cells_computed
+    group by versions
+    order by last desc, versions
+)
+
+select * from final

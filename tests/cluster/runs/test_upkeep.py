@@ -1,0 +1,133 @@
+"""`probestore verify` and `probestore gc`, as they are typed."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sound_store import FEATURES, SAMPLES, make, write_features
+
+from cluster.cli import main
+from cluster.runs.study_run import identified, opened
+from cluster.study.study_file import Study, read_study
+from featurestore import FeatureSet, FeatureStore
+from featurestore.extraction.extract import extract_shard
+from featurestore.extraction.shards import Job, finish_features, finish_samples
+from featurestore.networks.extractor import Extractors
+from featurestore.networks.identity import feature_set
+from featurestore.store.schema import SPLITS
+
+OLD = FeatureSet("net", "pets", "train", "of-older-weights")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `probestore` in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["probestore", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return make(str(tmp_path / "sound"))
+
+
+def test_a_sound_store_is_said_to_be_sound(command, store):
+    code, out, err = command("verify", "--store", store.uri)
+    assert (code, out) == (0, "")
+    assert err.startswith("Checked 6 sets and 5 records")
+    assert err.endswith("no errors, no warnings.\n")
+
+
+def test_an_error_is_a_row_and_exit_code_1(command, store):
+    part = next(Path(store.uri, FEATURES["train"].folder).glob("part-*"))
+    part.write_bytes(part.read_bytes()[:-1])
+    code, out, err = command("verify", "--store", store.uri, "--format", "json")
+    (row,) = json.loads(out)
+    assert code == 1
+    assert (row["severity"], row["place"]) == ("error", f"{FEATURES['train'].folder}/{part.name}")
+    assert "1 error, no warnings" in err
+
+
+def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):
+    write_features(store, OLD, samples=SAMPLES["train"].key)
+    listing = ("gc", "--store", store.uri, "--older-than", 0, "--format", "json")
+    time.sleep(0.01)
+    code, out, err = command(*listing)
+    (row,) = json.loads(out)
+    assert (code, row["place"], row["files"]) == (0, OLD.folder, 3)
+    assert "Nothing was removed; to remove it, add --delete" in err
+    assert store.has(OLD)
+    code, _, err = command(*listing, "--delete")
+    assert code == 0
+    assert err.startswith("Removed ")
+    assert not store.has(OLD)
+    assert command("verify", "--store", store.uri)[0] == 0
+
+
+def test_what_was_written_today_is_left_alone_by_default(command, store):
+    write_features(store, OLD, samples=SAMPLES["train"].key)
+    assert "too young to be judged" in command("gc", "--store", store.uri, "--delete")[2]
+    assert store.has(OLD)
+
+
+def test_a_storage_option_that_is_none_is_not_repeated(command):
+    code, _, err = command("verify", "--store", "s3://bucket/store", "--storage-option", "secret_key")
+    assert (code, "KEY=VALUE" in err, "secret_key" in err) == (2, True, False)
+    code, _, err = command("verify", "--store", "s3://bucket/store", "--storage-option", "secretkey=hidden")
+    assert (code, "Did you mean 'secret_key'" in err, "hidden" in err) == (2, True, False)
+
+
+def extract_study(study: Study, store: FeatureStore) -> None:
+    """Everything that a study of one tap wants, without Ray."""
+
+    def fail(stage: str, error: BaseException, **_: object) -> None:
+        raise error
+
+    sys.path.insert(0, str(study.folder))
+    models, datasets = identified(study, fail), opened(study, fail)
+    for dataset in datasets.values():
+        for split in SPLITS:
+            jobs = [Job(m, ((feature_set(m, dataset, split, "float16"), "float16"),)) for m in models.values()]
+            for shard in range(dataset.n_shards(split)):
+                extract_shard(store, dataset, split, shard, jobs, Extractors("cpu"), batch_size=4, decode_threads=1)
+            for model in models.values():
+                finish_features(store, model, dataset, split, "float16")
+            finish_samples(store, dataset, split)
+
+
+def test_a_deep_check_finds_an_image_that_was_replaced(command, study_file, tmp_path, images):
+    store = FeatureStore.create(str(tmp_path / "store"))
+    study = study_file(2)
+    extract_study(read_study(study), store)
+    deep = ("verify", "--store", store.uri, "--study", study, "--deep", 1000, "--seed", 3)
+    code, out, err = command(*deep)
+    assert (code, out) == (0, ""), err
+    replaced = sorted(images.rglob("*.png"))[0]
+    before = replaced.stat()
+    content = replaced.read_bytes()
+    replaced.write_bytes(sorted(images.rglob("*.png"))[-1].read_bytes()[: len(content)].ljust(len(content), b"\0"))
+    os.utime(replaced, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither size nor time of change give it away
+    code, out, _ = command(*deep, "--format", "json")
+    found = json.loads(out)
+    assert code == 1
+    assert {row["place"].split("/")[1] for row in found if row["severity"] == "error"} == {
+        "model=tiny_0",
+        "model=tiny_1",
+    }
+
+
+def test_a_deep_check_needs_a_study(command, store):
+    code, _, err = command("verify", "--store", store.uri, "--deep", 5)
+    assert (code, "go together" in err) == (2, True)

@@ -1,0 +1,144 @@
+"""What failed is remembered as long as it would fail again."""
+
+import pytest
+import torch
+from stored import cell
+
+from cluster.reporting.events import Failed, Note
+from cluster.work.ledger import Ledger, attempt_key, failures_of, may_pass
+from featurestore.errors import BackboneError, DatasetError, Failure, MissingFeaturesError, StoreError
+from queries.asking.database import Database
+
+KEY = attempt_key("train", "val", "test")
+WRONG = BackboneError("not (batch, features)")
+
+
+class Recorder:
+    def __init__(self):
+        self.events = []
+
+    def tell(self, event):
+        self.events.append(event)
+
+
+def ledger(store, **keys) -> tuple[Ledger, Recorder]:
+    recorder = Recorder()
+    return Ledger("study", store, recorder, **keys), recorder
+
+
+def fail_once(store, error: BaseException | Failure = WRONG, *, stage: str = "extract", key: str | None = KEY) -> None:
+    books, _ = ledger(store)
+    books.fail(stage, error, model="net", tap="cls", dataset="pets", key=key)
+    books.close()
+
+
+def test_what_failed_is_not_tried_again_and_is_still_a_failure(store):
+    fail_once(store)
+    books, recorder = ledger(store)
+    assert books.remembers(KEY)
+    books.leave_alone(KEY)
+    (work,) = books.summary.failures
+    assert (work.stage, work.model, work.failure.error, work.before) == ("extract", "net", "BackboneError", True)
+    assert books.summary.n_failed_before == 1
+    note, failed = recorder.events
+    assert isinstance(note, Note)
+    assert "1 failed before" in note.text
+    assert "--retry-failed" in note.text
+    assert failed == Failed(
+        "extract", "net", "cls", "pets", None, "BackboneError", "not (batch, features)", before=True
+    )
+
+
+def test_it_is_remembered_from_run_to_run_with_the_time_of_the_first(store):
+    fail_once(store)
+    first = failures_of("study", store)[KEY].failed_at
+    for _ in range(2):
+        books, _ = ledger(store)
+        books.leave_alone(KEY)
+        books.close()
+    assert failures_of("study", store)[KEY].failed_at == first
+
+
+def test_another_key_is_another_attempt(store):
+    fail_once(store)
+    books, _ = ledger(store)
+    assert not books.remembers(attempt_key("train", "val", "other"))
+
+
+def test_all_is_tried_again_when_asked_for(store):
+    fail_once(store)
+    books, recorder = ledger(store, retry_failed=True)
+    assert not books.remembers(KEY)
+    assert recorder.events == []
+    books.close()
+    assert failures_of("study", store) == {}
+
+
+def test_what_is_not_wanted_any_more_is_forgotten_when_the_run_is_over(store):
+    fail_once(store)
+    ledger(store)[0].close()
+    assert failures_of("study", store) == {}
+
+
+def test_a_run_that_is_killed_forgets_nothing(store):
+    fail_once(store)
+    ledger(store)[0].fail("model", WRONG, model="other")
+    assert KEY in failures_of("study", store)
+
+
+def test_a_failure_without_a_key_is_tried_again(store):
+    fail_once(store, stage="model", key=None)
+    assert failures_of("study", store) == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("disk full"),
+        MissingFeaturesError("gone"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        ConnectionError("reset"),
+        ModuleNotFoundError("No module named 'cuml'"),
+        Failure("WorkerDied", "3 workers died one after another"),
+    ],
+    ids=lambda error: error.error if isinstance(error, Failure) else type(error).__name__,
+)
+def test_what_the_machine_is_to_blame_for_is_tried_again(store, error):
+    fail_once(store, error)
+    assert failures_of("study", store) == {}
+
+
+@pytest.mark.parametrize("error", [WRONG, ValueError("no"), RuntimeError("size mismatch")], ids=repr)
+def test_what_raises_for_a_reason_of_its_own_would_do_so_again(error):
+    assert not may_pass(Failure.of(error))
+
+
+def test_failures_that_an_older_version_left_are_tried_again(store):
+    """Its rows have no key."""
+    fail_once(store, key=None)
+    with Database(store) as database:
+        assert database.sql("select key from failures").to_pylist() == [{"key": None}]
+    assert failures_of("study", store) == {}
+
+
+def test_another_version_of_the_code_is_another_attempt(monkeypatch):
+    from cluster.work import ledger as module
+
+    monkeypatch.setattr(module, "_versions", lambda: {"probestore": "999"})
+    assert attempt_key("train", "val", "test") != KEY
+
+
+def test_what_cannot_be_had_today_is_still_wanted(store):
+    """Its disk is not mounted: its cells must not look like something that no study needs."""
+    ledger = Ledger("study", store, Recorder())
+    ledger.want([cell("knn"), cell("knn", dataset="zoo")])
+    later = Ledger("study", store, Recorder())
+    later.fail("dataset", DatasetError("there is no folder"), dataset="zoo")
+    later.want([cell("knn")])
+    assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets", "zoo"}
+    assert later.summary.cells_wanted == 1
+    last = Ledger("study", store, Recorder())
+    last.want([cell("knn")])
+    assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets"}

@@ -1,0 +1,208 @@
+"""The same store on an object store: a real S3 endpoint on loopback."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from faulty_s3 import CUT, STALL, FaultyS3, faulty
+from moto.server import ThreadedMotoServer
+from test_store import SET, feature_rows
+
+from featurestore import FeatureSet, FeatureStore
+from featurestore.errors import StoreError
+from featurestore.store import commit
+from featurestore.store.commit import Storage
+from queries.asking.database import Database, connect
+from queries.asking.views_script import views_script
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint, monkeypatch, tmp_path) -> str:
+    """URI of an empty bucket; the usual AWS variables say where and who."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = tmp_path.name.replace("_", "-").lower()
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+def test_a_store_on_s3_reads_back_what_was_written(bucket):
+    store = FeatureStore.create(f"{bucket}/store")
+    X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float16)
+    store.write_shard(SET, 0, 1, feature_rows(0, X))
+    assert not store.has(SET)
+    store.finish(SET, 1, {})
+    np.testing.assert_array_equal(FeatureStore.open(f"{bucket}/store").read(SET).X, X)
+    with connect(f"{bucket}/store") as database:
+        assert database.sql("select count(*) as n, sum(list_sum(feature)) as s from features").to_pylist()[0]["n"] == 5
+
+
+def test_a_store_on_s3_is_opened_by_options_alone(bucket, endpoint, monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    options = {"endpoint": endpoint, "region": "us-east-1", "access_key": "testing", "secret_key": "testing"}
+    store = FeatureStore.create(f"{bucket}/store", storage_options=options)
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((5, 4), np.float32)))
+    store.finish(SET, 1, {})
+    assert dict(store.storage_options) == options
+    with Database(FeatureStore.open(store.uri, storage_options=dict(store.storage_options))) as database:
+        assert database.sql("select count(*) as n from features").to_pylist() == [{"n": 5}]
+    with pytest.raises(StoreError):
+        FeatureStore.open(store.uri, storage_options={**options, "endpoint": "http://127.0.0.1:9", "retries": "0"})
+    stored = b"".join(store.storage.read_bytes(name) for name in store.storage.list_files(""))
+    assert b"testing" not in stored
+
+
+def test_a_tap_with_a_colon_is_read_by_sql_on_s3(bucket):
+    store = FeatureStore.create(f"{bucket}/store")
+    item = FeatureSet("net", "pets", "train", "key", tap="block:layers.3")
+    store.write_shard(item, 0, 1, feature_rows(0, np.ones((2, 4), np.float32)))
+    store.finish(item, 1, {})
+    assert store.sets() == [item]
+    with connect(f"{bucket}/store") as database:
+        assert database.sql("select distinct tap from features").to_pylist() == [{"tap": "block:layers.3"}]
+
+
+def test_of_two_writers_of_a_part_the_first_wins_on_s3_too(bucket):
+    storage = Storage(f"{bucket}/store")
+    assert storage.publish_new("a", b"first")
+    assert not storage.publish_new("a", b"second")
+    assert storage.read_bytes("a") == b"first"
+
+
+def test_a_missing_bucket_is_a_clear_error_at_once(bucket):
+    with pytest.raises(StoreError, match="nowhere.*There is no such bucket: make it, or correct its name"):
+        FeatureStore.create("s3://nowhere/store")
+
+
+# ---- what may pass is tried again, what lasts is said --------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(endpoint, bucket, monkeypatch) -> Iterator[FaultyS3]:
+    """The same endpoint behind a proxy that can refuse, stall and cut; the variables lead to the proxy."""
+    with faulty(endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+
+
+SMALL, LARGE = b"x" * 1000, bytes(range(256)) * (11 * 4096)  # 12 MB: two parts of an upload
+
+
+@pytest.mark.parametrize(
+    ("fault", "count"), [(503, 4), (500, 4), (CUT, 4), pytest.param(STALL, 1, marks=pytest.mark.slow)]
+)
+def test_an_upload_that_is_refused_for_a_while_succeeds(bucket, proxy, fault, count):
+    """More often than the S3 client itself tries, so that our own tries are needed too; a stall takes it seconds."""
+    storage = Storage(f"{bucket}/store")
+    proxy.times(count, fault, "PUT")
+    storage.publish("part", SMALL)
+    assert storage.read_bytes("part") == SMALL
+
+
+def test_reads_and_listings_that_are_refused_for_a_while_succeed(bucket, proxy):
+    storage = Storage(f"{bucket}/store")
+    storage.publish("part", SMALL)
+    for read in (
+        lambda: storage.read_bytes("part") == SMALL,
+        lambda: storage.list_files("") == ["part"],
+    ):
+        proxy.times(4, 503, "GET")
+        assert read()
+    proxy.times(4, 500, "HEAD")
+    assert storage.kind("part") == "file"
+
+
+def test_a_small_file_is_one_put(bucket, proxy):
+    """An upload in parts could be completed with half of them."""
+    Storage(f"{bucket}/store").publish("part", b"x" * commit._ONE_PUT_BYTES)
+    assert [request.split("?")[0].split()[0] for request in proxy.requests] == ["PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("method_and_part", [("PUT", "partNumber=2"), ("POST", "?uploads"), ("POST", "?uploadId")])
+def test_a_large_upload_that_fails_half_way_shows_nothing_and_succeeds_later(bucket, proxy, method_and_part):
+    storage = Storage(f"{bucket}/store", {"retries": "0"})
+    proxy.times(3, 500, *method_and_part)  # as often as the S3 client tries
+    with pytest.raises(StoreError, match="Nothing that was already stored is lost"):
+        storage.publish("part", LARGE)
+    assert storage.kind("part") == "absent"
+    storage.publish("part", LARGE)
+    assert storage.read_bytes("part") == LARGE
+
+
+def test_a_large_upload_is_tried_again_and_leaves_nothing_in_the_staging_folder(bucket, proxy):
+    storage = Storage(f"{bucket}/store")
+    proxy.times(1, CUT, "PUT", "partNumber=2")
+    storage.publish("part", LARGE)
+    assert storage.list_files("") == ["part"]
+
+
+def test_a_refusal_that_lasts_fails_at_once(bucket, proxy):
+    storage = Storage(f"{bucket}/store")
+    proxy.times(100, 403, "PUT")
+    with pytest.raises(StoreError, match="The credentials do not allow it: have them allowed, or give others"):
+        storage.publish("part", SMALL)
+    assert len(proxy.requests) == 1
+
+
+def test_a_store_that_stays_away_ends_in_a_clear_failure(bucket, proxy):
+    storage = Storage(f"{bucket}/store", {"retries": "1"})
+    proxy.times(100, 503, "PUT")
+    with pytest.raises(StoreError, match="SLOW_DOWN.*See to it that the place can be reached, and run the same comm"):
+        storage.publish("part", SMALL)
+    assert len(proxy.requests) == 6  # three tries of the S3 client in each of ours
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):
+    """In a process of its own, because its workers must have the variables that are set here."""
+    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store"]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Computed 40 image features and 1 new cells; the study has 1." in first.stderr
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Nothing is missing" in again.stderr
+    with connect(f"{bucket}/store") as database:
+        assert database.query("leaderboard").num_rows == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_storage_options_reach_the_workers_and_are_shown_and_stored_nowhere(bucket, endpoint, study_file, monkeypatch):
+    """No variable says where the endpoint is, or who asks."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    options = {"endpoint": endpoint, "region": "us-east-1", "access_key": "testing", "secret_key": "hidden-secret"}
+    given = [f"--storage-option={name}={value}" for name, value in options.items()]
+    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store", *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Computed 40 image features and 1 new cells; the study has 1." in done.stderr
+    assert "hidden-secret" not in done.stdout + done.stderr
+    storage = FeatureStore.open(f"{bucket}/store", storage_options=options).storage
+    assert not any(b"hidden-secret" in storage.read_bytes(name) for name in storage.list_files(""))
+
+
+def test_views_sql_names_objects_as_they_are_and_says_what_it_takes(bucket):
+    script = views_script(FeatureStore.create(f"{bucket}/store"))
+    assert f"set variable features_files = ['{bucket}/store/_schema/features" in script
+    assert "load httpfs; create secret (type s3, provider credential_chain)" in script
+    assert "testing" not in script
