@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import duckdb
 import numpy as np
 import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
@@ -16,6 +17,8 @@ from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import StoreError
 from featurestore.store import commit
 from featurestore.store.commit import Storage
+from featurestore.store.places import open_place
+from queries.asking import places_in_sql
 from queries.asking.database import Database, connect
 from queries.asking.views_script import views_script
 
@@ -80,6 +83,15 @@ def test_a_tap_with_a_colon_is_read_by_sql_on_s3(bucket):
     assert store.sets() == [item]
     with connect(f"{bucket}/store") as database:
         assert database.sql("select distinct tap from features").to_pylist() == [{"tap": "block:layers.3"}]
+
+
+def test_sql_on_s3_needs_neither_a_download_nor_an_extension_in_the_home_folder(monkeypatch, tmp_path):
+    """The extra `s3` brings all of it."""
+    monkeypatch.setattr(places_in_sql, "_download_httpfs", lambda connection: pytest.fail("it would be downloaded"))
+    with duckdb.connect(config={"extension_directory": str(tmp_path)}) as connection:
+        places_in_sql.connect_place(connection, open_place("s3://bucket/store", {"region": "us-east-1"}))
+        loaded = "select loaded from duckdb_extensions() where extension_name = 'httpfs'"
+        assert connection.sql(loaded).fetchall() == [(True,)]
 
 
 def test_of_two_writers_of_a_part_the_first_wins_on_s3_too(bucket):
