@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
 from cluster.console import options
 from cluster.console.terminal import say
+from featurestore.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from queries.dashboard.serving import DashboardServer
 
 
 @click.command()
@@ -25,11 +30,25 @@ def command(store: str | None, storage_options: dict[str, str], port: int, open_
     """
     from featurestore import FeatureStore
     from queries.dashboard.opening import opened_in_browser
-    from queries.dashboard.serving import DashboardServer
 
+    server_class = _server_class()
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
-    server = DashboardServer(opened, port=port)
+    server = server_class(opened, port=port)
     say(f"The dashboard of {opened.uri}, until Ctrl-C:")
     click.echo(server.url)
     with opened_in_browser(server.url) if open_ else nullcontext():
         server.run()
+
+
+def _server_class() -> type[DashboardServer]:
+    """Import the server. The packages that serve pages are an extra, since only this command needs them."""
+    try:
+        from queries.dashboard.serving import DashboardServer
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise ConfigurationError(
+            f"The dashboard needs the package {error.name}, which is not installed. "
+            "Run: pip install 'probestore[dashboard]'"
+        ) from error
+    return DashboardServer

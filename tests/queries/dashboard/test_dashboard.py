@@ -511,3 +511,27 @@ def test_there_must_be_a_store(tmp_path: Path) -> None:
     command = [Path(sys.executable).parent / "probestore", "dashboard", "--store", tmp_path / "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "There is no store" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_the_extra_the_command_says_what_to_install(package: str) -> None:
+    command = [sys.executable, "-c", _WITHOUT_A_PACKAGE, package, "dashboard"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    message = f"needs the package {package}, which is not installed. Run: pip install 'probestore[dashboard]'"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"Error: The dashboard {message}\n")
+
+
+_WITHOUT_A_PACKAGE = """
+import sys
+
+class Hidden:
+    package = sys.argv.pop(1)
+
+    def find_spec(self, name, path, target=None):
+        if name == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from cluster.cli import main
+main()
+"""
