@@ -1,1 +1,1 @@
-"""Results that were made elsewhere."""
+"""Import results that were made elsewhere."""

@@ -1,50 +1,36 @@
-"""A CSV file -> checked rows; a mistake is named with its line and its column, and what must hold is said."""
+"""A CSV file -> checked rows. An error names the file, the line and the column, and says what must hold there.
+
+A pydantic model describes one kind of file: each field is a column. The types of this module are for its fields.
+"""
 
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from featurestore.errors import ConfigurationError, did_you_mean
 
 _LONGEST_NAME = 200
 _LONGEST_SHOWN = 60  # characters of a value in a message
 _MOST = 10**15  # no count of anything here comes near it, and it is a whole number for every program
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column that a file may have.
+class Columns(BaseModel):
+    """One kind of CSV file. A field is a column; a field with a default is a column that may be absent or empty.
 
-    Attributes
-    ----------
-    header : str
-        In the file.
-    read : callable
-        Text -> value; raises a ValueError that says what must hold.
-    name : str
-        Of the value in the row; by default `header`. Of several columns with one name a file may have one.
-    required : bool
-        Whether the file must have it, with a value in each line.
-    default : object
-        Where it is empty or not there.
+    A subclass with ``extra="allow"`` takes other columns too; the type of its ``__pydantic_extra__`` is theirs.
     """
 
-    header: str
-    read: Callable[[str], Any]
-    name: str = ""
-    required: bool = False
-    default: Any = None
+    SAME: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of fields: the first gives the value of the second, by another name or in another unit."""
 
-    @property
-    def target(self) -> str:
-        """Name of the value in the row."""
-        return self.name or self.header
+    NOT_READ: ClassVar[tuple[str, ...]] = ()
+    """Columns that a file may have and that are not read."""
 
 
 @dataclass(frozen=True)
@@ -53,37 +39,29 @@ class Row:
 
     Attributes
     ----------
+    path : Path
     line : int
-        Its number, 1 being the header.
+        Its number; the header is line 1.
     values : dict
-        Name -> value, of every column that is known.
-    numbers : dict of str to float
-        Of the columns that are not, where the file may have them; without empty ones.
+        Field of the kind of file -> value. The first field of each pair of `Columns.SAME` is not among them.
+    others : dict
+        Column that is no field -> value, where it is not empty.
     """
 
     path: Path
     line: int
     values: dict[str, Any]
-    numbers: dict[str, float] = field(default_factory=dict)
+    others: dict[str, Any]
 
     def error(self, column: str, what: str) -> ConfigurationError:
-        """An error whose message begins with the place."""
-        return ConfigurationError(f"{self.path}, line {self.line}, column {column}: {what}")
+        """Make an error whose message begins with the file, the line and the column."""
+        return ConfigurationError(f"{_place(self.path, self.line, column)}: {what}")
 
 
-def read_rows(
-    path: Path, columns: Sequence[Column], *, ignored: Sequence[str] = (), numbers: bool = False
-) -> list[Row]:
-    """Read a CSV file with a header line; UTF-8, separated by commas. Empty lines are passed over.
+def read_rows(path: Path, kind: type[Columns]) -> list[Row]:
+    """Read a CSV file that has a header line, is encoded in UTF-8 and separates values by commas.
 
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of Column
-    ignored : sequence of str
-        Headers of columns that may be there and are not read.
-    numbers : bool
-        Whether other columns may be there too, which must hold numbers.
+    Empty lines are skipped.
 
     Raises
     ------
@@ -92,21 +70,15 @@ def read_rows(
     """
     lines = _lines(path)
     header_line, header = next(lines, (1, []))
-    known = _known(path, header_line, header, columns, ignored, numbers)
-    found = [_row(path, line, dict(zip(header, texts, strict=True)), columns, known) for line, texts in lines]
-    if not found:
-        raise ConfigurationError(f"{path} has no line below its header; there is nothing in it to import.")
-    return found
+    _check_header(_place(path, header_line), header, kind)
+    rows = [_row(path, line, dict(zip(header, texts, strict=True)), kind) for line, texts in lines]
+    if not rows:
+        raise ConfigurationError(f"{path} must have a line below its header. Got the header alone.")
+    return rows
 
 
 def refuse_repeated(rows: Sequence[Row], names: Sequence[str], what: str) -> None:
-    """Refuse two lines that say the same of `names`.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming both lines.
-    """
+    """Raise ConfigurationError, with the numbers of both lines, if two lines have the same values of `names`."""
     first: dict[tuple[object, ...], Row] = {}
     for row in rows:
         other = first.setdefault(tuple(row.values[name] for name in names), row)
@@ -116,156 +88,138 @@ def refuse_repeated(rows: Sequence[Row], names: Sequence[str], what: str) -> Non
             )
 
 
-# ---- what a text must be ---------------------------------------------------------------------------------------------
+# ---- the values of a column ------------------------------------------------------------------------------------------
 
 
-def name(text: str) -> str:
-    """A name of something: any text on one line."""
-    if len(text) > _LONGEST_NAME or not text.isprintable():
-        raise ValueError(f"must be a name of at most {_LONGEST_NAME} characters on one line")
+def must(rule: str, text_is: Callable[[str], bool] = bool) -> WrapValidator:
+    """Make a validator that says "must `rule`" of a text that `text_is` or pydantic refuses."""
+
+    def read(text: str, parse: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            if text_is(text):
+                return parse(text)
+        except ValidationError:
+            pass
+        raise ValueError(f"must {rule}")
+
+    return WrapValidator(read)
+
+
+def one_of(text: str, choices: Sequence[str]) -> str:
+    """Return the text. Raise ValueError, with the most similar choices, unless it is one of the choices."""
+    if text not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}.{did_you_mean(text, choices)}".removesuffix("."))
     return text
 
 
-def number(text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text) if "_" not in text else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError("must be a number, with a point before its decimals")
-    return value
+def _without_underscore(text: str) -> bool:
+    return "_" not in text  # in Python a part of a number, in a file a mistake
 
 
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    value = number(text)
-    if not 0 <= value <= 1:
-        raise ValueError("must be a fraction between 0 and 1 (0.751, not 75.1)")
-    return value
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
-def whole(at_least: int) -> Callable[[str], int]:
-    """Reads a whole number that is not less."""
+_TRUTH = ("true", "yes", "1", "false", "no", "0")
 
-    def read(text: str) -> int:
-        # The length first: Python reads no number of thousands of digits.
-        in_digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST))
-        if not (in_digits and at_least <= int(text) <= _MOST):
-            raise ValueError(f"must be a whole number, at least {at_least}, written in digits only")
-        return int(text)
-
-    return read
-
-
-def boolean(text: str) -> bool:
-    """True or false, yes or no, 1 or 0."""
-    if text.lower() not in _BOOLEANS:
-        raise ValueError(f"must be one of {', '.join(_BOOLEANS)}")
-    return _BOOLEANS[text.lower()]
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Reads one of these texts."""
-
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}.{did_you_mean(text, choices)}".removesuffix("."))
-        return text
-
-    return read
+Name = Annotated[
+    str,
+    Field(max_length=_LONGEST_NAME),
+    must(f"be a name of at most {_LONGEST_NAME} characters on one line", str.isprintable),
+]
+Number = Annotated[
+    float, Field(allow_inf_nan=False), must("be a number, with a point before its decimals", _without_underscore)
+]
+Fraction = Annotated[
+    float, Field(ge=0, le=1), must("be a fraction between 0 and 1 (0.751, not 75.1)", _without_underscore)
+]
+Index = Annotated[int, Field(le=_MOST), must("be a whole number, at least 0, written in digits only", _digits)]
+Count = Annotated[int, Field(ge=1, le=_MOST), must("be a whole number, at least 1, written in digits only", _digits)]
+Truth = Annotated[bool, must(f"be one of {', '.join(_TRUTH)}", lambda text: text.lower() in _TRUTH)]
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
+def _place(path: Path, line: int, column: str | None = None) -> str:
+    return f"{path}, line {line}" + ("" if column is None else f", column {column}")
+
+
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number, fields) of each line that is not empty, the header first; all have as many fields as that."""
+    """Yield the number and the values of each line that is not empty; all have as many values as the first."""
     width, line = 0, 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            for fields in reader:
-                texts = [text.strip() for text in fields]
+            for values in reader:
+                texts = [text.strip() for text in values]
                 if any(texts):
                     width = width or len(texts)
-                    _check_width(path, line, len(texts), width)
+                    _check_width(_place(path, line), len(texts), width)
                     yield line, texts
                 line = reader.line_num + 1
     except FileNotFoundError as error:
         raise ConfigurationError(f"There is no file {path}.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigurationError(f"{path}, line {line}, cannot be read as CSV in UTF-8: {error}.") from error
+        raise ConfigurationError(f"{_place(path, line)}, cannot be read as CSV in UTF-8: {error}.") from error
 
 
-def _check_width(path: Path, line: int, n_fields: int, width: int) -> None:
-    if n_fields != width:
+def _check_width(place: str, n_values: int, width: int) -> None:
+    if n_values != width:
         raise ConfigurationError(
-            f"{path}, line {line}: must have {width} values, as many as the header has columns. Got {n_fields}. "
-            'A value with a comma in it stands in double quotes, "like, this".'
+            f"{place}: must have {width} values, as many as the header has columns. Got {n_values}. "
+            'Put a value that contains a comma in double quotes, "like, this".'
         )
 
 
-def _known(
-    path: Path, line: int, header: Sequence[str], columns: Sequence[Column], ignored: Sequence[str], numbers: bool
-) -> dict[str, Column | None]:
-    """Header -> its column, None for what is not read; without columns of numbers of their own."""
-    by_header: dict[str, Column | None] = {**{column.header: column for column in columns}, **dict.fromkeys(ignored)}
-    place = f"{path}, line {line}"
-    for one in header:
-        if header.count(one) > 1:
-            raise ConfigurationError(f"{place}: two columns are called {one!r}. Keep one of them.")
-        if one not in by_header and (not numbers or not one):
+def _check_header(place: str, header: Sequence[str], kind: type[Columns]) -> None:
+    known = _known(kind)
+    for column in header:
+        if header.count(column) > 1:
+            raise ConfigurationError(f"{place}: two columns are called {column!r}. Keep one of them.")
+        if column not in known and (kind.model_config.get("extra") != "allow" or not column):
             raise ConfigurationError(
-                f"{place}: unknown column {one!r}.{did_you_mean(one, by_header)} There may be: {', '.join(by_header)}."
+                f"{place}: unknown column {column!r}.{did_you_mean(column, known)} "
+                f"The file may have the columns {', '.join(known)}."
             )
-    for target in {column.target for column in columns}:
-        headers = [column.header for column in columns if column.target == target]
-        if len(given := [one for one in headers if one in header]) > 1:
-            raise ConfigurationError(f"{place}: {' and '.join(given)} say the same. Keep one of them.")
-    required = {column.target: column.header for column in columns if column.required}
-    there = {column.target for one in header if (column := by_header.get(one))}
-    if missing := [one for target, one in required.items() if target not in there]:
+    for other, name in kind.SAME:
+        if other in header and name in header:
+            raise ConfigurationError(f"{place}: {name} and {other} say the same. Keep one of them.")
+    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+    if missing := [name for name in required if name not in header]:
         raise ConfigurationError(
             f"{place}: must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}. "
             f"Got {', '.join(map(repr, header)) or 'an empty file'}."
         )
-    return by_header
 
 
-def _row(
-    path: Path, line: int, texts: dict[str, str], columns: Sequence[Column], known: dict[str, Column | None]
-) -> Row:
-    row = Row(path, line, {column.target: column.default for column in columns})
-    for header, text in texts.items():
-        if header not in known:
-            if text:
-                row.numbers[header] = _number_of_its_own(row, header, text, known)
-        elif column := known[header]:
-            row.values[column.target] = _value(row, column, text)
-    return row
+def _known(kind: type[Columns]) -> list[str]:
+    return [*kind.model_fields, *kind.NOT_READ]
 
 
-def _value(row: Row, column: Column, text: str) -> Any:
-    if not text and column.required:
-        raise row.error(column.header, "must have a value. Got nothing.")
-    if not text:
-        return column.default
+def _row(path: Path, line: int, texts: Mapping[str, str], kind: type[Columns]) -> Row:
+    given = {column: text for column, text in texts.items() if text and column not in kind.NOT_READ}
     try:
-        return column.read(text)
-    except ValueError as error:
-        raise row.error(
-            column.header, f"{error}{'' if str(error).endswith('?') else '.'} Got {_shown(text)}."
-        ) from error
+        read = kind.model_validate(given)
+    except ValidationError as error:
+        raise _refusal(Row(path, line, {}, {}), error, given, kind) from error
+    others = dict(read.model_extra or {})
+    values = {name: getattr(read, name) for name in kind.model_fields}
+    for other, name in kind.SAME:
+        if (value := values.pop(other)) is not None:
+            values[name] = value
+    return Row(path, line, values, others)
 
 
-def _number_of_its_own(row: Row, header: str, text: str, known: dict[str, Column | None]) -> float:
-    try:
-        return number(text)
-    except ValueError as error:
-        others = f"because it is none of the columns {', '.join(known)}.{did_you_mean(header, known)}"
-        raise row.error(header, f"{error}, {others} Got {_shown(text)}.") from error
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
+def _refusal(place: Row, error: ValidationError, given: Mapping[str, str], kind: type[Columns]) -> ConfigurationError:
+    """Turn the first of pydantic's errors about a line into ours."""
+    first = error.errors()[0]
+    column = str(first["loc"][0])
+    if column not in given:
+        return place.error(column, "must have a value. Got nothing.")
+    rule = first["msg"].removeprefix("Value error, ")
+    if column not in kind.model_fields:
+        known = _known(kind)
+        rule += f", because it is none of the columns {', '.join(known)}.{did_you_mean(column, known)}"
+    shown = given[column] if len(given[column]) <= _LONGEST_SHOWN else f"{given[column][:_LONGEST_SHOWN]}..."
+    return place.error(column, f"{rule}{'' if rule.endswith(('?', '.')) else '.'} Got {shown!r}.")

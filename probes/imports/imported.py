@@ -1,7 +1,7 @@
-"""Results made elsewhere, and what is known of their models and datasets: CSV files -> rows of a store.
+"""Import CSV files into a store: results made elsewhere, and facts about their models and datasets.
 
-All that one import says lies in one file per table, under the import's name, its origin: importing the same files again
-changes nothing, and other files under the same name replace the rows of those before.
+A store keeps the rows of an import in one file per table, which is named after the import (its origin). Importing the
+same files again changes nothing; importing other files under the same name replaces the rows.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from probes.imports import imported_columns
 from probes.imports.csv_rows import Row, read_rows, refuse_repeated
 
 _GRAIN = ("model", "dataset", "setting", "tap", "probe", "n_per_class", "seed", "train_steps")
-_OF_THE_IMPORT = ("created_at", "recorded_at", "versions")  # say when and by what it was imported, not what it says
+_OF_THE_IMPORT = ("created_at", "recorded_at", "versions")  # when and by which program, not what the files say
 
 
 @dataclass(frozen=True)
 class Import:
-    """Files that were read and found in order.
+    """The checked rows of the files of one import.
 
     Attributes
     ----------
     origin : str
         Name of the import.
     results, models, datasets : tuple of Row
-        The last two are empty where there is no such file.
+        The rows of each file. `models` and `datasets` are empty if there is no such file.
     """
 
     origin: str
@@ -49,21 +49,21 @@ class Import:
     datasets: tuple[Row, ...] = ()
 
     def names(self, what: str) -> list[str]:
-        """What the results name in a column, each once."""
+        """Return the different values of one column of the results, such as "dataset", sorted."""
         return sorted({row.values[what] for row in self.results})
 
     def undescribed(self) -> list[str]:
-        """Datasets of the results that the file of datasets, where there is one, does not name."""
+        """Return the datasets of the results that the file of datasets lacks; none if there is no such file."""
         described = {row.values["dataset"] for row in self.datasets}
         return [name for name in self.names("dataset") if described and name not in described]
 
     def unused(self) -> list[str]:
-        """Datasets of the file of datasets that the results do not name."""
+        """Return the datasets of the file of datasets for which there are no results."""
         return sorted({row.values["dataset"] for row in self.datasets} - set(self.names("dataset")))
 
     def source_metrics(self) -> list[str]:
-        """Names of the source metrics that the models' file brings beside those that have a column."""
-        return sorted({name for row in self.models for name in row.numbers})
+        """Return the names of the source metrics that the file of models gives in columns of its own."""
+        return sorted({name for row in self.models for name in row.others})
 
 
 def read_import(
@@ -76,28 +76,29 @@ def read_import(
 ) -> Import:
     """Read and check the files of an import; no store is needed.
 
+    `probes.imports.imported_columns` describes the columns of the files.
+
     Parameters
     ----------
     results : Path
-        Columns as in `probes.imports.imported_columns`, as for the other files.
     models, datasets : Path, optional
     origin : str, optional
-        By default the name of the file of results, without its suffix.
+        Name of the import. The default is the name of the file of results without its suffix.
     renamed : mapping of str to str, optional
         Name of a dataset in the files -> its name in the store.
 
     Raises
     ------
     ConfigurationError
-        With the file, the line and the column, for the first thing that is wrong.
+        If something in the files is wrong; the message names the file, the line and the column of the first error.
+    UnknownNameError
+        If `renamed` names a dataset that is in none of the files.
     """
     found = Import(
         _name(results.stem if origin is None else origin),
-        tuple(read_rows(results, imported_columns.RESULTS)),
-        tuple(read_rows(models, imported_columns.MODELS, numbers=True)) if models else (),
-        tuple(read_rows(datasets, imported_columns.DATASETS, ignored=imported_columns.DATASETS_IGNORED))
-        if datasets
-        else (),
+        tuple(read_rows(results, imported_columns.Results)),
+        tuple(read_rows(models, imported_columns.Models)) if models else (),
+        tuple(read_rows(datasets, imported_columns.Datasets)) if datasets else (),
     )
     found = _with_names(found, renamed or {})
     for row in found.results:
@@ -109,18 +110,18 @@ def read_import(
 
 
 def check(imported: Import, store: FeatureStore | None = None) -> None:
-    """Refuse an import that a store could not compare; `add` does so too.
+    """Check that the results can be compared with those of the store; `add` checks this too.
 
     Parameters
     ----------
     imported : Import
     store : FeatureStore, optional
-        None stands for one that is yet to be made.
+        None if the store does not exist yet.
 
     Raises
     ------
     ConfigurationError
-        If a dataset has a metric of its own, in the store or in the import, that its results lack.
+        If the store or the import names the metric of a dataset and the results have no value of that metric.
     StoreError
         If the store cannot be read.
     """
@@ -128,19 +129,20 @@ def check(imported: Import, store: FeatureStore | None = None) -> None:
 
 
 def add(store: FeatureStore, imported: Import) -> list[str]:
-    """Put an import into a store, in place of what was imported under its name before; results last.
+    """Write an import into a store. It replaces an earlier import of the same name; results are written last.
 
-    Of models and datasets, what was imported under the name before stays where there is no new file.
+    Without a new file of models or datasets, the rows of the earlier import stay in that table.
 
     Returns
     -------
     list of str
-        Tables that are not what they were.
+        The tables that have changed.
 
     Raises
     ------
     ConfigurationError
-        If a dataset has a metric of its own, in the store or in the import, that its results lack. Nothing is written.
+        If the store or the import names the metric of a dataset and the results have no value of that metric. Nothing
+        is written then.
     StoreError
         If the store cannot be read or written.
     """
@@ -159,15 +161,15 @@ def _name(origin: str) -> str:
     try:
         return check_name("results import", origin)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error} Name the import with --origin.") from error
+        raise ConfigurationError(f"{error} Give the import another name with --origin.") from error
 
 
 def _with_names(imported: Import, renamed: Mapping[str, str]) -> Import:
-    """The import with other names of datasets."""
+    """Return the import with datasets renamed."""
     known = {row.values["dataset"] for row in (*imported.results, *imported.datasets)}
     for old in renamed:
         if old not in known:
-            raise UnknownNameError("dataset", old, known, "Only a dataset of the imported files can be renamed.")
+            raise UnknownNameError("dataset", old, known, "Rename only datasets that the imported files name.")
 
     def named(rows: Sequence[Row]) -> tuple[Row, ...]:
         names = ((row, row.values["dataset"]) for row in rows)
@@ -188,14 +190,14 @@ def _check_value(row: Row) -> None:
 
 
 def _known_metrics(store: FeatureStore | None, imported: Import) -> dict[str, str]:
-    """Dataset -> its own metric, as far as somebody says: a study of the store, then the import, then other imports."""
+    """Dataset -> its metric, where one is named: by a study of the store, else by the import, else by other imports."""
     own = [row.values for row in imported.datasets]
     rows = own if store is None else [*_earlier(store, imported), *own, *_studied(store, imported)]
     return {row["dataset"]: row["metric"] for row in rows if row["metric"]}
 
 
 def _earlier(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
-    """What other imports took for the own metrics of their datasets, then what they said of datasets."""
+    """Yield the headline results of other imports, then the rows of their files of datasets."""
     for origin in sorted(store.origins("results") - {imported.origin}):
         yield from (row for row in store.read_import("results", origin).to_pylist() if row["headline"])
     for origin in sorted(store.origins("datasets") - ({imported.origin} if imported.datasets else set())):
@@ -203,13 +205,13 @@ def _earlier(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any
 
 
 def _studied(store: FeatureStore, imported: Import) -> Iterator[Mapping[str, Any]]:
-    """What studies of the store say of the datasets of the results."""
+    """Yield the rows that studies recorded of the datasets of the results."""
     for name in sorted(store.names("datasets") & set(imported.names("dataset"))):
         yield from store.read_record("datasets", name, columns=["dataset", "metric"]).to_pylist()
 
 
 def _headlines(results: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
-    """Dataset -> the metric of it that is compared; none where the file has only metrics of which less is better."""
+    """Dataset -> the metric that models are compared by; no entry if the results have only losses and errors for it."""
     of_dataset: dict[str, list[Row]] = defaultdict(list)
     for row in results:
         of_dataset[row.values["dataset"]].append(row)
@@ -224,14 +226,14 @@ def _headline(dataset: str, rows: Sequence[Row], known: str | None) -> str | Non
     if known is not None and known not in given and usable:
         raise first.error(
             "metric",
-            f"{dataset!r} is known with the metric {known}, which this file does not have for it. Give that, or call "
-            f"the dataset by another name: averages over models must be of one metric. Got {', '.join(given)}.",
+            f"{dataset!r} is known with the metric {known}, which the file must give for it, because averages over "
+            f"models need one metric. Got {', '.join(given)}. Add that metric, or rename the dataset with --rename.",
         )
     if known is None and len(usable) > 1:
         raise first.error(
             "metric",
-            f"{dataset!r} has several metrics here ({', '.join(usable)}), and nothing says which is compared. "
-            "Say so in a file of datasets, with the columns dataset and metric, and give it with --datasets.",
+            f"{dataset!r} has several metrics here ({', '.join(usable)}), and no file says by which one to compare "
+            "models. Name it in a file with the columns dataset and metric, and pass that file with --datasets.",
         )
     return known if known is not None else next(iter(usable), None)
 
@@ -240,8 +242,8 @@ def _headline(dataset: str, rows: Sequence[Row], known: str | None) -> str | Non
 
 
 def _known_row(row: Row, origin: str, now: datetime) -> dict[str, Any]:
-    """A row of `models` or `datasets`."""
-    own = {"source_metrics": row.numbers} if row.numbers else {}
+    """Make a row of the table `models` or `datasets`."""
+    own = {"source_metrics": row.others} if row.others else {}
     return {**row.values, **own, "origin": origin, "recorded_at": now}
 
 
@@ -259,7 +261,7 @@ def _result_row(row: Row, origin: str, headlines: Mapping[str, str]) -> dict[str
 
 
 def _standard_error(values: Mapping[str, Any]) -> float | None:
-    """What the file says; else, of the share of images that were right, the binomial one."""
+    """Return the standard error of the file; if it has none and the metric is top1, the binomial one."""
     if values["standard_error"] is not None or values["metric"] != "top1":
         error: float | None = values["standard_error"]
         return error
@@ -267,7 +269,7 @@ def _standard_error(values: Mapping[str, Any]) -> float | None:
 
 
 def _publish(store: FeatureStore, table: str, origin: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Publish the rows unless they are what is there; return whether they were published."""
+    """Publish the rows unless the table has the same rows already; return whether they were published."""
     new = rows_table(table, rows)
     said = [name for name in schema.TABLES[table].names if name not in _OF_THE_IMPORT]
     if origin in store.origins(table) and _same(store.read_import(table, origin).select(said), new.select(said)):

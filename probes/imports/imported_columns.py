@@ -1,115 +1,118 @@
-"""The columns of the files that an import reads: results, and what is known of their models and datasets."""
+"""The columns of the files that an import reads: results, models and datasets."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
+from typing import Annotated
 
-from featurestore.errors import did_you_mean
+from pydantic import AfterValidator, ConfigDict, Field
+
 from featurestore.store.layout import PENULTIMATE
 from probes import metrics
-from probes.imports.csv_rows import Column, boolean, fraction, name, number, one_of, whole
+from probes.imports.csv_rows import Columns, Count, Fraction, Index, Name, Number, Truth, must, one_of
 
 SETTINGS = ("fixed", "finetuned", "scratch")
 
 OTHER_SPELLINGS = {"mAP": "map_11point", "11-point mAP": "map_11point", "voc07_11pt_map": "map_11point"}
-"""Names of metrics that are understood beside ours. Case, spaces and signs do not matter: top-1 is top1, too."""
+"""Spellings of metrics that an import also understands. It ignores case, spaces and signs: top-1 is top1."""
 
 
 def metric(text: str) -> str:
-    """Our name of a metric."""
+    """Return our name of a metric. Raise ValueError if there is no such metric."""
     named = {_letters(spelling): ours for spelling, ours in OTHER_SPELLINGS.items()}
-    named |= {_letters(one.name): one.name for one in metrics.METRICS}
-    if _letters(text) not in named:
-        ours = [one.name for one in metrics.METRICS]
-        raise ValueError(f"must be one of {', '.join(ours)}.{did_you_mean(text, ours)}".removesuffix("."))
-    return named[_letters(text)]
+    ours = [one.name for one in metrics.METRICS]
+    named |= {_letters(name): name for name in ours}
+    return one_of(named.get(_letters(text), text), ours)
 
 
 def headline_metric(text: str) -> str:
-    """Our name of a metric that can be a dataset's own: a share, of which more is better."""
+    """Return our name of a metric that models can be compared by. Raise ValueError if it is a loss or an error."""
     found = metrics.by_name(metric(text))
     if not found.higher_is_better:
         raise ValueError("must be a metric of which more is better, because it is averaged as log-odds")
     return found.name
 
 
-def _backbone(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("must be family:identifier, such as timm:resnet50.a1_in1k (`architecture` takes any name)")
-    return name(text)
-
-
-def _accuracy(text: str) -> float:
-    value = number(text)
-    if not 0 < value < 1:
-        raise ValueError("must be a fraction between 0 and 1 (0.751, not 75.1)")
-    return value
-
-
-def _standard_error(text: str) -> float:
-    value = number(text)
-    if value < 0:
-        raise ValueError("must not be negative")
-    return value
-
-
-def _millions(text: str) -> int:
-    value = number(text)
-    if not 0 < value < 1e9:
-        raise ValueError("must be a number of millions above 0")
-    return round(value * 1e6)
-
-
 def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-RESULTS = (
-    Column("setting", one_of(*SETTINGS), required=True),
-    Column("model", name, required=True),
-    Column("dataset", name, required=True),
-    Column("metric", metric, required=True),
-    Column("value", number, required=True),
-    Column("n_test", whole(1), required=True),
-    Column("probe", name, default="logistic"),
-    Column("tap", name, default=PENULTIMATE),
-    Column("n_per_class", whole(1)),
-    Column("seed", whole(0), default=0),
-    Column("standard_error", _standard_error),
-    Column("n_train", whole(0)),
-    Column("n_val", whole(0)),
-    Column("train_steps", whole(1)),
-)
+_Setting = Annotated[str, AfterValidator(partial(one_of, choices=SETTINGS))]
+_Metric = Annotated[str, AfterValidator(metric)]
+_HeadlineMetric = Annotated[str, AfterValidator(headline_metric)]
+_Backbone = Annotated[
+    Name,
+    must(
+        "be family:identifier, such as timm:resnet50.a1_in1k (the column architecture takes any name)",
+        lambda text: ":" in text,
+    ),
+]
+_Accuracy = Annotated[Number, Field(gt=0, lt=1), must("be a fraction above 0 and below 1 (0.751, not 75.1)")]
+_StandardError = Annotated[Number, Field(ge=0), must("be a number that is not negative")]
+_Millions = Annotated[
+    Number,
+    Field(gt=0, lt=1e9),
+    AfterValidator(lambda millions: round(millions * 1e6)),
+    must("be a number of millions above 0"),
+]
 
-MODELS = (
-    Column("model", name, required=True),
-    Column("backbone", _backbone),
-    Column("architecture", name),
-    Column("weights", name),
-    Column("feature_dim", whole(1)),
-    Column("input_size", whole(1)),
-    Column("params", whole(1)),
-    Column("params_millions", _millions, name="params"),
-    Column("imagenet_top1", _accuracy),
-    Column("label_smoothing", fraction),
-    Column("dropout", fraction),
-    Column("auxiliary_head", boolean),
-    Column("bn_scale", boolean),
-    Column("augmentation", name),
-    Column("pretraining_data", name),
-)
-"""Any other column must hold numbers: a source metric of its name."""
 
-DATASETS = (
-    Column("dataset", name, required=True),
-    Column("n_classes", whole(1)),
-    Column("classes", whole(1), name="n_classes"),
-    Column("n_train", whole(1)),
-    Column("train", whole(1), name="n_train"),
-    Column("n_test", whole(1)),
-    Column("test", whole(1), name="n_test"),
-    Column("metric", headline_metric),
-    Column("best_known", _accuracy),
-)
-DATASETS_IGNORED = ("val_for_hparams", "split_note", "provenance")
-"""What a file of datasets may say and no table has a place for."""
+class Results(Columns):
+    """The columns of a file of results."""
+
+    setting: _Setting
+    model: Name
+    dataset: Name
+    metric: _Metric
+    value: Number
+    n_test: Count
+    probe: Name = "logistic"
+    tap: Name = PENULTIMATE
+    n_per_class: Count | None = None
+    seed: Index = 0
+    standard_error: _StandardError | None = None
+    n_train: Index | None = None
+    n_val: Index | None = None
+    train_steps: Count | None = None
+
+
+class Models(Columns):
+    """The columns of a file of models. Any other column must hold numbers: a source metric of the column's name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Number]
+    SAME = (("params_millions", "params"),)
+
+    model: Name
+    backbone: _Backbone | None = None
+    architecture: Name | None = None
+    weights: Name | None = None
+    feature_dim: Count | None = None
+    input_size: Count | None = None
+    params: Count | None = None
+    params_millions: _Millions | None = None
+    imagenet_top1: _Accuracy | None = None
+    label_smoothing: Fraction | None = None
+    dropout: Fraction | None = None
+    auxiliary_head: Truth | None = None
+    bn_scale: Truth | None = None
+    augmentation: Name | None = None
+    pretraining_data: Name | None = None
+
+
+class Datasets(Columns):
+    """The columns of a file of datasets."""
+
+    SAME = (("classes", "n_classes"), ("train", "n_train"), ("test", "n_test"))
+    NOT_READ = ("val_for_hparams", "split_note", "provenance")
+
+    dataset: Name
+    n_classes: Count | None = None
+    classes: Count | None = None
+    n_train: Count | None = None
+    train: Count | None = None
+    n_test: Count | None = None
+    test: Count | None = None
+    metric: _HeadlineMetric | None = None
+    best_known: _Accuracy | None = None
