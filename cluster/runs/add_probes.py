@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import version
+from typing import Any
 
 from cluster.pool.runtime import Runtime
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
@@ -12,7 +14,7 @@ from cluster.study.probe_settings import ProbeSettings
 from cluster.work.ledger import Ledger, Summary
 from cluster.work.probing import run_probes, with_classifiers
 from cluster.work.wanted_cells import Pair, cells_of
-from featurestore import FeatureSet, FeatureStore
+from featurestore import FeatureSet, FeatureStore, SplitSets
 from featurestore.errors import MissingFeaturesError
 from featurestore.store.layout import content_key
 from featurestore.store.schema import SPLITS
@@ -83,7 +85,7 @@ def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") 
     complete = {item for item in store.sets() if isinstance(item, FeatureSet)}
     found: dict[tuple[str, ...], Pair] = {}
     for pair in _wanted_pairs(store):  # the latest wish first; an earlier one may have keys that are superseded
-        if set(_feature_sets(pair)) <= complete:
+        if complete.issuperset(pair.features.sets()):
             found.setdefault((pair.model, pair.dataset, pair.setting, pair.tap), pair)
     _say_what_is_left_out(complete, list(found.values()), reporter)
     if not found:
@@ -96,14 +98,12 @@ def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") 
 
 def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
     with Database(store) as database:
-        yield from (Pair(**row) for row in database.sql(_PAIRS).to_pylist())
+        yield from map(_pair, database.sql(_PAIRS).to_pylist())
 
 
-def _feature_sets(pair: Pair) -> tuple[FeatureSet, ...]:
-    keys = (pair.train_key, pair.val_key, pair.test_key)
-    return tuple(
-        FeatureSet(pair.model, pair.dataset, split, key, pair.tap) for split, key in zip(SPLITS, keys, strict=True)
-    )
+def _pair(row: dict[str, Any]) -> Pair:
+    bound = {field.name: row.pop(field.name) for field in fields(SplitSets)}
+    return Pair(features=SplitSets(**bound), **row)
 
 
 def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.reporting.events import Event, Note
 from cluster.runs.add_probes import stored_pairs
-from cluster.work.wanted_cells import Pair
 from featurestore import FeatureStore
-from featurestore.errors import UnknownNameError
+from featurestore.errors import Failure, UnknownNameError
 from featurestore.store.matrices import MatrixCache
-from probes.analysis.analyse import Analysed, Subject, analyse
+from probes.analysis.analyse import OF_A_DATASET, OF_A_SUBJECT, Comparison, Measurement, Subject, comparisons
 from probes.methods import Means
+
+
+@dataclass
+class Analysed:
+    """How much was computed, and what could not be.
+
+    Attributes
+    ----------
+    measured : int
+        Models on datasets whose features were measured.
+    compared : int
+        Datasets (and taps) on which models were compared with each other.
+    failures : list of (str, Failure)
+        What failed, in words, and how; the rest went on.
+    """
+
+    measured: int = 0
+    compared: int = 0
+    failures: list[tuple[str, Failure]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,18 +70,24 @@ def analyse_stored(
     for name in models:
         if name not in known:
             raise UnknownNameError("model", name, known, f"Features are stored of: {', '.join(known)}.")
-    subjects = [_subject(pair) for pair in pairs if not models or pair.model in models]
-    return analyse(store, subjects, device=Means().torch_device(), matrices=MatrixCache.default(), tell=tell)
+    chosen = [pair for pair in pairs if not models or pair.model in models]
+    subjects = [Subject(features=p.features, setting=p.setting, n_classes=p.n_classes) for p in chosen]
+    there = {table: store.names(table) for table in (*OF_A_SUBJECT, *OF_A_DATASET)}
+    wanted: list[Measurement | Comparison] = [*map(Measurement, sorted(subjects)), *comparisons(subjects)]
+    return _compute(store, [found for work in wanted if (found := work.missing(there))], tell)
 
 
-def _subject(pair: Pair) -> Subject:
-    return Subject(
-        dataset=pair.dataset,
-        setting=pair.setting,
-        tap=pair.tap,
-        model=pair.model,
-        train_key=pair.train_key,
-        val_key=pair.val_key,
-        test_key=pair.test_key,
-        n_classes=pair.n_classes,
-    )
+def _compute(store: FeatureStore, missing: Sequence[Measurement | Comparison], tell: Callable[[str], None]) -> Analysed:
+    done, device, matrices = Analysed(), Means().torch_device(), MatrixCache.default()
+    for number, work in enumerate(missing, start=1):
+        tell(f"[{number}/{len(missing)}] {work}")
+        try:
+            work.compute(store, device=device, matrices=matrices)
+        except Exception as error:  # damaged features, a machine too small for them: the others are none the worse
+            done.failures.append((str(work), Failure.of(error)))
+            continue
+        if isinstance(work, Measurement):
+            done.measured += 1
+        else:
+            done.compared += 1
+    return done

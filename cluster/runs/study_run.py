@@ -16,7 +16,7 @@ from cluster.work.ledger import Ledger, Summary
 from cluster.work.probing import run_probes, with_classifiers
 from cluster.work.wanted_cells import Pair, cells_of
 from cluster.work.wanted_features import WantedFeatures
-from featurestore import FeatureStore
+from featurestore import FeatureStore, SplitSets
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model, identify, inputs_key
@@ -123,16 +123,11 @@ def pair_of(item: WantedFeatures) -> Pair:
     """What a probe has to be told of wanted features."""
     dataset = item.dataset
     return Pair(
-        model=item.model.name,
+        features=SplitSets.of(item.sets),
         model_key=item.model.key,
-        dataset=dataset.spec.name,
         metric=dataset.spec.metric,
         n_classes=len(dataset.classes),
         multilabel=dataset.multilabel,
-        tap=item.tap,
-        train_key=item.sets["train"].key,
-        val_key=item.sets["val"].key,
-        test_key=item.sets["test"].key,
         compute=item.model.compute,
         inputs_key=inputs_key(item.model, dataset, item.storage, tap=item.tap),
     )

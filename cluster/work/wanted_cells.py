@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cluster.study.probe_settings import ProbeSettings
+from featurestore import SplitSets
 from featurestore.networks.taps import CLASSIFIER_INPUTS
 from featurestore.store.layout import PENULTIMATE
 from probes import methods
@@ -19,12 +20,12 @@ class Pair:
 
     Attributes
     ----------
+    features : SplitSets
+        The feature sets of the three splits.
     model_key : str
         Hash of the weights and the preprocessing that the model's name stands for.
     metric : str
         The dataset's headline metric.
-    train_key, val_key, test_key : str
-        Keys of the feature sets.
     compute, inputs_key : str, optional
         Precision that the features are computed in, and hash of all else that they come from; None where a study of an
         earlier version wanted them.
@@ -32,40 +33,45 @@ class Pair:
         False once it is known that the network has no linear classifier of its own.
     """
 
-    model: str
+    features: SplitSets
     model_key: str
-    dataset: str
     metric: str
     n_classes: int
     multilabel: bool
-    train_key: str
-    val_key: str
-    test_key: str
     setting: str = "fixed"
-    tap: str = "penultimate"
     compute: str | None = None
     inputs_key: str | None = None
     classifier: bool = True
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.features.model
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.features.dataset
+
+    @property
+    def tap(self) -> str:
+        """Tap at which the features are taken."""
+        return self.features.tap
 
 
 def cells_of(pair: Pair, settings: ProbeSettings) -> list[Cell]:
     """The cells that are wanted of a pair, probe by probe; without those that do not apply to it."""
     return [
         Cell(
-            model=pair.model,
+            features=pair.features,
             model_key=pair.model_key,
-            dataset=pair.dataset,
             setting=pair.setting,
-            tap=pair.tap,
             probe=probe,
             solver=settings.solver_of(probe),
             n_per_class=n_per_class,
             seed=seed,
             metric=pair.metric,
             options=settings.options_json(probe),
-            train_key=pair.train_key,
-            val_key=pair.val_key,
-            test_key=pair.test_key,
             compute=pair.compute,
             inputs_key=pair.inputs_key,
         )

@@ -57,6 +57,39 @@ class FeatureSet:
         return f"features/model={self.model}/tap={tap}/dataset={self.dataset}/split={self.split}/key={self.key}"
 
 
+@dataclass(frozen=True, order=True, kw_only=True)
+class SplitSets:
+    """Features that belong together: those of a dataset's three splits, as one model sees them at one tap.
+
+    Attributes
+    ----------
+    train_key, val_key, test_key : str
+        Keys of the three feature sets.
+    """
+
+    model: str
+    dataset: str
+    tap: str = PENULTIMATE
+    train_key: str
+    val_key: str
+    test_key: str
+
+    @classmethod
+    def of(cls, sets: Mapping[str, FeatureSet]) -> SplitSets:
+        """Bind the feature sets of ``train``, ``val`` and ``test`` together."""
+        first = sets["train"]
+        keys = {f"{split}_key": found.key for split, found in sets.items()}
+        return cls(model=first.model, dataset=first.dataset, tap=first.tap, **keys)
+
+    def set(self, split: str) -> FeatureSet:
+        """Return the feature set of a split."""
+        return FeatureSet(self.model, self.dataset, split, getattr(self, f"{split}_key"), self.tap)
+
+    def sets(self, *splits: str) -> list[FeatureSet]:
+        """Return the feature sets of these splits; of all three by default."""
+        return [self.set(split) for split in splits or schema.SPLITS]
+
+
 @dataclass(frozen=True, order=True)
 class SampleSet:
     """The image table of one dataset split, under one key."""

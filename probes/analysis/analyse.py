@@ -13,10 +13,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -24,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from featurestore import Features, FeatureSet, FeatureStore
-from featurestore.errors import Failure
+from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
@@ -36,7 +34,11 @@ CKA_IMAGES = 2000
 """At most so many test images are compared, those with the smallest sample_id: a hash of their content."""
 
 _VERSION = 1  # raised whenever the same features give other numbers
-_OF_A_SUBJECT = ("neighbours", "representations")
+
+OF_A_SUBJECT = ("neighbours", "representations")
+"""Tables that have a record for each subject."""
+OF_A_DATASET = ("similarities",)
+"""Tables that have a record for each dataset, setting and tap."""
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -45,158 +47,115 @@ class Subject:
 
     Attributes
     ----------
-    train_key, val_key, test_key : str
-        Keys of the feature sets.
+    features : SplitSets
+    setting : str
     n_classes : int
     """
 
-    dataset: str
+    features: SplitSets
     setting: str
-    tap: str
-    model: str
-    train_key: str
-    val_key: str
-    test_key: str
     n_classes: int
 
-    def sets(self, *splits: str) -> list[FeatureSet]:
-        """The feature sets of these splits."""
-        keys = {"train": self.train_key, "val": self.val_key, "test": self.test_key}
-        return [FeatureSet(self.model, self.dataset, split, keys[split], self.tap) for split in splits]
-
     def analysis(self, table: str) -> str:
-        """Name of its record in a table."""
-        return content_key({"table": table, "version": _VERSION, **asdict(self)})
+        """Return the name of its record in a table."""
+        own = {"setting": self.setting, "n_classes": self.n_classes}
+        return content_key({"table": table, "version": _VERSION, **asdict(self.features), **own})
 
     def grain(self, table: str) -> dict[str, str]:
-        """The columns that every row of its record starts with."""
-        names = ("dataset", "setting", "tap", "model", "train_key", "val_key", "test_key")
-        return {"analysis": self.analysis(table), **{name: getattr(self, name) for name in names}}
+        """Return the columns that every row of its record starts with."""
+        return {"analysis": self.analysis(table), "setting": self.setting, **asdict(self.features)}
 
     def __str__(self) -> str:
-        return f"{self.model} on {self.dataset} ({self.tap})"
-
-
-@dataclass
-class Analysed:
-    """What was computed, and what could not be.
-
-    Attributes
-    ----------
-    measured : int
-        Models on datasets whose features were measured.
-    compared : int
-        Datasets (and taps) on which models were compared with each other.
-    failures : list of (str, Failure)
-        What failed, in words, and how; the rest went on.
-    """
-
-    measured: int = 0
-    compared: int = 0
-    failures: list[tuple[str, Failure]] = field(default_factory=list)
-
-
-def analyse(
-    store: FeatureStore,
-    subjects: Iterable[Subject],
-    *,
-    device: str = "cpu",
-    matrices: MatrixCache | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Analysed:
-    """Compute what the tables above lack of these subjects, and commit it record by record.
-
-    Parameters
-    ----------
-    subjects : iterable of Subject
-        Whose features are complete.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-    matrices : MatrixCache, optional
-        Where this node keeps decoded features for all who read them.
-    tell : callable
-        Is given a line for each piece of work, before it begins.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be listed.
-    """
-    run, ordered = _Run(store, device, matrices), sorted(subjects)
-    measuring, comparing = list(run.measurements(ordered)), list(run.comparisons(ordered))
-    done = Analysed()
-    for number, (what, work) in enumerate([*measuring, *comparing], start=1):
-        tell(f"[{number}/{len(measuring) + len(comparing)}] {what}")
-        try:
-            work()
-        except Exception as error:  # damaged features, a machine too small for them: the others are none the worse
-            done.failures.append((what, Failure.of(error)))
-            continue
-        if number <= len(measuring):
-            done.measured += 1
-        else:
-            done.compared += 1
-    return done
-
-
-def _pairs_analysis(members: Sequence[Subject]) -> str:
-    sets = [[member.dataset, member.setting, member.tap, member.model, member.test_key] for member in members]
-    return content_key({"table": "similarities", "version": _VERSION, "n_images": CKA_IMAGES, "sets": sets})
+        return f"{self.features.model} on {self.features.dataset} ({self.features.tap})"
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What all the work has in common."""
+class Measurement:
+    """The neighbours and the representation of one subject, as far as a store lacks them."""
 
-    store: FeatureStore
-    device: str
-    matrices: MatrixCache | None
+    subject: Subject
+    tables: tuple[str, ...] = OF_A_SUBJECT
 
-    def measurements(self, subjects: Sequence[Subject]) -> Iterator[tuple[str, Callable[[], None]]]:
-        """What is missing of each subject, in words and as work to do."""
-        there = {table: self.store.names(table) for table in _OF_A_SUBJECT}
-        for subject in subjects:
-            missing = [table for table in _OF_A_SUBJECT if subject.analysis(table) not in there[table]]
-            if missing:
-                yield f"{subject}: nearest training images, spread, classes", partial(self._measure, subject, missing)
+    def missing(self, there: Mapping[str, Collection[str]]) -> Measurement | None:
+        """Return what is missing of it; None if nothing is.
 
-    def comparisons(self, subjects: Sequence[Subject]) -> Iterator[tuple[str, Callable[[], None]]]:
-        """What is missing of the models that have seen one dataset, in words and as work to do."""
-        there = self.store.names("similarities")
-        groups = defaultdict(list)
-        for subject in subjects:
-            groups[subject.dataset, subject.setting, subject.tap].append(subject)
-        for (dataset, _, tap), members in groups.items():
-            if len(members) > 1 and _pairs_analysis(members) not in there:
-                yield f"{len(members)} models on {dataset} ({tap}): likeness", partial(self._compare, members)
+        Parameters
+        ----------
+        there : mapping of str to collection of str
+            Table -> names of its records.
+        """
+        tables = tuple(table for table in self.tables if self.subject.analysis(table) not in there[table])
+        return replace(self, tables=tables) if tables else None
 
-    def _measure(self, subject: Subject, tables: Sequence[str]) -> None:
-        """Publish the records of one subject in these tables."""
-        learned = self._read(subject, "train", "val")
-        if "neighbours" in tables:
-            n_train = self.store.manifest(*subject.sets("train"))["rows"]
-            rows = _neighbours(subject, learned, n_train, self._read(subject, "test"), self.device)
-            self.store.publish("neighbours", subject.analysis("neighbours"), rows)
-        if "representations" in tables:
+    def compute(self, store: FeatureStore, *, device: str = "cpu", matrices: MatrixCache | None = None) -> None:
+        """Publish the records of the subject in these tables."""
+        learned = _read(store, self.subject, "train", "val", matrices=matrices)
+        if "neighbours" in self.tables:
+            n_train = store.manifest(self.subject.features.set("train"))["rows"]
+            test = _read(store, self.subject, "test", matrices=matrices)
+            rows = _neighbours(self.subject, learned, n_train, test, device)
+            store.publish("neighbours", self.subject.analysis("neighbours"), rows)
+        if "representations" in self.tables:
             begin = time.perf_counter()
-            row = {**subject.grain("representations"), **_representation(learned)}
+            row = {**self.subject.grain("representations"), **_representation(learned)}
             row |= {"seconds": time.perf_counter() - begin, "created_at": datetime.now(UTC)}
-            self.store.publish("representations", row["analysis"], rows_table("representations", [row]))
+            store.publish("representations", row["analysis"], rows_table("representations", [row]))
 
-    def _compare(self, members: Sequence[Subject]) -> None:
-        """Publish how alike the features of every two of these models are."""
-        analysis = _pairs_analysis(members)
+    def __str__(self) -> str:
+        return f"{self.subject}: nearest training images, spread, classes"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much alike the features of every two of several models on one dataset are.
+
+    Attributes
+    ----------
+    members : tuple of Subject
+        Sorted, of one dataset, setting and tap.
+    """
+
+    members: tuple[Subject, ...]
+
+    @property
+    def analysis(self) -> str:
+        """Name of its record in the table ``similarities``."""
+        sets = [
+            [one.features.dataset, one.setting, one.features.tap, one.features.model, one.features.test_key]
+            for one in self.members
+        ]
+        return content_key({"table": "similarities", "version": _VERSION, "n_images": CKA_IMAGES, "sets": sets})
+
+    def missing(self, there: Mapping[str, Collection[str]]) -> Comparison | None:
+        """Return itself where there is something to compare and `there`, as of `Measurement`, lacks it; else None."""
+        return self if len(self.members) > 1 and self.analysis not in there["similarities"] else None
+
+    def compute(self, store: FeatureStore, *, device: str = "cpu", matrices: MatrixCache | None = None) -> None:
+        """Publish how alike the features of every two of these models are; `device` makes no difference."""
         by_images: dict[str, list[_Seen]] = defaultdict(list)
-        for member in members:
-            test = self._read(member, "test")
+        for member in self.members:
+            test = _read(store, member, "test", matrices=matrices)
             chosen = np.sort(np.lexsort((test.index, test.sample_id))[:CKA_IMAGES])
             images = _digest(test.sample_id[chosen], test.index[chosen])
             by_images[images].append(_Seen(member, len(chosen), geometry.centred_gram(test.X[chosen])))
-        rows = [row for seen in by_images.values() for row in _similarity_rows(analysis, seen)]
-        self.store.publish("similarities", analysis, rows_table("similarities", rows))
+        rows = [row for seen in by_images.values() for row in _similarity_rows(self.analysis, seen)]
+        store.publish("similarities", self.analysis, rows_table("similarities", rows))
 
-    def _read(self, subject: Subject, *splits: str) -> Features:
-        return self.store.read(*subject.sets(*splits), n_classes=subject.n_classes, cache=self.matrices)
+    def __str__(self) -> str:
+        first = self.members[0].features
+        return f"{len(self.members)} models on {first.dataset} ({first.tap}): likeness"
+
+
+def comparisons(subjects: Iterable[Subject]) -> list[Comparison]:
+    """Return a comparison for each dataset, setting and tap, of all models that have seen it."""
+    groups: dict[tuple[str, str, str], list[Subject]] = defaultdict(list)
+    for subject in sorted(subjects):
+        groups[subject.features.dataset, subject.setting, subject.features.tap].append(subject)
+    return [Comparison(tuple(members)) for members in groups.values()]
+
+
+def _read(store: FeatureStore, subject: Subject, *splits: str, matrices: MatrixCache | None) -> Features:
+    return store.read(*subject.features.sets(*splits), n_classes=subject.n_classes, cache=matrices)
 
 
 @dataclass(frozen=True)
@@ -252,9 +211,10 @@ def _similarity_rows(analysis: str, seen: Sequence[_Seen]) -> Iterator[dict[str,
         known = one.gram is not None and other.gram is not None
         yield {
             "analysis": analysis,
-            **{name: getattr(one.subject, name) for name in ("dataset", "setting", "tap", "model", "test_key")},
-            "other": other.subject.model,
-            "other_test_key": other.subject.test_key,
+            "setting": one.subject.setting,
+            **{name: getattr(one.subject.features, name) for name in ("dataset", "tap", "model", "test_key")},
+            "other": other.subject.features.model,
+            "other_test_key": other.subject.features.test_key,
             "n_images": one.n_images,
             "cka": float(cka[place[one.subject], place[other.subject]]) if known else None,
             "created_at": datetime.now(UTC),

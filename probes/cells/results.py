@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from featurestore import Features, FeatureStore
+from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
@@ -29,12 +30,12 @@ class Cell:
 
     Attributes
     ----------
+    features : SplitSets
+        The feature sets that it reads.
     metric : str
         The headline metric, which the hyper-parameter is chosen by.
     model_key : str
         Hash of the weights and the preprocessing that the model's name stands for.
-    train_key, val_key, test_key : str
-        Keys of the feature sets.
     options : str
         The method's `Options`, as JSON.
     compute, inputs_key : str, optional
@@ -42,38 +43,49 @@ class Cell:
         stand for both, so the cell's key does not depend on them.
     """
 
-    model: str
+    features: SplitSets
     model_key: str
-    dataset: str
     probe: str
     solver: str
     seed: int
     metric: str
-    train_key: str
-    val_key: str
-    test_key: str
     options: str
     setting: str = "fixed"
-    tap: str = "penultimate"
     n_per_class: int | None = None
     compute: str | None = None
     inputs_key: str | None = None
 
     @property
+    def model(self) -> str:
+        """Name of the model whose features it reads."""
+        return self.features.model
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.features.dataset
+
+    @property
+    def tap(self) -> str:
+        """Tap at which the features are taken."""
+        return self.features.tap
+
+    @cached_property
     def key(self) -> str:
         """Hash of everything that can change the numbers. The features' keys stand for the model and the dataset."""
-        parts = {name: value for name, value in asdict(self).items() if name not in ("compute", "inputs_key")}
+        own = ("model_key", "probe", "solver", "seed", "metric", "options", "setting", "n_per_class")
+        parts = {**asdict(self.features), **{name: getattr(self, name) for name in own}}
         return content_key({"table": "results", **parts})
 
     def grain(self) -> dict[str, Any]:
-        """The columns that every row of this cell starts with."""
+        """Return the columns that every row of this cell starts with."""
         fields = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
         return {"cell": self.key, **{name: getattr(self, name) for name in fields}}
 
     def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
         """The cell's row of the `cells` table."""
-        names = ("model_key", "compute", "inputs_key", "train_key", "val_key", "test_key")
-        read = {name: getattr(self, name) for name in names}
+        read = {name: getattr(self, name) for name in ("model_key", "compute", "inputs_key")}
+        read |= {f"{split}_key": self.features.set(split).key for split in schema.SPLITS}
         return {**self.grain(), "options": self.options, "study": study, **read, "wanted_at": wanted_at}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from featurestore import Features, FeatureSet, FeatureStore
+from featurestore import Features, FeatureStore
 from featurestore.errors import Failure, ProbeError
 from featurestore.store.matrices import MatrixCache
 from probes import methods, metrics, objective
@@ -80,16 +80,11 @@ def run_cells(
 
 
 def _read(store: FeatureStore, cell: Cell, *splits: str, n_classes: int, matrices: MatrixCache | None) -> Features:
-    return store.read(*(_features_of(cell, split) for split in splits), n_classes=n_classes, cache=matrices)
-
-
-def _features_of(cell: Cell, split: str) -> FeatureSet:
-    keys = {"train": cell.train_key, "val": cell.val_key, "test": cell.test_key}
-    return FeatureSet(cell.model, cell.dataset, split, keys[split], cell.tap)
+    return store.read(*cell.features.sets(*splits), n_classes=n_classes, cache=matrices)
 
 
 def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> Task:
-    n_train = store.manifest(_features_of(cell, "train"))["rows"]
+    n_train = store.manifest(cell.features.set("train"))["rows"]
     _check_classes(cell, images.y[:n_train], n_classes)
     return Task(
         X=images.X,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 from given import NOW, Row, wanted
 
-from featurestore import FeatureStore, SampleSet
+from featurestore import FeatureStore, SampleSet, SplitSets
+from featurestore.errors import Failure, StoreError
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
-from probes.analysis.analyse import Subject
+from probes.analysis.analyse import OF_A_DATASET, OF_A_SUBJECT, Measurement, Subject, comparisons
 
 Labels = Sequence[int] | Sequence[Sequence[int]]
 
@@ -19,15 +21,30 @@ Labels = Sequence[int] | Sequence[Sequence[int]]
 def subject(model: str = "net", dataset: str = "pets", **changes: object) -> Subject:
     """The subject that `save` writes features of."""
     keys = {f"{split}_key": f"{split}-key" for split in schema.SPLITS}
-    fields = {"dataset": dataset, "setting": "fixed", "tap": "penultimate", "model": model, "n_classes": 3, **keys}
-    return Subject(**(fields | changes))
+    bound = {"dataset": dataset, "tap": "penultimate", "model": model, **keys}
+    features = SplitSets(**{name: changes.pop(name, value) for name, value in bound.items()})
+    return Subject(features=features, **({"setting": "fixed", "n_classes": 3} | changes))
+
+
+def analyse(store: FeatureStore, subjects: Sequence[Subject]) -> dict[str, Failure]:
+    """Compute what the store lacks of these subjects; return what failed, in words."""
+    there = {table: store.names(table) for table in (*OF_A_SUBJECT, *OF_A_DATASET)}
+    failures = {}
+    for wanted_work in (*map(Measurement, subjects), *comparisons(subjects)):
+        work = wanted_work.missing(there)
+        try:
+            if work:
+                work.compute(store)
+        except StoreError as error:
+            failures[str(work)] = Failure.of(error)
+    return failures
 
 
 def save(
     store: FeatureStore, seen: Subject, split: str, X: Sequence[Sequence[float]], y: Labels, ids: str = ""
 ) -> None:
     """A complete feature set; `ids` are one letter per image, which its sample_id ends with, else its place."""
-    (item,) = seen.sets(split)
+    item = seen.features.set(split)
     store.write_shard(item, 0, 1, feature_rows(split, np.asarray(X, np.float32), y, ids))
     store.finish(item, 1, {})
 
@@ -67,9 +84,11 @@ def save_images(store: FeatureStore, split: str, y: Labels, ids: str = "", datas
 
 def want(store: FeatureStore, *seen: Subject, study: str = "s", **changes: object) -> None:
     """Cells that read the features of these subjects."""
-    names = ("setting", "tap", "train_key", "val_key", "test_key")
     rows = [
-        wanted(one.model, one.dataset, study=study) | {name: getattr(one, name) for name in names} | changes
+        wanted(one.features.model, one.features.dataset, study=study)
+        | asdict(one.features)
+        | {"setting": one.setting}
+        | changes
         for one in seen
     ]
     for row in rows:

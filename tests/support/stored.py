@@ -10,27 +10,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import FeatureSet, FeatureStore
+from featurestore import FeatureStore, SplitSets
 from featurestore.store import schema
 from probes import methods
 from probes.cells.results import Cell
 
 N_CLASSES, DIM = 7, 16
+PETS = SplitSets(model="net", dataset="pets", train_key="train-key", val_key="val-key", test_key="test-key")
 
 
 def cell(probe: str, *, options: Any = None, **changes: Any) -> Cell:
     """A cell that `fill` has the features of."""
     method = methods.load(probe)
     fields = {
-        "model": "net",
+        "features": PETS,
         "model_key": "weights",
-        "dataset": "pets",
         "probe": probe,
         "solver": method.SOLVERS[0] if method.SOLVERS else "",
         "seed": 0,
         "metric": "top1",
         "options": json.dumps(asdict(options or method.Options()), sort_keys=True),
-        **{f"{split}_key": f"{split}-key" for split in schema.SPLITS},
     }
     return Cell(**{**fields, **changes})
 
@@ -43,7 +42,7 @@ def fill(store: FeatureStore, *, multilabel: bool = False, n_images: int = 70) -
         y = np.arange(n_images) % N_CLASSES
         X = (2 * centres[y] + 2 * rng.standard_normal((n_images, DIM))).astype(np.float16)
         labels = [sorted({k, (k + i) % 3}) for i, k in enumerate(y.tolist())] if multilabel else None
-        item = FeatureSet("net", "pets", split, f"{split}-key")
+        item = PETS.set(split)
         for shard, part in enumerate((slice(0, 30), slice(30, n_images))):
             own = labels[part] if labels else None
             store.write_shard(item, shard, 2, _rows(X[part], y[part], own, part.start, split))

@@ -1,8 +1,10 @@
 """What failed is remembered as long as it would fail again."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from stored import cell
+from stored import PETS, cell
 
 from cluster.reporting.events import Failed, Note
 from cluster.work.ledger import Ledger, attempt_key, failures_of, may_pass
@@ -133,7 +135,7 @@ def test_another_version_of_the_code_is_another_attempt(monkeypatch):
 def test_what_cannot_be_had_today_is_still_wanted(store):
     """Its disk is not mounted: its cells must not look like something that no study needs."""
     ledger = Ledger("study", store, Recorder())
-    ledger.want([cell("knn"), cell("knn", dataset="zoo")])
+    ledger.want([cell("knn"), cell("knn", features=replace(PETS, dataset="zoo"))])
     later = Ledger("study", store, Recorder())
     later.fail("dataset", DatasetError("there is no folder"), dataset="zoo")
     later.want([cell("knn")])

@@ -5,6 +5,7 @@ from cluster.runs.add_probes import study_name
 from cluster.study.probe_settings import ProbeSettings, probe_settings
 from cluster.work.missing_shards import ModelTap, ShardUnit, Wanted, groups_that_fit, missing_shards
 from cluster.work.wanted_cells import Pair, cells_of, left_out
+from featurestore import SplitSets
 from featurestore.store.layout import check_name
 from probes.cells.results import Cell
 
@@ -63,9 +64,11 @@ def test_groups_take_as_many_models_as_there_is_room_for():
 
 # ---- cells ------------------------------------------------------------------------------------------------------
 
-KEYS = {"model_key": "k", "train_key": "a", "val_key": "b", "test_key": "c"}
-PETS = Pair(model="net", dataset="pets", metric="top1", n_classes=2, multilabel=False, **KEYS)
-TAGS = Pair(model="net", dataset="tags", metric="map_11point", n_classes=2, multilabel=True, **KEYS)
+FEATURES = SplitSets(model="net", dataset="pets", train_key="a", val_key="b", test_key="c")
+PETS = Pair(features=FEATURES, metric="top1", n_classes=2, multilabel=False, model_key="k")
+TAGS = Pair(
+    features=replace(FEATURES, dataset="tags"), metric="map_11point", n_classes=2, multilabel=True, model_key="m"
+)
 
 
 def grain(cells: list[Cell]) -> list[tuple[str, int | None, int]]:
@@ -95,7 +98,7 @@ def test_what_labels_do_not_allow_is_left_out_and_said():
 
 def test_what_a_network_does_not_allow_is_left_out_and_said():
     settings = ProbeSettings(probes=("leep", "logme", "nce"))
-    headless = replace(PETS, model="headless", classifier=False)
+    headless = replace(PETS, features=replace(FEATURES, model="headless"), classifier=False)
     assert [cell.probe for cell in cells_of(PETS, settings)] == ["leep", "logme", "nce"]
     assert [cell.probe for cell in cells_of(headless, settings)] == ["logme"]
     assert left_out([PETS, headless, headless], settings) == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import numpy as np
@@ -16,16 +17,15 @@ from queries.asking.database import Database
 
 
 def representation(seen: Subject, **changes: object) -> Row:
-    names = ("dataset", "setting", "tap", "model", "train_key", "val_key", "test_key")
     row = {"analysis": str(seen), "n_images": 4, "dim": 8, "effective_rank": 3.5, "seconds": 1.0, "created_at": NOW}
-    return {name: getattr(seen, name) for name in names} | row | changes
+    return asdict(seen.features) | {"setting": seen.setting} | row | changes
 
 
 def likeness(one: str, other: str, cka: float | None) -> Row:
-    this = subject(one)
+    this = asdict(subject(one).features) | {"setting": "fixed"}
     names = ("dataset", "setting", "tap", "model", "test_key")
     row = {"analysis": "x", "other": other, "other_test_key": "test-key", "n_images": 9, "cka": cka, "created_at": NOW}
-    return {name: getattr(this, name) for name in names} | row
+    return {name: this[name] for name in names} | row
 
 
 def analysed(store: FeatureStore, *seen: Subject) -> None:
