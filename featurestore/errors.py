@@ -7,7 +7,7 @@ ProbestoreError
 ├── DatasetError            images or labels that cannot be read, split or used
 ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
 ├── StoreError              a store that cannot be opened, read or written
-│   ├── StoreVersionError   written by a newer schema than this version reads
+│   ├── StoreVersionError   in a newer format than this version reads
 │   └── MissingFeaturesError    features that have not been extracted yet
 ├── ProbeError              a probe that cannot be fitted on what it was given
 └── QueryError              SQL that does not run, or a query called with the wrong parameters
@@ -66,7 +66,7 @@ class StoreError(ProbestoreError):
 
 
 class StoreVersionError(StoreError):
-    """A store written by a newer schema than this version reads."""
+    """A store in a newer format than this version reads."""
 
 
 class MissingFeaturesError(StoreError):

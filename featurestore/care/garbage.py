@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from featurestore.errors import StoreError
 from featurestore.store import layout
@@ -15,16 +14,8 @@ from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.schema import SPLITS, TABLES
 
-Kind = Literal[
-    "features", "samples", "results", "tuning", "predictions", "heads", "neighbours", "representations", "similarities",
-    "staging",
-]  # fmt: skip
-
 SAFE_AGE = timedelta(hours=24)
 """What is younger is never garbage: a run may be about to want it."""
-
-_OF_A_CELL: tuple[Kind, ...] = ("results", "tuning", "predictions")
-_OF_FEATURES: tuple[Kind, ...] = ("neighbours", "representations", "similarities")
 
 
 @dataclass(frozen=True)
@@ -33,6 +24,8 @@ class Garbage:
 
     Attributes
     ----------
+    kind : str
+        Name of the table, or ``"staging"``.
     place : str
         Folder of a set, or a file.
     why : str
@@ -44,7 +37,7 @@ class Garbage:
         Of the youngest of them.
     """
 
-    kind: Kind
+    kind: str
     place: str
     why: str
     files: tuple[str, ...]
@@ -156,23 +149,28 @@ def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed)
 
 
 def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
-    for table in _OF_A_CELL:
+    for table in _tables("cell"):
         for file in storage.files(table):
             if _name(file) not in needed.cells and not layout.parse_import(file.name):
                 yield _garbage(table, file.name, "no study wants the cell", [file])
-    for file in storage.files("heads"):
-        if _name(file) not in needed.model_keys:
-            yield _garbage("heads", file.name, "no cell uses the model", [file])
+    for table in _tables("model"):
+        for file in storage.files(table):
+            if _name(file) not in needed.model_keys:
+                yield _garbage(table, file.name, "no cell uses the model", [file])
 
 
 def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
     keys = {item.key for item in needed.features}
-    for table in _OF_FEATURES:
-        columns = [name for name in TABLES[table].names if name.endswith("_key")]
+    for table in _tables("features"):
+        columns = [name for name in TABLES[table].schema.names if name.endswith("_key")]
         for file in store.storage.files(table):
             rows = store.read_record(table, _name(file), columns=columns)
             if not keys.issuperset(key for column in rows.columns for key in column.unique().to_pylist()):
                 yield _garbage(table, file.name, "no cell reads the features", [file])
+
+
+def _tables(needed_by: str) -> list[str]:
+    return [name for name, table in TABLES.items() if table.needed_by == needed_by]
 
 
 def _staged(storage: Storage) -> Iterator[Garbage]:
@@ -185,7 +183,7 @@ def _name(file: StoredFile) -> str:
     return file.name.rpartition("/")[2].removesuffix(".parquet")
 
 
-def _garbage(kind: Kind, place: str, why: str, files: list[StoredFile]) -> Garbage:
+def _garbage(kind: str, place: str, why: str, files: list[StoredFile]) -> Garbage:
     manifest_first = sorted(files, key=lambda file: (not file.name.endswith(layout.MANIFEST), file.name))
     unknown = datetime.now(UTC)  # a file system without times: nothing on it is ever old enough
     return Garbage(

@@ -18,24 +18,6 @@ from featurestore.errors import StoreError
 from featurestore.store import commit, layout, schema
 from featurestore.store.commit import Storage
 
-_NAMED_BY = {
-    "models": "model",
-    "datasets": "dataset",
-    "cells": "study",
-    "results": "cell",
-    "tuning": "cell",
-    "predictions": "cell",
-    "failures": "study",
-    "heads": "model_key",
-    "progress": "study",
-    "neighbours": "analysis",
-    "representations": "analysis",
-    "similarities": "analysis",
-}
-"""Column that holds the name of a record's file."""
-
-_FITTED = {"results", "tuning", "predictions"}
-_ANALYSED = {"neighbours", "representations", "similarities"}
 _WRITTEN_BY = pq.read_metadata(pa.BufferReader(commit.encode_table(pa.table({"a": [0]})))).created_by
 
 
@@ -50,21 +32,27 @@ def check_record(storage: Storage, path: str) -> list[Finding]:
     if imported := layout.parse_import(path):
         table, origin = imported
         advice = f"import it again (probestore import results FILE --origin {origin}), or delete it"
-        problems = _problems(storage, path, schema.TABLES[table], "origin", origin)
+        problems = _problems(storage, path, schema.TABLES[table].schema, "origin", origin)
         return [error(path, problem, advice) for problem in problems]
     table, name = path.removesuffix(".parquet").split("/")
-    advice = f"delete it, and {RUN_AGAIN}"
-    if table in _FITTED:
-        advice = f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
-    if table in _ANALYSED:
-        advice = "delete it, and run probestore analyse"
-    problems = _problems(storage, path, schema.TABLES[table], _NAMED_BY[table], name)
-    return [error(path, problem, advice) for problem in problems]
+    record = schema.TABLES[table]
+    problems = _problems(storage, path, record.schema, record.named_by, name)
+    return [error(path, problem, _advice(record, name)) for problem in problems]
 
 
-def check_empty(storage: Storage, table: str, wanted: pa.Schema) -> list[Finding]:
+def _advice(table: schema.Table, name: str) -> str:
+    """How a record that is damaged is made again."""
+    match table.needed_by:
+        case "cell":
+            return f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
+        case "features":
+            return "delete it, and run probestore analyse"
+    return f"delete it, and {RUN_AGAIN}"
+
+
+def check_empty(storage: Storage, table: str) -> list[Finding]:
     """Check the file of no rows of a table."""
-    path = layout.empty_path(table)
+    path, wanted = layout.empty_path(table), schema.table(table).schema
     return [error(path, problem, "copy it from another store") for problem in _problems(storage, path, wanted)]
 
 

@@ -157,9 +157,14 @@ def _checked(storage: Storage, item: Set, part: _Part) -> _Checked:
 def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> Iterator[str]:
     if len(table) != part.rows:
         yield f"it has {len(table)} rows, but its manifest says {part.rows}"
-    if problem := _schema_problem(item, table.schema):
-        yield problem
+    wanted = _columns(item, table.schema)
+    if wanted is None:
+        yield "it has no column of feature vectors"
         return
+    if difference := _difference(table.schema, wanted):
+        yield f"its columns are not those of the table: {difference}"
+        return
+    table = schema.by_name(table, wanted)
     yield from _null_problems(table)
     if isinstance(item, SampleSet):
         yield from _image_problems(table, part.start)
@@ -169,28 +174,27 @@ def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> 
             yield from _differences(table, storage, part.images)
 
 
-def _schema_problem(item: Set, found: pa.Schema) -> str | None:
-    wanted = schema.SAMPLES
-    if isinstance(item, FeatureSet):
-        vector = found.field("feature").type if "feature" in found.names else pa.null()
-        if not pa.types.is_fixed_size_list(vector) or not pa.types.is_floating(vector.value_type):
-            return "it has no column of feature vectors"
-        wanted = schema.features(vector.value_type, vector.list_size)
-    if found.equals(wanted, check_metadata=False):
+def _columns(item: Set, found: pa.Schema) -> pa.Schema | None:
+    """The columns that a part should have; None where it has no feature vectors to tell their type and length."""
+    if isinstance(item, SampleSet):
+        return schema.SAMPLES
+    vector = found.field("feature").type if "feature" in found.names else pa.null()
+    if not pa.types.is_fixed_size_list(vector) or not pa.types.is_floating(vector.value_type):
         return None
-    return f"its columns are not those of the table: {_difference(found, wanted)}"
+    return schema.features(vector.value_type, vector.list_size)
 
 
-def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
-    """The first column in which two schemas differ."""
+def _difference(found: pa.Schema, wanted: pa.Schema) -> str | None:
+    """The first column in which a file differs from its table. It may be older than a column that can be null."""
     for name in [*wanted.names, *found.names]:
-        if name not in found.names:
-            return f"{name} is missing"
         if name not in wanted.names:
             return f"{name} is not known"
-        if not found.field(name).equals(wanted.field(name)):
+        if name not in found.names:
+            if not wanted.field(name).nullable:
+                return f"{name} is missing"
+        elif not found.field(name).equals(wanted.field(name)):
             return f"{name} is {found.field(name).type}, not {wanted.field(name).type}"
-    return "their order differs"
+    return None
 
 
 def _null_problems(table: pa.Table) -> Iterator[str]:

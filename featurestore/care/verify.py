@@ -11,8 +11,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
 from featurestore.care.findings import MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
 from featurestore.care.record_checks import check_empty, check_record
 from featurestore.care.set_checks import check_set
@@ -21,7 +19,6 @@ from featurestore.store import layout, schema
 from featurestore.store.commit import Storage, StoredFile
 from featurestore.store.feature_store import FORMAT, FeatureStore
 
-_SETS = ("features", "samples")
 _STUDIES = "studies"
 _MOST_THREADS = 16
 _STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
@@ -95,22 +92,21 @@ def _check_folder(storage: Storage, folder: str, files: Mapping[str, StoredFile]
 
 def _types(storage: Storage, files: Mapping[str, StoredFile]) -> Iterator[Finding]:
     """The files of no rows. A store that is older than a table has none of it."""
-    wanted = {"features": schema.features(pa.float32(), 1), "samples": schema.SAMPLES, **schema.TABLES}
-    for table, table_schema in wanted.items():
+    for table in (*schema.SETS, *schema.TABLES):
         if layout.empty_path(table) in files:
-            yield from check_empty(storage, table, table_schema)
-        elif table in _SETS:
+            yield from check_empty(storage, table)
+        elif table in schema.SETS:
             yield error(layout.empty_path(table), "the file is missing", "copy it from another store")
 
 
 def _store_file(storage: Storage) -> Iterator[Finding]:
     try:
         record = json.loads(storage.read_bytes(layout.STORE_FILE))
-        known = record["format"] == FORMAT and record["schema_version"] in range(1, schema.SCHEMA_VERSION + 1)
+        known = record["format"] == FORMAT and record["schema_version"] in range(1, schema.FORMAT_VERSION + 1)
     except (StoreError, ValueError, KeyError, TypeError):
         known = False
     if not known:
-        what = "it does not name the format and a schema version of probestore"
+        what = "it does not name probestore and a format that this version knows"
         yield error(layout.STORE_FILE, what, "copy it from another store of the same version")
 
 
@@ -120,7 +116,7 @@ def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[
         table = folder.split("/")[0]
         if table == layout.STAGING:
             yield from _staged(files, names)
-        elif table in _SETS:
+        elif table in schema.SETS:
             yield from _set_strays(folder, names)
         elif table == _STUDIES:
             yield from _unreadable_studies(storage, names)

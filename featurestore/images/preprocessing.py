@@ -10,7 +10,7 @@ models that differ only in mean and standard deviation share one decoded image.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import ConfigurationError
 from featurestore.images.image_limits import MAX_PIXELS, check_pixels, open_bounded
 from featurestore.images.image_limits import UnreadableImageError as UnreadableImageError
+from featurestore.store.layout import key_fields
 
 Resize = Literal["squash", "crop"]
 
@@ -67,7 +68,7 @@ class Preprocessing:
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, for keys and manifests."""
-        return asdict(self)
+        return key_fields(self)
 
 
 def for_model(spec: ModelSpec, resize: Resize) -> Preprocessing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.images.sources import RawImage, Source, open_source
-from featurestore.store.layout import SampleSet, content_key
+from featurestore.store.layout import SampleSet, content_key, key_fields
 from featurestore.store.schema import SPLITS
 
 
@@ -101,7 +101,7 @@ class Dataset:
 
     def key_parts(self, split: str) -> dict[str, Any]:
         """Everything of the dataset that can change which images a split holds, in which order, in which shards."""
-        choices = {name: value for name, value in asdict(self.spec).items() if name not in ("name", "source", "metric")}
+        choices = key_fields(self.spec, without=("name", "source", "metric"))
         return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
 
     def samples(self, split: str) -> SampleSet:

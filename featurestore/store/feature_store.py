@@ -23,8 +23,6 @@ from featurestore.store import commit, layout, matrices, places, schema
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 
-_TYPED = {"features": schema.features(pa.float32(), 1), "samples": schema.SAMPLES, **schema.TABLES}
-
 
 @dataclass(frozen=True)
 class Features:
@@ -197,9 +195,9 @@ class FeatureStore:
             raise StoreError(
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
             )
-        for table, table_schema in _TYPED.items():
-            commit.publish_record(storage, layout.empty_path(table), table_schema.empty_table())
-        commit.publish_json(storage, layout.STORE_FILE, {"format": FORMAT, "schema_version": schema.SCHEMA_VERSION})
+        for table in (*schema.SETS, *schema.TABLES):
+            commit.publish_record(storage, layout.empty_path(table), schema.table(table).schema.empty_table())
+        commit.publish_json(storage, layout.STORE_FILE, {"format": FORMAT, "schema_version": schema.FORMAT_VERSION})
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -265,13 +263,21 @@ class FeatureStore:
         sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
         return {empty: 0, **sizes}
 
+    def lacks_columns(self, table: str) -> bool:
+        """Whether files of a table may lack columns that it has now: the store was made before them."""
+        try:
+            known = self._storage.read(layout.empty_path(table), pq.read_schema).names
+        except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
+            return True
+        return not set(schema.table(table).schema.names).issubset(known)
+
     def names(self, table: str) -> set[str]:
         """Names of the records in one of `schema.TABLES`, without those of imports."""
         own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
         return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
 
     def origins(self, table: str) -> set[str]:
-        """Names of the imports that added rows to one of `schema.IMPORTED`."""
+        """Names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
 
     def _complete_folders(self, *tables: str) -> dict[str, list[commit.StoredFile]]:
@@ -382,7 +388,7 @@ class FeatureStore:
         return self._read_rows(layout.record_path(table, name), table, columns)
 
     def read_import(self, table: str, origin: str) -> pa.Table:
-        """Read the rows that an import added to one of `schema.IMPORTED`, as :meth:`read_record` does.
+        """Read the rows that an import added to one of `schema.TABLES`, as :meth:`read_record` does.
 
         Raises
         ------
@@ -393,7 +399,7 @@ class FeatureStore:
 
     def _read_rows(self, path: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A file of one of `schema.TABLES`; columns that are newer than it are null."""
-        wanted = schema.TABLES[table]
+        wanted = schema.TABLES[table].schema
         if columns is not None:
             wanted = pa.schema([wanted.field(column) for column in columns])
 
@@ -401,12 +407,7 @@ class FeatureStore:
             stored = pq.ParquetFile(file)
             return stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
 
-        found = self._storage.read(path, read)
-        arrays = [
-            found.column(field.name) if field.name in found.column_names else pa.nulls(len(found), field.type)
-            for field in wanted
-        ]
-        return pa.table(arrays, schema=wanted)
+        return schema.by_name(self._storage.read(path, read), wanted)
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -466,7 +467,7 @@ class FeatureStore:
         described = [known.get(name) or self._describe_part(item, name) for name in names]
         manifest = {
             **record,
-            "schema_version": schema.SCHEMA_VERSION,
+            "schema_version": schema.FORMAT_VERSION,
             "rows": sum(part.rows for part in described),
             "parts": [asdict(part) for part in described],
             "created_at": datetime.now(UTC).isoformat(),
@@ -480,11 +481,11 @@ class FeatureStore:
 
     def publish(self, table: str, name: str, rows: pa.Table) -> None:
         """Publish or replace one record file of the tables in `schema.TABLES`."""
-        commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table]))
+        commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table].schema))
 
     def publish_import(self, table: str, origin: str, rows: pa.Table) -> None:
-        """Publish or replace the rows that an import adds to one of `schema.IMPORTED`."""
-        commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table]))
+        """Publish or replace the rows that an import adds to one of `schema.TABLES`."""
+        commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table].schema))
 
     def save_study(self, name: str, text: str) -> None:
         """Keep the text of a study file beside what it asked for."""
@@ -516,7 +517,7 @@ def foreign_files(names: Iterable[str]) -> list[str]:
 
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table])
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table].schema)
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
@@ -539,9 +540,9 @@ def _check_version(storage: commit.Storage) -> None:
         raise StoreError(
             f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
         )
-    if found > schema.SCHEMA_VERSION:
+    if found > schema.FORMAT_VERSION:
         raise StoreVersionError(
-            f"The store {storage.uri} has schema version {found}; this probestore reads up to {schema.SCHEMA_VERSION}. "
+            f"The store {storage.uri} has format {found}; this probestore reads formats up to {schema.FORMAT_VERSION}. "
             "Upgrade probestore (pip install --upgrade probestore) or use another store."
         )
 

@@ -14,13 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from featurestore.errors import ConfigurationError
 from featurestore.store import schema
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+KEY_VERSION = 1
+"""Part of every key, and no version of anything else. Another number would give everything that is stored a new key, so
+that all of it would be computed again; what changes some numbers only is a part of the keys of those."""
 
 STORE_FILE = "store.json"
 MANIFEST = "manifest.json"
@@ -119,9 +126,9 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
     """Return the set whose `folder` this is, or None."""
     table, *rest = folder.split("/")
     values = dict(part.split("=", 1) for part in rest if "=" in part)
-    if table == "features" and tuple(values) == schema.FEATURE_PARTITIONS:
+    if table == "features" and tuple(values) == schema.SETS["features"].partitions:
         return FeatureSet(**{**values, "tap": unquote(values["tap"])})
-    if table == "samples" and tuple(values) == schema.SAMPLE_PARTITIONS:
+    if table == "samples" and tuple(values) == schema.SETS["samples"].partitions:
         return SampleSet(**values)
     return None
 
@@ -132,19 +139,23 @@ def record_path(table: str, name: str) -> str:
 
 
 def import_path(table: str, origin: str) -> str:
-    """Path of the rows that an import added to one of `schema.IMPORTED`; a later import of that name replaces them."""
+    """Path of the rows that an import added to a table; a later import of that name replaces them."""
     return f"{table}/{IMPORTS}/{check_name('import', origin)}.parquet"
 
 
 def parse_import(path: str) -> tuple[str, str] | None:
     """Return (table, origin) of the rows of an import, or None for any other path."""
     match = _IMPORT.fullmatch(path)
-    return (match[1], match[2]) if match and match[1] in schema.IMPORTED else None
+    return (match[1], match[2]) if match and _takes_imports(match[1]) else None
+
+
+def _takes_imports(table: str) -> bool:
+    return table in schema.TABLES and schema.TABLES[table].imported
 
 
 def empty_path(table: str) -> str:
     """Path of the file of no rows that gives a table its type, with the same hive partitions as its real files."""
-    partitions = {"features": schema.FEATURE_PARTITIONS, "samples": schema.SAMPLE_PARTITIONS}.get(table, ())
+    partitions = schema.SETS[table].partitions if table in schema.SETS else ()
     folders = "".join(f"{name}=none/" for name in partitions)
     return f"{SCHEMA_FOLDER}/{table}/{folders}empty.parquet"
 
@@ -171,12 +182,62 @@ def content_key(parts: Mapping[str, Any]) -> str:
     Parameters
     ----------
     parts : mapping
-        JSON-serialisable values. The schema version is added.
+        JSON-serialisable values. `KEY_VERSION` is added, under the name that it had first.
 
     Returns
     -------
     str
         24 hexadecimal digits (96 bits) of SHA-256.
     """
-    canonical = json.dumps({**parts, "schema_version": schema.SCHEMA_VERSION}, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps({**parts, "schema_version": KEY_VERSION}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+def added_later(default: Any) -> Any:
+    """Declare a dataclass field that is younger than stored keys of its record.
+
+    `key_fields` leaves it out of a key where it has its default, so that all older keys stay as they are. The default
+    must therefore mean what was done before there was the field.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Crop:
+    ...     size: int
+    ...     border: int = added_later(0)
+    >>> key_fields(Crop(224)), key_fields(Crop(224, border=8))
+    ({'size': 224}, {'size': 224, 'border': 8})
+    """
+    return field(default=default, metadata={_ADDED_LATER: True})
+
+
+def key_fields(record: DataclassInstance, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of a record as parts of a key, those of records inside it included.
+
+    Parameters
+    ----------
+    record : dataclass instance
+    without : collection of str
+        Fields that do not change what the key names.
+
+    Returns
+    -------
+    dict of str to JSON-serialisable values
+        Without the fields that were `added_later` and have their default.
+    """
+    own = (entry for entry in fields(record) if entry.name not in without)
+    values = ((entry, getattr(record, entry.name)) for entry in own)
+    return {entry.name: _key_value(value) for entry, value in values if not _as_before(entry, value)}
+
+
+_ADDED_LATER = "added later"
+
+
+def _as_before(entry: Field[Any], value: Any) -> bool:
+    return _ADDED_LATER in entry.metadata and bool(value == entry.default)
+
+
+def _key_value(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return key_fields(value)
+    return tuple(map(_key_value, value)) if isinstance(value, tuple | list) else value

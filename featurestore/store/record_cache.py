@@ -52,7 +52,8 @@ def gather(storage: Storage, table: str, folder: Path) -> Path | None:
     if len(files) <= FEW_FILES or any(file.modified is None for file in files):
         return None
     wanted = [_stamp(file) for file in files]
-    path = folder / f"records-{layout.content_key({'store': storage.uri, 'schema': str(schema.TABLES[table])})}.parquet"
+    key = layout.content_key({"store": storage.uri, "schema": str(schema.TABLES[table].schema)})
+    path = folder / f"records-{key}.parquet"
     known = _load(path)
     if list(known) != wanted:
         missing = [stamp for stamp in wanted if stamp not in known]
@@ -70,16 +71,10 @@ def _stamp(file: StoredFile) -> _Stamp:
 
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
     """The rows of one file; columns that are newer than it are null."""
-    content = storage.read_buffer(name)
-    rows = storage.read(name, lambda _: pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False))
-    columns = schema.TABLES[table]
-    return pa.table(
-        [
-            rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
-            for field in columns
-        ],
-        names=columns.names,
-    )
+    rows = storage.read(name, lambda file: pq.ParquetFile(pa.BufferReader(file.read_buffer())).read(use_threads=False))
+    # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
+    columns = pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema])
+    return schema.by_name(rows, columns)
 
 
 def _load(path: Path) -> dict[_Stamp, pa.Table]:
@@ -100,7 +95,6 @@ def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
     """Write it beside its place and rename it there: another process sees all of it, or what was there before."""
     sources: Sequence[tuple[str, int, str, int]] = [(*stamp, len(rows)) for stamp, rows in gathered.items()]
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in gathered.values()])
-    # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
     rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
     staged = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
     try:

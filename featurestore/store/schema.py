@@ -1,31 +1,19 @@
-"""Column names and Arrow schemas of every table in a store. Imports nothing of ours.
+"""Every table of a store: its columns, what a row stands for, and what a record of it is kept for.
 
-One row of each table is:
-
-===============  ===================================================================================================
-features         an image seen by a model at a tap
-samples          an image of a dataset split, readable or not
-models           a model, with what is known of its weights and its training recipe; an import adds rows of its own
-datasets         a dataset, with its split sizes and how they were made; an import adds rows of its own
-cells            a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)
-results          a cell and a metric
-tuning           a cell and a hyper-parameter value that was tried
-predictions      a cell and a test image
-failures         a piece of work that failed for a reason of its own (not of the machine)
-heads            a class that a model's own linear classifier knows
-progress         a stage of a study and a feature set, or the results of a model on a dataset
-neighbours       a test image and a model: the training image that the model finds most like it
-representations  a model on a dataset: the geometry of its features
-similarities     two models on a dataset: how much alike their features are
-===============  ===================================================================================================
+`SETS` and `TABLES` are the one place that says so: checks, garbage and SQL go by them, and the documents are made from
+them. Imports nothing of ours.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Raised whenever a stored table changes its meaning; part of every key."""
+FORMAT_VERSION = 1
+"""Version of the format of a store, which store.json names. It is raised when an older probestore would misread what
+this one writes; a new column or a new table is no reason. Keys do not depend on it: see `layout.KEY_VERSION`."""
 
 SPLITS = ("train", "val", "test")
 
@@ -35,10 +23,6 @@ def _table(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) ->
 
 
 _REQUIRED = False  # the `nullable` flag of a column that always has a value
-
-# Columns that a path carries (hive partitions); they are not repeated inside the files.
-FEATURE_PARTITIONS = ("model", "tap", "dataset", "split", "key")
-SAMPLE_PARTITIONS = ("dataset", "split", "key")
 
 SAMPLES = _table(
     ("sample_id", pa.string(), _REQUIRED),  # content hash: equal bytes, equal id
@@ -280,21 +264,161 @@ def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
     )
 
 
-TABLES: dict[str, pa.Schema] = {
-    "models": MODELS,
-    "datasets": DATASETS,
-    "cells": CELLS,
-    "results": RESULTS,
-    "tuning": TUNING,
-    "predictions": PREDICTIONS,
-    "failures": FAILURES,
-    "heads": HEADS,
-    "progress": PROGRESS,
-    "neighbours": NEIGHBOURS,
-    "representations": REPRESENTATIONS,
-    "similarities": SIMILARITIES,
-}
-"""The tables kept as small files, one per record or cell, straight under their own folder."""
+def by_name(rows: pa.Table, columns: pa.Schema) -> pa.Table:
+    """Return these columns of a table, in this order, null where it lacks one: a file is older than a newer column."""
+    arrays = [
+        rows.column(field.name).cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+        for field in columns
+    ]
+    return pa.table(arrays, schema=columns)
 
-IMPORTED = ("results", "models", "datasets")
-"""Those of them that an import adds rows to, in a file of its own; see `layout.import_path`."""
+
+@dataclass(frozen=True, kw_only=True)
+class SetTable:
+    """A table that is kept as sets: folders of Parquet files, one per shard, with a manifest.
+
+    Attributes
+    ----------
+    schema : Schema
+        Columns of its files. Features have as many values per image as their network gives; here it is one.
+    row : str
+        What a row stands for.
+    partitions : tuple of str
+        Columns that the path carries.
+    """
+
+    schema: pa.Schema
+    row: str
+    partitions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that is kept as records: small Parquet files straight under its own folder, each published whole.
+
+    Attributes
+    ----------
+    schema : Schema
+        Columns. One that is newer than a file is null for its rows, so it must be nullable.
+    row : str
+        What a row stands for.
+    named_by : str
+        Column that has the name of the record's file in every row.
+    needed_by : {"study", "cell", "model", "features"}
+        What a record is kept for: the study that wrote it, or the wanted cell, model or feature sets that it tells of.
+        It is garbage once no study wants those.
+    gathered : bool
+        Whether SQL reads the records whole, from one file that a node keeps of them. Not those with many rows, of
+        which a question reads some.
+    imported : bool
+        Whether an import can add rows, in a file of its own; see `layout.import_path`.
+    """
+
+    schema: pa.Schema
+    row: str
+    named_by: str
+    needed_by: Literal["study", "cell", "model", "features"]
+    gathered: bool = True
+    imported: bool = False
+
+
+SETS: dict[str, SetTable] = {
+    "features": SetTable(
+        schema=features(pa.float32(), 1),
+        row="an image seen by a model at a tap",
+        partitions=("model", "tap", "dataset", "split", "key"),
+    ),
+    "samples": SetTable(
+        schema=SAMPLES,
+        row="an image of a dataset split, readable or not",
+        partitions=("dataset", "split", "key"),
+    ),
+}
+"""The tables of images, by name."""
+
+TABLES: dict[str, Table] = {
+    "models": Table(
+        schema=MODELS,
+        row="a model, with what is known of its weights and its training recipe; an import adds rows of its own",
+        named_by="model",
+        needed_by="study",
+        imported=True,
+    ),
+    "datasets": Table(
+        schema=DATASETS,
+        row="a dataset, with its split sizes and how they were made; an import adds rows of its own",
+        named_by="dataset",
+        needed_by="study",
+        imported=True,
+    ),
+    "cells": Table(
+        schema=CELLS,
+        row="a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)",
+        named_by="study",
+        needed_by="study",
+    ),
+    "results": Table(
+        schema=RESULTS,
+        row="a cell and a metric; an import adds rows of its own",
+        named_by="cell",
+        needed_by="cell",
+        imported=True,
+    ),
+    "tuning": Table(
+        schema=TUNING,
+        row="a cell and a hyper-parameter value that was tried",
+        named_by="cell",
+        needed_by="cell",
+    ),
+    "predictions": Table(
+        schema=PREDICTIONS,
+        row="a cell and a test image",
+        named_by="cell",
+        needed_by="cell",
+        gathered=False,
+    ),
+    "failures": Table(
+        schema=FAILURES,
+        row="a piece of work that failed for a reason of its own (not of the machine)",
+        named_by="study",
+        needed_by="study",
+    ),
+    "heads": Table(
+        schema=HEADS,
+        row="a class that a model's own linear classifier knows",
+        named_by="model_key",
+        needed_by="model",
+        gathered=False,
+    ),
+    "progress": Table(
+        schema=PROGRESS,
+        row="a stage of a study and a feature set, or the results of a model on a dataset",
+        named_by="study",
+        needed_by="study",
+    ),
+    "neighbours": Table(
+        schema=NEIGHBOURS,
+        row="a test image and a model: the training image that the model finds most like it",
+        named_by="analysis",
+        needed_by="features",
+        gathered=False,
+    ),
+    "representations": Table(
+        schema=REPRESENTATIONS,
+        row="a model on a dataset: the geometry of its features",
+        named_by="analysis",
+        needed_by="features",
+    ),
+    "similarities": Table(
+        schema=SIMILARITIES,
+        row="two models on a dataset: how much alike their features are",
+        named_by="analysis",
+        needed_by="features",
+    ),
+}
+"""The tables of records, by name."""
+
+
+def table(name: str) -> SetTable | Table:
+    """Return one of `SETS` or of `TABLES`."""
+    return SETS[name] if name in SETS else TABLES[name]

@@ -58,8 +58,8 @@ class Subject:
 
     def analysis(self, table: str) -> str:
         """Return the name of its record in a table."""
-        own = {"setting": self.setting, "n_classes": self.n_classes}
-        return content_key({"table": table, "version": _VERSION, **asdict(self.features), **own})
+        own = key_fields(self, without=("features",))
+        return content_key({"table": table, "version": _VERSION, **key_fields(self.features), **own})
 
     def grain(self, table: str) -> dict[str, str]:
         """Return the columns that every row of its record starts with."""

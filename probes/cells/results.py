@@ -73,9 +73,8 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of everything that can change the numbers. The features' keys stand for the model and the dataset."""
-        own = ("model_key", "probe", "solver", "seed", "metric", "options", "setting", "n_per_class")
-        parts = {**asdict(self.features), **{name: getattr(self, name) for name in own}}
-        return content_key({"table": "results", **parts})
+        own = key_fields(self, without=("features", "compute", "inputs_key"))
+        return content_key({"table": "results", **key_fields(self.features), **own})
 
     def grain(self) -> dict[str, Any]:
         """Return the columns that every row of this cell starts with."""

@@ -271,7 +271,7 @@ def _standard_error(values: Mapping[str, Any]) -> float | None:
 def _publish(store: FeatureStore, table: str, origin: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Publish the rows unless the table has the same rows already; return whether they were published."""
     new = rows_table(table, rows)
-    said = [name for name in schema.TABLES[table].names if name not in _OF_THE_IMPORT]
+    said = [name for name in schema.TABLES[table].schema.names if name not in _OF_THE_IMPORT]
     if origin in store.origins(table) and _same(store.read_import(table, origin).select(said), new.select(said)):
         return False
     store.publish_import(table, origin, new)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError, did_you_mean
-from featurestore.store import node_cache, schema
+from featurestore.store import layout, node_cache, schema
 from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
 from queries.asking import questions
@@ -44,11 +45,6 @@ SCRIPTS = (
 
 SHARED = Path(__file__).parents[1] / "shared"
 """Folder of SCRIPTS."""
-
-# Records of a few rows each, read whole. Not predictions and classifiers: these are large, and a question reads some.
-_GATHERED = {
-    "models", "datasets", "cells", "results", "tuning", "failures", "progress", "representations", "similarities",
-}  # fmt: skip
 
 _TABLE_FUNCTIONS = {
     "duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views", "generate_series", "histogram",
@@ -267,7 +263,7 @@ def _config() -> dict[str, str | bool | int | float | list[str]]:
 
 
 def _tables() -> set[str]:
-    return {"features", "samples", *schema.TABLES}
+    return {*schema.SETS, *schema.TABLES}
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
@@ -278,6 +274,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     files = {table: _files(store, table, empty) for table in _tables()}
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
+    connection.execute("set variable older_files = $older", {"older": has_older_files(store)})
     connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
     every_file = [name for names in files.values() for name in names]
     connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
@@ -290,17 +287,26 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
 def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
     """Committed files of a table and their bytes, after one that has no rows.
 
-    The store's own file of no rows is as old as the store. Tables of records have got columns since, and there are new
-    ones, so theirs are made here, in the folder `empty`, where what is gathered gets a name too.
+    The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
+    theirs are made here, in the folder `empty`, where what is gathered gets a name too.
     """
-    if table in _GATHERED and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
+    gathered = table in schema.TABLES and schema.TABLES[table].gathered
+    if gathered and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
         return {str(_own_name(found, empty)): 0}
-    sizes = store.file_sizes(table)
-    if table not in schema.TABLES:
-        return sizes
-    path = empty / f"{table}.parquet"
-    pq.write_table(schema.TABLES[table].empty_table(), path)
-    return {str(path): 0, **dict(list(sizes.items())[1:])}
+    path = empty / layout.empty_path(table)
+    path.parent.mkdir(parents=True)
+    pq.write_table(schema.table(table).schema.empty_table(), path)
+    return {str(path): 0, **dict(list(store.file_sizes(table).items())[1:])}
+
+
+def has_older_files(store: FeatureStore) -> bool:
+    """Whether files of the tables that are read in place may lack columns that the tables have now.
+
+    DuckDB then has to open all of them before it can say what columns a view has.
+    """
+    in_place = [*schema.SETS, *(name for name, table in schema.TABLES.items() if not table.gathered)]
+    with ThreadPoolExecutor(len(in_place)) as pool:  # an object store takes its time for each
+        return any(pool.map(store.lacks_columns, in_place))
 
 
 def _own_name(path: Path, folder: Path) -> Path:

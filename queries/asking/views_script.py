@@ -14,10 +14,12 @@ import pyarrow as pa
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.store import schema
-from queries.asking.database import SCRIPTS, SHARED
+from queries.asking.database import SCRIPTS, SHARED, has_older_files
 from queries.asking.places_in_sql import literal
 
-_READ = re.compile(r"from (?P<read>read_parquet\(getvariable\('(?P<table>\w+)_files'\),[^)]*\))")
+_READ = re.compile(
+    r"from (?P<read>read_parquet\(\s*getvariable\('(?P<table>\w+)_files'\),(?:[^()]|getvariable\('\w+'\))*\))"
+)
 _CREATE = re.compile(r"^create (?=table|view|macro)", flags=re.MULTILINE)
 
 _HEADS = {
@@ -53,12 +55,12 @@ def views_script(store: FeatureStore) -> str:
             f"DuckDB's command line reads local folders, s3:// and gs://. This store is at {store.uri}. "
             "Ask it with `probestore sql`, which goes through the file system of the store."
         )
-    files = {table: _files(store, table) for table in ("features", "samples", *schema.TABLES)}
+    files = {table: _files(store, table) for table in (*schema.SETS, *schema.TABLES)}
     scripts = "\n".join((SHARED / script).read_text(encoding="utf-8") for script in SCRIPTS)
-    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files)}", scripts)
-    return "\n".join(
-        [*_head(store), *map(_variable, files, files.values()), "", _CREATE.sub("create or replace ", own)]
-    )
+    older = has_older_files(store)
+    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older=older)}", scripts)
+    variables = [*map(_variable, files, files.values()), f"set variable older_files = {str(older).lower()};"]
+    return "\n".join([*_head(store), *variables, "", _CREATE.sub("create or replace ", own)])
 
 
 def _head(store: FeatureStore) -> list[str]:
@@ -83,15 +85,25 @@ def _variable(table: str, names: list[str]) -> str:
     return f"set variable {table}_files = [{', '.join(map(literal, names))}];"
 
 
-def _relation(table: str, read: str, files: dict[str, list[str]]) -> str:
+def _relation(table: str, read: str, files: dict[str, list[str]], *, older: bool) -> str:
     """What `read` reads, with the columns of this version; typed and empty where there are no files."""
-    if table not in schema.TABLES:
-        return read
-    empty = _empty(schema.TABLES[table].empty_table())
+    small = table in schema.TABLES and schema.TABLES[table].gathered
+    empty = _empty(_no_rows(table))
     if not files[table]:
         return f"({empty})"
-    # The large tables have the same columns in every version, and are faster to read by themselves.
-    return f"({empty} union all by name from {read})" if "union_by_name" in read else read
+    # The large tables are faster to read by themselves, and are where no file can lack a column.
+    return f"({empty} union all by name from {read})" if small or older else read
+
+
+def _no_rows(table: str) -> pa.Table:
+    """No rows with all columns of a table, those included that paths carry; features are a list of any length."""
+    columns = schema.table(table).schema
+    fields = [
+        field.with_type(pa.list_(field.type.value_type)) if pa.types.is_fixed_size_list(field.type) else field
+        for field in columns
+    ]
+    carried = schema.SETS[table].partitions if table in schema.SETS else ()
+    return pa.schema([*fields, *(pa.field(name, pa.string()) for name in carried)]).empty_table()
 
 
 def _empty(table: pa.Table) -> str:

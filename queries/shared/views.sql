@@ -9,7 +9,8 @@
 
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
--- Columns that are newer than a file are null in it.
+-- Columns that are newer than a file are null in it. To see which columns a file has takes opening it, so files that
+-- stay on disk are looked at one by one only where the store is older than some column: older_files says so.
 create table stored_models as
 from read_parquet(getvariable('models_files'), hive_partitioning = false, union_by_name = true);
 
@@ -28,16 +29,35 @@ from read_parquet(getvariable('failures_files'), hive_partitioning = false, unio
 create table progress as
 from read_parquet(getvariable('progress_files'), hive_partitioning = false, union_by_name = true);
 
-create view stored_tuning as from read_parquet(getvariable('tuning_files'), hive_partitioning = false);
-create view stored_predictions as from read_parquet(getvariable('predictions_files'), hive_partitioning = false);
-create view stored_heads as from read_parquet(getvariable('heads_files'), hive_partitioning = false);
+create view stored_tuning as
+from read_parquet(getvariable('tuning_files'), hive_partitioning = false, union_by_name = true);
+
+create view stored_predictions as
+from read_parquet(
+    getvariable('predictions_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+);
+
+create view stored_heads as
+from read_parquet(
+    getvariable('heads_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+);
 
 -- Types of partition columns are not guessed: a model may be called 001.
 create view stored_features as
-from read_parquet(getvariable('features_files'), hive_partitioning = true, hive_types_autocast = false);
+from read_parquet(
+    getvariable('features_files'),
+    hive_partitioning = true,
+    hive_types_autocast = false,
+    union_by_name = getvariable('older_files')
+);
 
 create view stored_samples as
-from read_parquet(getvariable('samples_files'), hive_partitioning = true, hive_types_autocast = false);
+from read_parquet(
+    getvariable('samples_files'),
+    hive_partitioning = true,
+    hive_types_autocast = false,
+    union_by_name = getvariable('older_files')
+);
 
 -- One row per model, of the record that a study made and those of imports. Column by column the study's value counts,
 -- then that of the latest import that has one; of source_metrics, name by name. `origin` is null where there is a study's
@@ -263,7 +283,10 @@ from read_parquet(getvariable('representations_files'), hive_partitioning = fals
 create table stored_similarities as
 from read_parquet(getvariable('similarities_files'), hive_partitioning = false, union_by_name = true);
 
-create view stored_neighbours as from read_parquet(getvariable('neighbours_files'), hive_partitioning = false);
+create view stored_neighbours as
+from read_parquet(
+    getvariable('neighbours_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+);
 
 -- Of each model on each dataset, the feature sets that current cells read and that were analysed; where probes were
 -- wanted at different times of different sets, those wanted last. An analysis ends with its row of representations.

@@ -4,7 +4,7 @@
 
 runs a small study (two random networks of tests/tiny.py on forty images, one of them unreadable) with the `probestore`
 command of this environment and leaves the store in FOLDER. The store in the repository was made once and is never made
-again: a change that cannot read it is a new schema version, whose store then stands beside it.
+again: a change that cannot read it is a new format, whose store then stands beside it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,21 @@
-import pytest
+from dataclasses import asdict, dataclass, fields, make_dataclass
+from typing import Any
 
+import pytest
+from stored import cell
+
+from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import ConfigurationError
+from featurestore.images.preprocessing import Geometry, Preprocessing
+from featurestore.images.splits import Dataset
+from featurestore.store import schema
 from featurestore.store.layout import (
     FeatureSet,
     SampleSet,
+    added_later,
     check_name,
     content_key,
+    key_fields,
     parse_folder,
     parse_part,
     part_name,
@@ -30,6 +40,48 @@ def test_a_part_name_says_which_shard_of_how_many():
 def test_equal_parts_give_equal_keys_whatever_their_order():
     assert content_key({"a": 1, "b": [2]}) == content_key({"b": [2], "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
+
+
+def test_no_key_depends_on_the_version_of_the_format(monkeypatch):
+    before = content_key({"a": 1})
+    monkeypatch.setattr(schema, "FORMAT_VERSION", schema.FORMAT_VERSION + 1)
+    assert content_key({"a": 1}) == before
+
+
+GEOMETRY = Geometry(224, "squash", "bicubic", 1.0)
+
+
+def grown(record: Any, **more: Any) -> Any:
+    """The same record of a class that has got a field since: `toy`, which was 1 when there was none."""
+    kind = make_dataclass("Grown", [("toy", int, added_later(1))], bases=(type(record),), frozen=True, kw_only=True)
+    return kind(**{entry.name: getattr(record, entry.name) for entry in fields(record)}, **more)
+
+
+@pytest.mark.parametrize("record", [DatasetSpec(name="pets", source="packaged:digits"), GEOMETRY, cell("logistic")])
+def test_a_field_that_was_added_later_enters_a_key_only_where_it_is_not_what_it_was(record):
+    assert key_fields(record) == key_fields(grown(record)) == key_fields(grown(record, toy=1)) == asdict(record)
+    assert key_fields(grown(record, toy=2)) == {**asdict(record), "toy": 2}
+
+
+def test_keys_of_image_tables_stay_when_a_dataset_gets_a_field(image_spec):
+    keys = [Dataset(spec).samples("train").key for spec in (image_spec, grown(image_spec), grown(image_spec, toy=2))]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_record_inside_a_record_may_grow_too():
+    before = Preprocessing(GEOMETRY, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert Preprocessing(grown(GEOMETRY), before.mean, before.std).as_record() == before.as_record()
+    changed = Preprocessing(grown(GEOMETRY, toy=2), before.mean, before.std).as_record()
+    assert changed["geometry"] == {**before.as_record()["geometry"], "toy": 2}
+
+
+def test_what_a_key_does_not_depend_on_is_left_out():
+    @dataclass(frozen=True)
+    class Wanted:
+        name: str
+        size: int
+
+    assert key_fields(Wanted("pets", 3), without=("name",)) == {"size": 3}
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "a b", ".hidden", "x" * 101, "naïve"])
