@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.study.toml_tables import Place, TomlTables, repeated
 from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.store.layout import key_fields
 from probes import methods, solvers
 
 _INSTALLED_BY = {"cuml": "pip install 'probestore[cuml]', on a machine with an NVIDIA GPU"}
@@ -65,7 +66,7 @@ class ProbeSettings(ProbeKeys):
     def options_json(self, probe: str) -> str:
         """All options of a probe, as they become part of its cells."""
         options = self.options[probe] if probe in self.options else methods.load(probe).Options()
-        return json.dumps(dataclasses.asdict(options), sort_keys=True)
+        return json.dumps(key_fields(options), sort_keys=True)
 
     def solver_of(self, probe: str) -> str:
         """The solver that a probe is to use; empty where it needs none."""

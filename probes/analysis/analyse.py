@@ -26,7 +26,7 @@ import pyarrow as pa
 from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
-from featurestore.store.layout import content_key
+from featurestore.store.layout import content_key, key_fields
 from featurestore.store.matrices import MatrixCache
 from probes.analysis import geometry
 

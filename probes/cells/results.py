@@ -18,7 +18,7 @@ import pyarrow as pa
 from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
-from featurestore.store.layout import content_key
+from featurestore.store.layout import content_key, key_fields
 from probes import methods
 from probes.fitting.fitted import Choice, Evidence, FittedProbe
 from probes.metrics import Score

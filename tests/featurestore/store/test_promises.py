@@ -27,6 +27,7 @@ from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model, feature_set, inputs_key
 from featurestore.store.layout import content_key
 from featurestore.store.schema import SPLITS
+from probes.analysis.analyse import Subject
 
 COMPUTED = ("features", "samples", "results", "tuning", "predictions", "neighbours", "representations", "similarities")
 
@@ -164,6 +165,14 @@ def test_keys_of_cells(study, net, pets):
     pair = study_run.pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
     keys = {(cell.probe, cell.n_per_class): cell.key for cell in cells_of(pair, study.probe)}
     assert keys == {("logistic", None): "ff21bebdd0d8c8ec416f688b", ("logistic", 2): "d9f2b7e5db2d3d17b165b61c"}
+
+
+def test_keys_of_analyses(store, study, net, pets):
+    pair = study_run.pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
+    subject = Subject(features=pair.features, setting=pair.setting, n_classes=pair.n_classes)
+    keys = {table: subject.analysis(table) for table in ("neighbours", "representations")}
+    assert keys == {"neighbours": "97905056316509321b2550be", "representations": "7e4abfe3c518a57d020c426d"}
+    assert all(key in store.names(table) for table, key in keys.items())
 
 
 def test_a_key_is_the_hash_of_its_parts_and_of_the_version_of_keys():
