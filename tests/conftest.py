@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from given import Given, Rows
@@ -12,6 +14,7 @@ from tiny import TINY_NETWORK, save_images
 from cluster.pool.runtime import Runtime
 from featurestore import FeatureStore
 from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.catalogue.models import ModelSpec
 from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
@@ -51,6 +54,20 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def image_spec(images: Path) -> DatasetSpec:
     return DatasetSpec(name="pets", source=f"image_folder:{images}", shard_images=8)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModelSpec]]:
+    """Returns models whose network is a function of TINY_NETWORK."""
+    (tmp_path / "tiny_network.py").write_text(TINY_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(function: str = "build", **fields: Any) -> ModelSpec:
+        fields = {"name": function, "weights": "none", "input_size": 16, **fields}
+        return ModelSpec(backbone=f"python:tiny_network:{function}", **fields)
+
+    yield make
+    sys.modules.pop("tiny_network", None)
 
 
 @pytest.fixture

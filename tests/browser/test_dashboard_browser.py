@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from dashboards import FOREVER, running
 from given import NOW, model, score, wanted
-from test_dashboard import FOREVER, running
 
 from featurestore import FeatureStore
 from featurestore.store.feature_store import rows_table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
 from moto.server import ThreadedMotoServer
-from test_store import SET, feature_rows
+from shard_rows import SET, feature_rows
 
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import StoreError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-from test_store import feature_rows
+from shard_rows import feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
 from featurestore.store import schema

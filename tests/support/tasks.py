@@ -24,6 +24,17 @@ def images(
     return X.astype(dtype), X[:, :3] > [-1, 0, 1] if multilabel else y
 
 
+def rectified(
+    n: int = 200, d: int = 12, k: int = 4, *, multilabel: bool = False, seed: int = 0
+) -> tuple[Features, Labels]:
+    """Non-negative features (n, d), as after a ReLU, and labels of k classes that overlap."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % k
+    latent = rng.standard_normal((k, d))[y] + 1.5 * rng.standard_normal((n, d))
+    X = np.maximum(latent @ rng.standard_normal((d, d)), 0)
+    return X, (latent[:, :k] > [-1, 0, 1, 2] if multilabel else y)
+
+
 def task(n: int = 120, d: int = 8, *, multilabel: bool = False, dtype: Any = np.float32, **fields: Any) -> Task:
     """Half of the images are for validation."""
     X, y = images(n, d, multilabel=multilabel, dtype=dtype)

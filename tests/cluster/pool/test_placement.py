@@ -1,5 +1,5 @@
 import pytest
-from test_study import MINIMAL, PATH
+from studies import MINIMAL, PATH
 
 from cluster.pool.placement import Request, capacity, inventory, place
 from cluster.pool.runtime import _size

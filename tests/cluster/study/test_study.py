@@ -1,17 +1,14 @@
 import json
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from studies import MINIMAL, PATH
 
 from cluster.study.probe_settings import probe_settings
 from cluster.study.study_file import parse_study, read_study
 from featurestore.errors import ConfigurationError
 from probes.methods import knn, logistic, ridge
-
-MINIMAL = 'models = ["mobilenet_v2"]\ndatasets = ["digits"]\n'
-PATH = Path("/data/studies/pets.toml")
 
 
 def test_a_study_takes_its_name_from_its_file_and_defaults_from_the_code():

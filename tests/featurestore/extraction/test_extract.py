@@ -1,4 +1,3 @@
-import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -7,61 +6,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny import TINY_NETWORK
+from extracting import extract
 
 from featurestore import FeatureStore
-from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, DatasetError
-from featurestore.extraction.extract import extract_shard
-from featurestore.extraction.shards import Job, ShardReport, finish_features, finish_samples
 from featurestore.images import preprocessing
 from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.splits import Dataset
 from featurestore.networks.extractor import Extractor, Extractors
 from featurestore.networks.identity import feature_set, identify
 from featurestore.store.layout import PENULTIMATE
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    (tmp_path / "tiny_network.py").write_text(TINY_NETWORK)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def make(function: str = "build", **fields) -> ModelSpec:
-        fields = {"name": function, "weights": "none", "input_size": 16, **fields}
-        return ModelSpec(backbone=f"python:tiny_network:{function}", **fields)
-
-    yield make
-    sys.modules.pop("tiny_network", None)
-
-
-def extract(
-    store: FeatureStore,
-    dataset: Dataset,
-    *specs: ModelSpec,
-    storage="float16",
-    strict=False,
-    compute="fp32",
-    taps=(PENULTIMATE,),
-    **fields,
-) -> list[ShardReport]:
-    models = [identify(spec, resize="squash", compute=compute) for spec in specs]
-    extractors = Extractors("cpu")
-    reports = []
-    for split in ("train", "val", "test"):
-        jobs = [
-            Job(model, tuple((feature_set(model, dataset, split, storage, tap=tap), storage) for tap in taps), **fields)
-            for model in models
-        ]
-        for shard in range(dataset.n_shards(split)):
-            options = {"batch_size": 4, "decode_threads": 1, "strict": strict}
-            reports.append(extract_shard(store, dataset, split, shard, jobs, extractors, **options))
-        by_name = {model.name: model for model in models}
-        outcomes = [outcome for report in reports for outcome in report.outcomes if outcome.target.split == split]
-        for target in {outcome.target for outcome in outcomes} - {item.target for item in outcomes if not item.part}:
-            finish_features(store, by_name[target.model], dataset, split, storage, tap=target.tap)
-        finish_samples(store, dataset, split)
-    return reports
 
 
 def read_samples(store: FeatureStore) -> list[dict]:

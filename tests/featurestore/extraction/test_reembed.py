@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from extracting import extract
 from PIL import Image
-from test_extract import extract, tiny  # noqa: F401 - a fixture
 
 from featurestore import FeatureSet, FeatureStore
 from featurestore.extraction.reembed import TOLERANCE, reembed
@@ -25,12 +25,12 @@ def dataset(image_spec) -> Dataset:
 
 
 @pytest.fixture
-def model(tiny) -> Model:  # noqa: F811 - the fixture
+def model(tiny) -> Model:
     return identify(tiny(), resize="squash", compute="fp32")
 
 
 @pytest.fixture
-def item(store, dataset, model, tiny) -> FeatureSet:  # noqa: F811 - the fixture
+def item(store, dataset, model, tiny) -> FeatureSet:
     extract(store, dataset, tiny())
     return feature_set(model, dataset, "train", "float16")
 
@@ -70,7 +70,7 @@ def test_an_image_that_was_changed_or_damaged_since_is_found(store, dataset, mod
     assert "image 1 is unreadable now" in problems
 
 
-def test_every_tap_can_be_compared(store, dataset, model, tiny):  # noqa: F811 - the fixture
+def test_every_tap_can_be_compared(store, dataset, model, tiny):
     extract(store, dataset, tiny(), taps=("penultimate", "block:1"))
     item = feature_set(model, dataset, "val", "float16", tap="block:1")
     assert reembed(store, Extractor(model, "cpu", ["block:1"]), dataset, item, [0, 1]).problems == []

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_store import SET, feature_rows
+from shard_rows import SET, feature_rows
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError

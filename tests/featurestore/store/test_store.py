@@ -10,29 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shard_rows import SET, feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import Part, rows_table
-
-SET = FeatureSet("net", "pets", "train", "key")
-
-
-def feature_rows(start: int, X: np.ndarray, labels: list[list[int]] | None = None) -> pa.Table:
-    n, dim = X.shape
-    table_schema = schema.features(pa.from_numpy_dtype(X.dtype), dim)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), type=table_schema.field("feature").type)
-    label = pa.array([None if labels else i % 2 for i in range(n)], pa.int64())
-    columns = [
-        pa.array([f"id{start + i}" for i in range(n)]),
-        pa.array(range(start, start + n), pa.int64()),
-        label,
-        pa.array(labels or [None] * n, pa.list_(pa.int64())),
-        pa.nulls(n, pa.string()),
-        vectors,
-    ]
-    return pa.Table.from_arrays(columns, schema=table_schema)
 
 
 def test_a_set_exists_once_its_manifest_is_written(store):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_solvers import images
+from tasks import rectified
 
 from probes import certificate
 from probes.engine import problem, rows
@@ -58,7 +58,7 @@ def test_a_step_without_curvature_is_not_learned_from(loss):
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_block_by_block_the_fit_is_the_same(multilabel, monkeypatch):
-    X, y = images(n=700, multilabel=multilabel)
+    X, y = rectified(n=700, multilabel=multilabel)
     X = X.astype(np.float16)
     monkeypatch.setattr(path, "FEW", 0)
     (whole,) = path.fit_path(X, y, l2s=[1e-3], n_classes=4, device="cpu", gap_tolerance=1e-5)
@@ -75,7 +75,7 @@ def test_block_by_block_the_fit_is_the_same(multilabel, monkeypatch):
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_float32_fits_carry_the_certificate_of_float64(multilabel, monkeypatch):
     monkeypatch.setattr(path, "FEW", 0)
-    X, y = images(n=900, d=30, multilabel=multilabel)
+    X, y = rectified(n=900, d=30, multilabel=multilabel)
     X = X.astype(np.float32)
     for fit in path.fit_path(X, y, l2s=[1e-8, 1e-2, 1e-5], n_classes=4, device="cpu"):
         found = certificate(X, y, fit.coef, fit.intercept, l2=fit.l2, n_classes=4)
@@ -88,13 +88,13 @@ def test_what_float32_leaves_short_is_finished_in_float64(monkeypatch):
     monkeypatch.setattr(path, "FEW", 0)
     monkeypatch.setattr(path, "FLOAT32_GAP", 0)
     monkeypatch.setattr(path, "PATIENCE", 2)
-    X, y = images(n=900, d=30)
+    X, y = rectified(n=900, d=30)
     (fit,) = path.fit_path(X.astype(np.float32), y, l2s=[1e-7], n_classes=4, device="cpu", gap_tolerance=1e-9)
     assert fit.certificate.duality_gap <= 1e-9
 
 
 def test_read_only_features_are_fitted_and_left_alone():
-    X, y = images()
+    X, y = rectified()
     X = X.astype(np.float32)
     before = X.copy()
     X.flags.writeable = False
@@ -104,7 +104,7 @@ def test_read_only_features_are_fitted_and_left_alone():
 
 
 def test_bias_and_weights_come_out_for_features_far_from_zero():
-    X, y = images()
+    X, y = rectified()
     (near,) = path.fit_path(X, y, l2s=[1e-2], n_classes=4, device="cpu", gap_tolerance=1e-8)
     (far,) = path.fit_path(X + 100.0, y, l2s=[1e-2], n_classes=4, device="cpu", gap_tolerance=1e-8)
     np.testing.assert_allclose(far.coef, near.coef, atol=1e-6)

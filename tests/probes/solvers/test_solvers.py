@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from tasks import rectified
 
 from featurestore.errors import ConfigurationError, ProbeError, UnknownNameError
 from probes import GAP_TOLERANCE, certificate, probabilities, solvers
@@ -14,15 +15,6 @@ from probes import GAP_TOLERANCE, certificate, probabilities, solvers
 L2S = [1e-2, 1.0, 1e-4]  # on purpose in no order
 every_solver = pytest.mark.parametrize("name", solvers.names())
 both_tasks = pytest.mark.parametrize("multilabel", [False, True])
-
-
-def images(n=200, d=12, k=4, multilabel=False, seed=0):
-    """Overlapping classes in non-negative features, as after a ReLU."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % k
-    latent = rng.standard_normal((k, d))[y] + 1.5 * rng.standard_normal((n, d))
-    X = np.maximum(latent @ rng.standard_normal((d, d)), 0)
-    return X, (latent[:, :k] > [-1, 0, 1, 2] if multilabel else y)
 
 
 def fit_path(name, *args, **options):
@@ -47,7 +39,7 @@ def assert_same(fit, other):
 @every_solver
 @both_tasks
 def test_every_solver_reaches_the_same_certified_optimum(name, multilabel):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     fits = fit_path(name, X, y, l2s=L2S, n_classes=4, gap_tolerance=1e-8)
     reference = fit_path("path", X, y, l2s=L2S, n_classes=4, gap_tolerance=1e-10)
     assert [fit.l2 for fit in fits] == L2S
@@ -63,7 +55,7 @@ def test_every_solver_reaches_the_same_certified_optimum(name, multilabel):
 @both_tasks
 @pytest.mark.parametrize("shape", [(200, 12), (30, 80)])
 def test_certificates_are_those_of_the_objective(name, multilabel, shape):
-    X, y = images(*shape, multilabel=multilabel)
+    X, y = rectified(*shape, multilabel=multilabel)
     for fit in fit_path(name, X, y, l2s=L2S, n_classes=4):
         found = certified(X, y, fit, 4)
         assert fit.converged
@@ -76,7 +68,7 @@ def test_certificates_are_those_of_the_objective(name, multilabel, shape):
 @every_solver
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
 def test_low_precision_features_are_fitted_as_they_are(name, kind):
-    X, y = images()
+    X, y = rectified()
     X = X.astype(kind)
     (low,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
     (high,) = fit_path(name, X.astype(np.float64), y, l2s=[0.1], n_classes=4)
@@ -85,7 +77,7 @@ def test_low_precision_features_are_fitted_as_they_are(name, kind):
 
 @every_solver
 def test_an_absent_class_has_probability_zero_and_the_rest_do_not_notice(name):
-    X, y = images()
+    X, y = rectified()
     (fit,) = fit_path(name, X, np.where(y < 2, y, y + 1), l2s=[0.1], n_classes=6)
     (without,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
     assert fit.intercept[[2, 5]].tolist() == [-np.inf, -np.inf]
@@ -99,7 +91,7 @@ def test_an_absent_class_has_probability_zero_and_the_rest_do_not_notice(name):
 
 @every_solver
 def test_labels_that_all_images_share_cost_nothing(name):
-    X, y = images(multilabel=True)
+    X, y = rectified(multilabel=True)
     y[:, 1], y[:, 3] = False, True
     (fit,) = fit_path(name, X, y, l2s=[0.1], n_classes=4)
     assert fit.converged
@@ -110,7 +102,7 @@ def test_labels_that_all_images_share_cost_nothing(name):
 @every_solver
 @pytest.mark.parametrize("y", [np.ones(200, dtype=np.int64), np.ones((200, 3), dtype=np.bool_)])
 def test_nothing_to_tell_apart_is_fitted_at_once(name, y):
-    (fit,) = fit_path(name, images()[0], y, l2s=[0.1], n_classes=3)
+    (fit,) = fit_path(name, rectified()[0], y, l2s=[0.1], n_classes=3)
     assert fit.converged
     assert fit.certificate.objective == 0
     assert not fit.coef.any()
@@ -118,7 +110,7 @@ def test_nothing_to_tell_apart_is_fitted_at_once(name, y):
 
 @every_solver
 def test_two_classes_are_a_softmax_too(name):
-    X, y = images(k=2)
+    X, y = rectified(k=2)
     (fit,) = fit_path(name, X, y, l2s=[1e-2], n_classes=2, gap_tolerance=1e-8)
     assert fit.certificate.duality_gap <= 1e-8
     np.testing.assert_allclose(fit.coef[0], -fit.coef[1], rtol=1e-6)
@@ -127,7 +119,7 @@ def test_two_classes_are_a_softmax_too(name):
 @every_solver
 @both_tasks
 def test_running_out_of_iterations_is_reported(name, multilabel):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     (fit,) = fit_path(name, X, y, l2s=[1e-4], n_classes=4, max_iter=2)
     assert not fit.converged
     assert fit.n_iter == 2
@@ -136,7 +128,7 @@ def test_running_out_of_iterations_is_reported(name, multilabel):
 
 @every_solver
 def test_features_that_are_not_finite_are_refused(name):
-    X, y = images()
+    X, y = rectified()
     X[3, 2] = np.inf
     with pytest.raises(ProbeError, match="finite"):
         fit_path(name, X, y, l2s=[1.0], n_classes=4)
@@ -145,14 +137,14 @@ def test_features_that_are_not_finite_are_refused(name):
 @both_tasks
 @pytest.mark.parametrize("shape", [(300, 20), (40, 100)])
 def test_path_certifies_the_weakest_regularisation(multilabel, shape):
-    X, y = images(*shape, multilabel=multilabel)
+    X, y = rectified(*shape, multilabel=multilabel)
     fits = fit_path("path", X, y, l2s=[1e-9, 1e-8, 1e-10], n_classes=4)
     assert all(fit.converged for fit in fits)
     assert max(certified(X, y, fit, 4).duality_gap for fit in fits) <= GAP_TOLERANCE * 1.001
 
 
 def test_accuracy_does_not_move_within_the_gap_tolerance():
-    X, y = images(n=2200, d=40, seed=1)
+    X, y = rectified(n=2200, d=40, seed=1)
     for l2 in (1e-2, 1e-4, 1e-6):
         share = []
         for gap in (GAP_TOLERANCE, 1e-9):
@@ -165,7 +157,7 @@ def test_accuracy_does_not_move_within_the_gap_tolerance():
 def test_path_gives_the_same_on_cuda():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    X, y = images()
+    X, y = rectified()
     pair = [
         solvers.load("path").fit_path(X, y, l2s=[1e-2], n_classes=4, gap_tolerance=1e-9, device=device)[0]
         for device in ("cpu", "cuda")
@@ -195,7 +187,7 @@ def test_a_weak_signal_at_strong_regularisation_is_fitted_all_the_same(solver, m
 @every_solver
 @both_tasks
 def test_integer_weights_repeat_images(name, multilabel):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     times = np.random.default_rng(1).integers(1, 4, len(X))
     options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
     (weighted,) = fit_path(name, X, y, sample_weight=times.astype(float), **options)
@@ -206,7 +198,7 @@ def test_integer_weights_repeat_images(name, multilabel):
 @every_solver
 @both_tasks
 def test_images_that_weigh_nothing_might_as_well_not_be_there(name, multilabel):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     kept = np.random.default_rng(1).random(len(X)) < 0.7
     options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
     (weighted,) = fit_path(name, X, y, sample_weight=kept.astype(float), **options)
@@ -216,7 +208,7 @@ def test_images_that_weigh_nothing_might_as_well_not_be_there(name, multilabel):
 
 @every_solver
 def test_a_class_whose_images_weigh_nothing_is_absent(name):
-    X, y = images()
+    X, y = rectified()
     (fit,) = fit_path(name, X, y, l2s=[0.1], n_classes=4, sample_weight=(y != 2).astype(float))
     assert fit.converged
     assert np.isneginf(fit.intercept).tolist() == [False, False, True, False]
@@ -225,7 +217,7 @@ def test_a_class_whose_images_weigh_nothing_is_absent(name):
 
 @every_solver
 def test_only_ratios_of_weights_matter(name):
-    X, y = images()
+    X, y = rectified()
     weight = np.random.default_rng(1).random(len(X))
     options = {"l2s": [1e-2], "n_classes": 4, "gap_tolerance": 1e-8}
     (small,) = fit_path(name, X, y, sample_weight=1e-4 * weight, **options)
@@ -235,7 +227,7 @@ def test_only_ratios_of_weights_matter(name):
 
 @every_solver
 def test_weights_by_class_are_those_of_each_regression_by_itself(name):
-    X, y = images(multilabel=True)
+    X, y = rectified(multilabel=True)
     weight = np.random.default_rng(1).random(y.shape) + 0.1
     options = {"l2s": [1e-2], "gap_tolerance": 1e-8}
     (together,) = fit_path(name, X, y, n_classes=4, sample_weight=weight, **options)
@@ -250,7 +242,7 @@ def test_weights_by_class_are_those_of_each_regression_by_itself(name):
 @both_tasks
 @pytest.mark.parametrize("weighted", [False, True])
 def test_without_an_intercept_every_solver_reaches_the_same_certified_optimum(name, multilabel, weighted):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     weight = np.random.default_rng(1).random(len(X)) if weighted else None
     options = {"l2s": [1e-2, 1e-4], "n_classes": 4, "sample_weight": weight, "fit_intercept": False}
     reference = fit_path("path", X, y, gap_tolerance=1e-10, **options)
@@ -263,7 +255,7 @@ def test_without_an_intercept_every_solver_reaches_the_same_certified_optimum(na
 @every_solver
 @both_tasks
 def test_without_an_intercept_a_class_without_images_is_a_class_like_any_other(name, multilabel):
-    X, y = images(multilabel=multilabel)
+    X, y = rectified(multilabel=multilabel)
     if multilabel:
         y[:, 1], y[:, 3] = False, True
     (fit,) = fit_path(name, X, y, l2s=[1e-2], n_classes=4 if multilabel else 6, fit_intercept=False)
@@ -276,13 +268,13 @@ def test_without_an_intercept_a_class_without_images_is_a_class_like_any_other(n
 @every_solver
 @pytest.mark.parametrize("weight", [-np.ones(200), np.zeros(200), np.ones(199)])
 def test_weights_that_cannot_be_used_are_refused(name, weight):
-    X, y = images()
+    X, y = rectified()
     with pytest.raises(ProbeError, match="Sample weights must be"):
         fit_path(name, X, y, l2s=[1.0], n_classes=4, sample_weight=weight)
 
 
 @pytest.mark.skipif(find_spec("cuml") is not None, reason="cuML is installed")
 def test_without_cuml_its_solver_says_what_to_install_and_what_else_there_is():
-    X, y = images()
+    X, y = rectified()
     with pytest.raises(ConfigurationError, match=r"needs cuML.*pip install 'probestore\[cuml\]'.*NVIDIA GPU.*'path'"):
         solvers.load("cuml").fit_path(X, y, l2s=[1.0], n_classes=4)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_store import feature_rows
+from shard_rows import feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
 from featurestore.errors import QueryError, StoreError, UnknownNameError

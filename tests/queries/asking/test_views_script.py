@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from given import THREE, Given, grid, model, score
 from locations import DATA
-from test_store import feature_rows
+from shard_rows import feature_rows
 
 from cluster.cli import main
 from featurestore import FeatureSet, FeatureStore

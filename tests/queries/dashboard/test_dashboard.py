@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from dashboards import FOREVER, running
 from given import Given, cell, score, wanted
 
 from featurestore import FeatureStore
@@ -30,20 +31,7 @@ from queries.dashboard.run_progress import read_progress
 from queries.dashboard.serving import DashboardServer
 from queries.dashboard.sql_process import BOX_LIMITS, BusyError, SqlProcess
 
-FOREVER = "select count(*) from range(1000000) a, range(1000000) b where a.range <> b.range"
 UNHEEDING = "select levenshtein(repeat('a', 3000000), repeat('a', 3000000) || 'b')"  # one step that takes hours
-
-
-@contextmanager
-def running(server: DashboardServer) -> Iterator[DashboardServer]:
-    """Serve in a thread of this process."""
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        thread.join()
 
 
 @dataclass
