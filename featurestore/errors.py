@@ -16,10 +16,13 @@ ProbestoreError
 from __future__ import annotations
 
 import difflib
+import errno
+import sys
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 class ProbestoreError(Exception):
@@ -88,9 +91,47 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""
 
 
+Verdict = Literal["machine", "passing", "lasting"]
+"""What another try may bring.
+
+``"machine"``: this worker's device, memory or file system is to blame; another worker may do better now.
+``"passing"``: the network, the store or the installation is to blame; another run may do better.
+``"lasting"``: the same would fail again, wherever and whenever it is tried.
+"""
+
+_ERRNOS_OF_THE_MACHINE = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ECONNRESET,
+}
+_PASSING = (OSError, ImportError, StoreError)
+_PASSING_WORDS = ("out of memory", "can't allocate memory", "CUDA error")  # torch raises them as plain RuntimeErrors
+
+
+def verdict_on(error: BaseException) -> Verdict:
+    """Judge an exception while it is at hand: its class is known then, not only the class's name."""
+    if isinstance(error, (MemoryError, *_device_errors())):
+        return "machine"
+    if isinstance(error, OSError) and error.errno in _ERRNOS_OF_THE_MACHINE:
+        return "machine"
+    if isinstance(error, _PASSING) or any(words in str(error) for words in _PASSING_WORDS):
+        return "passing"
+    return "lasting"
+
+
+def _device_errors() -> tuple[type[BaseException], ...]:
+    """Return torch's errors of a device, where torch is loaded: nothing else can have raised them."""
+    torch = sys.modules.get("torch")
+    found = (getattr(torch, name, None) for name in ("AcceleratorError", "OutOfMemoryError"))
+    return tuple(kind for kind in found if isinstance(kind, type))
+
+
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, in a form that survives any transport and can become a row of the `failures` table.
+    """A failure in a form that survives any transport and can become a row of the `failures` table.
 
     Attributes
     ----------
@@ -98,16 +139,24 @@ class Failure:
         Class of the exception.
     message : str
         Its message; for an exception that is not one of ours, also where it was raised.
+    verdict : Verdict
+        What another try may bring.
     """
 
     error: str
     message: str
+    verdict: Verdict = "lasting"
+
+    @property
+    def passing(self) -> bool:
+        """Whether another try, by another worker or in another run, may succeed."""
+        return self.verdict != "lasting"
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Describe an exception."""
+        """Describe an exception, and judge it."""
         message = str(error) or type(error).__name__
         frames = traceback.extract_tb(error.__traceback__)
         if frames and not isinstance(error, ProbestoreError):
             message = f"{message} ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
-        return cls(type(error).__name__, message)
+        return cls(type(error).__name__, message, verdict_on(error))
