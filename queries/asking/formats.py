@@ -11,7 +11,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -23,6 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
+from tabulate import DataRow, Line, TableFormat, tabulate
 
 from featurestore.errors import QueryError
 from featurestore.plain_text import CONTROL, visible
@@ -194,38 +195,49 @@ def _jsonable(value: Any) -> Any:
 
 
 def _markdown(table: pa.Table) -> str:
-    lines = [list(map(visible, table.column_names)), ["---:" if is_number(field) else "---" for field in table.schema]]
-    lines += readable_rows(table)
-    return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in lines)
+    return _tabulated(table, _markdown_cell, _markdown_cell, "pipe")
 
 
 def _markdown_cell(text: str) -> str:
-    """Text that neither ends its cell nor opens a tag of HTML."""
+    """Return text that neither ends its cell nor opens a tag of HTML."""
     return text.replace("|", "\\|").replace("<", "\\<").replace("\n", " ")
 
 
 def _latex(table: pa.Table) -> str:
-    r"""A table for the package booktabs; it does not break over pages."""
+    r"""Return a table for the package booktabs; it does not break over pages."""
+    return "% In the preamble: \\usepackage{booktabs}\n" + _tabulated(
+        table, _latex_text, _latex_number, _booktabs(table)
+    )
+
+
+def _booktabs(table: pa.Table) -> TableFormat:
+    """Return the layout of booktabs. Tabulate's own would escape once more, and has no options of a row in mind."""
     columns = "".join("r" if is_number(field) else "l" for field in table.schema)
-    head = _latex_row(map(_latex_text, map(visible, table.column_names)))
-    body = [
-        _latex_row(
-            _latex_number(text) if column == "r" else _latex_text(text)
-            for text, column in zip(row, columns, strict=True)
-        )
+    row = DataRow("", " & ", r" \\")
+    return TableFormat(
+        lineabove=Line(rf"\begin{{tabular}}{{{columns}}}" + "\n\\toprule", "", "", ""),
+        linebelowheader=Line(r"\midrule", "", "", ""),
+        linebetweenrows=None,
+        linebelow=Line("\\bottomrule\n\\end{tabular}", "", "", ""),
+        headerrow=row,
+        datarow=row,
+        padding=0,
+        with_header_hide=None,
+    )
+
+
+def _tabulated(
+    table: pa.Table, text: Callable[[str], str], number: Callable[[str], str], layout: str | TableFormat
+) -> str:
+    """Return the answer in a layout of tabulate, its texts and numbers written by these two functions."""
+    numbers = list(map(is_number, table.schema))
+    written = [
+        [number(cell) if right else text(cell) for cell, right in zip(row, numbers, strict=True)]
         for row in readable_rows(table)
     ]
-    lines = [
-        r"% In the preamble: \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule", head, r"\midrule", *body, r"\bottomrule",
-        r"\end{tabular}",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _latex_row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    heads = [text(visible(name)) for name in table.column_names]
+    sides = ["right" if right else "left" for right in numbers]
+    return tabulate(written, heads, layout, disable_numparse=True, colalign=sides, preserve_whitespace=True) + "\n"
 
 
 def _latex_text(text: str) -> str:
