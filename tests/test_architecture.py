@@ -29,8 +29,8 @@ def test_imports_point_one_way_without_cycles_and_the_mathematics_does_no_io():
     [
         ("featurestore", {"torch", "sklearn", "ray", "duckdb", "PIL"}),
         ("probes", {"torch", "sklearn", "ray", "duckdb"}),
-        ("queries", {"torch", "sklearn", "ray", "duckdb", "altair"}),
-        ("cluster.cli", {"torch", "sklearn", "ray", "duckdb", "altair"}),
+        ("queries", {"torch", "sklearn", "ray", "duckdb", "vl_convert"}),
+        ("cluster.cli", {"torch", "sklearn", "ray", "duckdb", "vl_convert"}),
     ],
 )
 def test_the_door_of_a_package_is_light(package, heavy):
@@ -45,7 +45,7 @@ def test_what_a_package_exports_is_there(package):
 
 
 def test_module_names_are_unique_across_packages_but_for_the_registries():
-    registries = ("backbones", "sources", "methods", "solvers", "commands")
+    registries = ("backbones", "sources", "methods", "solvers", "commands", "sections")
     names = [
         path.stem
         for package in ("featurestore", "probes", "queries", "cluster")

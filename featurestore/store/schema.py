@@ -17,6 +17,9 @@ this one writes; a new column or a new table is no reason. Keys do not depend on
 
 SPLITS = ("train", "val", "test")
 
+SETTINGS = {"fixed": "fixed features", "finetuned": "fine-tuned", "scratch": "trained from scratch"}
+"""What a probe's network was: the value of the column `setting` -> its name in a text."""
+
 
 def _table(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=not rest or rest[0]) for name, kind, *rest in columns])

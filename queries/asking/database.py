@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ SCRIPTS = (
     "training.sql",
     "images.sql",
     "settings.sql",
+    "costs.sql",
 )
 """What is made before a question can be asked, in this order."""
 
@@ -51,6 +53,9 @@ _TABLE_FUNCTIONS = {
     "histogram_values", "json_each", "json_tree", "parquet_file_metadata", "parquet_kv_metadata", "parquet_metadata",
     "parquet_schema", "range", "read_parquet", "repeat", "unnest",
 }  # fmt: skip
+
+
+_TABLE_MACRO = re.compile(r"^create macro (\w+)\([^)]*\) as table$", flags=re.MULTILINE)
 
 
 class Database:
@@ -81,7 +86,6 @@ class Database:
         except duckdb.Error as error:
             self.close()
             raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
-        self._table_functions = _TABLE_FUNCTIONS | _own_table_macros(self._connection)
 
     def __enter__(self) -> Database:
         return self
@@ -154,7 +158,8 @@ class Database:
         QueryError
             If it is anything else, reaches outside the store, or fails.
         """
-        return self._run(text, {}, place="SQL")
+        self._checked(text, "SQL")
+        return self._run(text, {}, "SQL")
 
     def _ask(self, question: Question, given: dict[str, object]) -> pa.Table:
         statement = self._checked(question.sql, str(question.path))
@@ -168,15 +173,17 @@ class Database:
             name: self._value(question, declared[name], given) if name in declared else given[name]
             for name in statement.named_parameters
         }
-        return self._run(question.sql, values, place=str(question.path))
+        return self._run(question.sql, values, str(question.path))
 
     def _value(self, question: Question, parameter: Parameter, given: dict[str, object]) -> object:
         """The given value as the type of the parameter's default, or that default."""
         place = f"{question.path}, parameter {parameter.name}"
-        default = f"select ({parameter.default}) as value"
-        kind = self._run(f"select typeof(value) from ({default})", {}, place).column(0)[0].as_py()
+        default = f"select value, typeof(value) as kind from (select ({parameter.default}) as value)"
+        self._checked(default, place)
+        (row,) = self._run(default, {}, place).to_pylist()
         if parameter.name not in given:
-            return self._run(default, {}, place).column(0)[0].as_py()
+            return row["value"]
+        kind = row["kind"]
         value = given[parameter.name]
         if kind != "VARCHAR" and isinstance(value, str) and value.lower() in ("", "null", "none"):
             return None
@@ -188,7 +195,7 @@ class Database:
             ) from error
 
     def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
-        self._checked(text, place)
+        """Run SQL that was checked."""
         try:
             with self._limits.clock(self._connection):
                 return self._limits.collect(self._connection.execute(text, values))
@@ -223,7 +230,7 @@ class Database:
         if tree["error"]:  # PRAGMA counts as SELECT to extract_statements, but has no tree
             raise QueryError(f"{place}: must be one SELECT, because a store is read-only. {tree['error_message']}")
         for name in _called_table_functions(tree):
-            if name.lower() not in self._table_functions:
+            if name.lower() not in _TABLE_FUNCTIONS | _own_table_macros():
                 raise QueryError(
                     f"{place}: the table function {name} is not available here. "
                     f"Query the tables themselves ({', '.join(sorted(_tables()))}), or use one of: "
@@ -279,8 +286,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     every_file = [name for names in files.values() for name in names]
     connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
     connection.execute("set enable_external_access = false")
-    for script in SCRIPTS:
-        connection.execute((SHARED / script).read_text(encoding="utf-8"))
+    for script in scripts():
+        connection.execute(script)
     connection.execute("set lock_configuration = true")
 
 
@@ -319,11 +326,16 @@ def _own_name(path: Path, folder: Path) -> Path:
     return own
 
 
-def _own_table_macros(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    found = connection.execute(
-        "select function_name from duckdb_functions() where function_type = 'table_macro' and not internal"
-    )
-    return {name for (name,) in found.fetchall()}
+@cache
+def scripts() -> tuple[str, ...]:
+    """Return the text of every file of SCRIPTS."""
+    return tuple((SHARED / script).read_text(encoding="utf-8") for script in SCRIPTS)
+
+
+@cache
+def _own_table_macros() -> frozenset[str]:
+    """Return the names of the table macros of our scripts. DuckDB would take longer to list all that it has."""
+    return frozenset(name for script in scripts() for name in _TABLE_MACRO.findall(script))
 
 
 def _called_table_functions(tree: object) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.store import schema
-from queries.asking.database import SCRIPTS, SHARED, has_older_files
+from queries.asking.database import has_older_files, scripts
 from queries.asking.places_in_sql import literal
 
 _READ = re.compile(
@@ -56,9 +56,9 @@ def views_script(store: FeatureStore) -> str:
             "Ask it with `probestore sql`, which goes through the file system of the store."
         )
     files = {table: _files(store, table) for table in (*schema.SETS, *schema.TABLES)}
-    scripts = "\n".join((SHARED / script).read_text(encoding="utf-8") for script in SCRIPTS)
+    text = "\n".join(scripts())
     older = has_older_files(store)
-    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older=older)}", scripts)
+    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older=older)}", text)
     variables = [*map(_variable, files, files.values()), f"set variable older_files = {str(older).lower()};"]
     return "\n".join([*_head(store), *variables, "", _CREATE.sub("create or replace ", own)])
 

@@ -15,14 +15,6 @@ Row = dict[str, Any]
 _RUNNING = timedelta(seconds=60)  # a run writes its progress every ten seconds
 _RECENTLY = timedelta(minutes=5)
 
-_LATEST = """
-select model, dataset, setting, probe, tap, n_per_class, metric, value, created_at
-from results
-where headline
-order by created_at desc, cell
-limit 12
-"""
-
 _RECENT = "select count(distinct cell) as n from results where created_at > $since::timestamptz"
 
 
@@ -103,7 +95,7 @@ def read_progress(database: Database) -> Progress:
         models=sorted({model for model, _ in places}),
         datasets=sorted({dataset for _, dataset in places}),
         places=places,
-        latest=database.sql(_LATEST).to_pylist(),
+        latest=database.query("latest_results").to_pylist(),
         per_minute=recent / (_RECENTLY / timedelta(minutes=1)),
         updated_at=max((row["updated_at"] for row in runs), default=None),
     )

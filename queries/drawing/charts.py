@@ -1,44 +1,32 @@
-"""Charts: answers of queries -> Vega-Altair. Nothing is computed here but places on the page.
-
-Text and lines are drawn in ``currentColor``, so an SVG set into a page follows its light or dark theme. Blue and
-vermilion (Okabe and Ito) differ for every kind of colour vision, and never carry a meaning alone.
-"""
+"""Charts of the report: answers of questions as Vega-Lite in the theme of the page. Nothing but places is computed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import altair as alt
 import pyarrow as pa
-import vl_convert
-from altair.utils.schemapi import debug_mode
 
 from featurestore.errors import QueryError
-from queries.drawing import chart_labels
-from queries.drawing.log_odds_axis import LogOddsAxis
+from queries.asking.setting_names import short_setting
+from queries.drawing.layers import ends, zero_line
+from queries.drawing.scatter import Scatter
+from queries.drawing.theme import BLUE, PAGE, VERMILION
+from queries.drawing.vega_lite import Row, Spec, log_ticks, mark, name, number, to_png, to_svg
 
-BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8a8a8a", "currentColor"
 FORMATS = ("svg", "png")
 
-Row = dict[str, Any]
-
-_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.split(".")[:2])  # the version that Altair writes, as vl-convert names it
-
-_SHARE = "datum.high > datum.low ? (datum.value - datum.low) / (datum.high - datum.low) : 0.5"
+_GREY = PAGE.grey
 
 
-def transfer_scatter(
-    points: pa.Table, band: pa.Table, *, title: str, subtitle: str, small: bool = False
-) -> alt.LayerChart:
-    """Transfer against source accuracy, with names, regression line and bootstrap band.
+def transfer_scatter(points: pa.Table, band: pa.Table, *, title: str, subtitle: str, small: bool = False) -> Spec:
+    """Draw transfer against source accuracy, with names, regression line and bootstrap band.
 
     Parameters
     ----------
     points : pyarrow.Table
-        One panel of the query `transfer_points`; at least one row.
+        One panel of the question `transfer_points`; at least one row.
     band : pyarrow.Table
         The same panel of `transfer_band`; no rows where there is no line.
     title, subtitle : str
@@ -47,166 +35,149 @@ def transfer_scatter(
 
     Returns
     -------
-    altair.LayerChart
+    dict
+        Vega-Lite.
     """
+    told = [row | {"told": _point_in_words(row)} for row in points.to_pylist()]
+    titles = ("", "") if small else ("ImageNet top-1", "Mean accuracy on the datasets")
     width, height = (200, 150) if small else (380, 300)
-    dots, line = points.to_pylist(), band.to_pylist()
-    x = LogOddsAxis.around((row["source_x"] for row in dots), width, "" if small else "ImageNet top-1")
-    y = LogOddsAxis.around(_heights(dots, line), height, "" if small else "Mean accuracy on the datasets")
-    layers = _band(line, x, y) if line else []
-    layers += [_error_bars(dots, x, y)] if dots[0]["standard_error"] is not None else []
-    told = [row | {"told": _point_in_words(row)} for row in dots]
-    layers.append(
-        _at(told, x, y).encode(description="told:N").mark_circle(size=30 if small else 55, color=BLUE, opacity=1)
-    )
-    if not small or len(dots) <= 8:
-        layers += _labels(dots, x, y, font_size=9 if small else 11)
-    return _finish(_layered(*layers, width=width, height=height), title, subtitle)
+    scatter = Scatter.of(told, band.to_pylist(), PAGE, size=(width, height), titles=titles)
+    dots = scatter.dots(BLUE, 30 if small else 55, channels={"description": name("told")})
+    layers = [*scatter.line(), *scatter.bars(BLUE), dots]
+    if not small or len(told) <= 8:
+        layers += scatter.names(9 if small else None)
+    return _chart(layers, width, height, title, subtitle)
 
 
-def leaderboard(rows: pa.Table) -> alt.LayerChart:
-    """Adjusted log-odds of the compared models with their 95% intervals; filled dots tie with the best.
+def leaderboard(rows: pa.Table) -> Spec:
+    """Draw the adjusted log-odds of the compared models with their 95% intervals; filled dots tie with the best.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        The query `leaderboard`.
+        The question `leaderboard`.
     """
     ranked = [row for row in rows.to_pylist() if row["rank"] is not None]
-    names = alt.Y("model:N", sort=[row["model"] for row in ranked], title=None, axis=alt.Axis(grid=False, ticks=False))
     told = [row | {"told": f"{row['model']}: {row['adjusted']:+.2f}"} for row in ranked]
-    base = _chart(told).encode(y=names)
-    x_title = "Log-odds above the mean of the models"
-    colour = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value(GREY))
-    fill = alt.condition("datum.ties_with_best", alt.value(BLUE), alt.value("white"))
-    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
-    intervals = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("adjusted_low:Q", title=x_title), x2="adjusted_high:Q", color=colour
-    )
-    dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
-        x=alt.X("adjusted:Q", title=x_title), stroke=colour, fill=fill, description="told:N"
-    )
-    return _finish(_layered(middle, intervals, dots, width=260, height=alt.Step(20)))
+    y = _listed("model", [row["model"] for row in ranked])
+    title = "Log-odds above the mean of the models"
+    colour = _where("datum.ties_with_best", BLUE, _GREY)
+    interval = {"x": number("adjusted_low", title=title), "x2": {"field": "adjusted_high"}, "y": y, "color": colour}
+    dot = {"x": number("adjusted", title=title), "y": y, "stroke": colour, "description": name("told")}
+    dot["fill"] = _where("datum.ties_with_best", BLUE, "white")
+    layers = [
+        zero_line(PAGE),
+        mark(told, "rule", interval, strokeWidth=2),
+        mark(told, "point", dot, size=60, strokeWidth=2, opacity=1),
+    ]
+    return _chart(layers, 260, {"step": 20})
 
 
-def accuracy_grid(rows: pa.Table, *, models: Sequence[str]) -> alt.LayerChart:
-    """Every accuracy in percent, each dataset shaded from its lowest to its highest.
+def accuracy_grid(rows: pa.Table, *, models: Sequence[str]) -> Spec:
+    """Draw every accuracy in percent, each dataset shaded from its lowest to its highest.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        The query `accuracy_grid`.
+        The question `accuracy_grid`.
     models : sequence of str
         From top to bottom.
     """
-    names = alt.Y("model:N", title=None, sort=list(models), axis=alt.Axis(grid=False, ticks=False))
-    base = (
-        _chart(rows.to_pylist())
-        .transform_joinaggregate(low="min(value)", high="max(value)", groupby=["dataset"])
-        .transform_calculate(share=_SHARE)
-        .encode(
-            x=alt.X("dataset:N", title=None, axis=alt.Axis(orient="top", labelAngle=-35, grid=False, ticks=False)),
-            y=names,
-        )
-    )
-    tiles = base.mark_rect(stroke="white").encode(
-        color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=["#eaf3f9", BLUE]), legend=None)
-    )
-    ink = alt.condition("datum.share > 0.7", alt.value("white"), alt.value("black"))
-    numbers = base.transform_calculate(percent="100 * datum.value").mark_text(fontSize=11)
-    numbers = numbers.encode(text=alt.Text("percent:Q", format=".1f"), color=ink)
-    return _finish(_layered(tiles, numbers, width=alt.Step(52), height=alt.Step(22)))
+    cells = _shaded(rows.to_pylist())
+    across = {"orient": "top", "labelAngle": -35, "grid": False, "ticks": False}
+    at = {"x": name("dataset", title=None, axis=across), "y": _listed("model", models)}
+    shades = {"domain": [0, 1], "range": ["#eaf3f9", BLUE]}
+    tile = at | {"color": number("share", scale=shades, legend=None)}
+    text = at | {"text": number("percent", format=".1f"), "color": _where("datum.share > 0.7", "white", "black")}
+    return _chart([mark(cells, "rect", tile, stroke="white"), mark(cells, "text", text, fontSize=11)],
+                  {"step": 52}, {"step": 22})  # fmt: skip
 
 
-def tuning_curves(rows: pa.Table, *, title: str) -> alt.LayerChart:
-    """Validation metric against the hyper-parameter, a line per cell; the choice is a dot, at a grid edge a triangle.
+def tuning_curves(rows: pa.Table, *, title: str) -> Spec:
+    """Draw the validation metric against the hyper-parameter, a line per cell.
+
+    The chosen value is a dot; where it is an end of the grid, it is a triangle.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        One dataset of the query `tuning_curves`; at least one row, positive values only.
+        One dataset of the question `tuning_curves`; at least one row, positive values only.
     title : str
     """
     tried = rows.to_pylist()
-    x = alt.X("value:Q", scale=alt.Scale(type="log"), title=tried[0]["hyperparameter"], axis=_power_axis(tried))
-    y = alt.Y("validation:Q", scale=alt.Scale(zero=False), title=None, axis=alt.Axis(format="~%", tickCount=4))
-    base = _chart(tried).encode(x=x, y=y)
-    lines = base.mark_line(color=INK, opacity=0.35, strokeWidth=1.2).encode(detail=["model:N", "solver:N", "seed:N"])
-    chosen = base.transform_filter("datum.chosen")
-    dots = chosen.transform_filter("!datum.at_grid_edge").mark_circle(size=40, color=BLUE, opacity=1)
-    edges = chosen.transform_filter("datum.at_grid_edge").mark_point(
-        size=55, shape="triangle-up", color=VERMILION, filled=True, opacity=1
-    )
-    return _finish(_layered(lines, dots, edges, width=200, height=130), title)
+    powers = {"values": log_ticks((row["value"] for row in tried), 10, most=5), "format": ".0e"}
+    x = number("value", scale={"type": "log"}, title=tried[0]["hyperparameter"], axis=powers)
+    y = number("validation", scale={"zero": False}, title=None, axis={"format": "~%", "tickCount": 4})
+    at = {"x": x, "y": y}
+    chosen = [row for row in tried if row["chosen"]]
+    inside = [row for row in chosen if not row["at_grid_edge"]]
+    edges = [row for row in chosen if row["at_grid_edge"]]
+    each = at | {"detail": [name("model"), name("solver"), name("seed")]}
+    layers = [
+        mark(tried, "line", each, color=PAGE.ink, opacity=0.35, strokeWidth=1.2),
+        mark(inside, "circle", at, size=40, color=BLUE, opacity=1),
+        mark(edges, "point", at, size=55, shape="triangle-up", color=VERMILION, filled=True, opacity=1),
+    ]
+    return _chart(layers, 200, 130, title)
 
 
-def setting_differences(rows: pa.Table) -> alt.LayerChart:
-    """Mean difference of two settings on each dataset, a colour and a shape per pair; filled where p is below 0.05.
+def setting_differences(rows: pa.Table) -> Spec:
+    """Draw the mean difference of two settings on each dataset: a colour and a shape per pair, filled where p < 0.05.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        The query `settings_by_dataset`; at least one row.
+        The question `settings_by_dataset`; at least one row.
     """
     told = [
-        row
-        | {"pair": _pair(row), "significant": row["p"] is not None and row["p"] < 0.05}
-        | {"told": f"{row['dataset']}, {_pair(row)}: {row['mean_difference']:+.2f}"}
+        row | {"pair": _pair(row), "told": f"{row['dataset']}, {_pair(row)}: {row['mean_difference']:+.2f}"}
         for row in rows.to_pylist()
     ]
+    significant = [row for row in told if row["p"] is not None and row["p"] < 0.05]
+    others = [row for row in told if row["p"] is None or row["p"] >= 0.05]
     pairs = sorted({row["pair"] for row in told})
-    colour = alt.Color(
-        "pair:N",
-        title=None,
-        scale=alt.Scale(domain=pairs, range=[BLUE, VERMILION, GREY]),
-        legend=alt.Legend(orient="top"),
-    )
-    shape = alt.Shape("pair:N", title=None, scale=alt.Scale(domain=pairs, range=["circle", "square", "diamond"]))
-    y = alt.Y("dataset:N", title=None, axis=alt.Axis(grid=True, ticks=False))
-    x = alt.X("mean_difference:Q", title="Difference of the log-odds, mean over models")
-    base = _chart(told).encode(x=x, y=y, shape=shape, description="told:N")
-    filled = base.transform_filter("datum.significant").mark_point(size=70, opacity=1, filled=True).encode(color=colour)
-    hollow = base.transform_filter("!datum.significant").mark_point(size=70, opacity=1).encode(color=colour)
-    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
-    return _finish(_layered(middle, filled, hollow, width=290, height=alt.Step(24)))
+    scale = {"domain": pairs, "range": [BLUE, VERMILION, _GREY]}
+    shapes = {"domain": pairs, "range": ["circle", "square", "diamond"]}
+    at = {
+        "x": number("mean_difference", title="Difference of the log-odds, mean over models"),
+        "y": name("dataset", title=None, axis={"grid": True, "ticks": False}),
+        "color": name("pair", title=None, scale=scale, legend={"orient": "top"}),
+        "shape": name("pair", title=None, scale=shapes),
+        "description": name("told"),
+    }
+    layers = [
+        zero_line(PAGE),
+        mark(significant, "point", at, size=70, opacity=1, filled=True),
+        mark(others, "point", at, size=70, opacity=1),
+    ]
+    return _chart(layers, 290, {"step": 24})
 
 
-def recipe_effects(rows: pa.Table) -> alt.LayerChart:
-    """What one difference in the training recipe does to transfer, with its standard error.
+def recipe_effects(rows: pa.Table) -> Spec:
+    """Draw how one difference in the training recipe changes transfer, with its standard error.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        The query `recipe_effects`; at least one row.
+        The question `recipe_effects`; at least one row.
     """
-    told = [
-        row
-        | {"pair": f"{_change(row)}, {row['model']} → {row['other']}"}
-        | {"low": row["transfer_difference"] - (row["standard_error"] or 0)}
-        | {"high": row["transfer_difference"] + (row["standard_error"] or 0)}
-        for row in rows.to_pylist()
+    pairs = [row | {"pair": f"{_change(row)}, {row['model']} → {row['other']}"} for row in rows.to_pylist()]
+    told = [row | {"told": f"{row['pair']}: {row['transfer_difference']:+.3f}"} for row in pairs]
+    y = name("pair", title=None, sort=[row["pair"] for row in told])
+    y["axis"] = {"grid": True, "ticks": False, "labelLimit": 320}
+    title = "Difference of the log-odds, mean over datasets"
+    barred = ends(told, "transfer_difference", "standard_error")
+    bar = {"x": number("low", title=title), "x2": {"field": "high"}, "y": y}
+    dot = {"x": number("transfer_difference", title=title), "y": y, "description": name("told")}
+    layers = [
+        zero_line(PAGE),
+        mark(barred, "rule", bar, strokeWidth=2, color=BLUE),
+        mark(told, "circle", dot, size=60, color=BLUE, opacity=1),
     ]
-    told = [row | {"told": f"{row['pair']}: {row['transfer_difference']:+.3f}"} for row in told]
-    y = alt.Y(
-        "pair:N", title=None, sort=[row["pair"] for row in told], axis=alt.Axis(grid=True, ticks=False, labelLimit=320)
-    )
-    base = _chart(told).encode(y=y)
-    x_title = "Difference of the log-odds, mean over datasets"
-    bars = base.mark_rule(strokeWidth=2, color=BLUE).encode(x=alt.X("low:Q", title=x_title), x2="high:Q")
-    dots = base.mark_circle(size=60, color=BLUE, opacity=1).encode(
-        x=alt.X("transfer_difference:Q", title=x_title), description="told:N"
-    )
-    middle = _chart([{"zero": 0}]).mark_rule(color=INK, opacity=0.4).encode(x="zero:Q")
-    return _finish(_layered(middle, bars, dots, width=240, height=alt.Step(22)))
+    return _chart(layers, 240, {"step": 22})
 
 
-def to_svg(chart: alt.LayerChart) -> str:
-    """Return a chart as SVG text for a page: transparent, in the colour of the text around it."""
-    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=_VEGA_LITE)
-    return svg
-
-
-def save(chart: alt.LayerChart, path: Path) -> None:
+def save(chart: Spec, path: Path) -> None:
     """Write a chart on white, as SVG or PNG by the suffix of `path`.
 
     Raises
@@ -217,123 +188,55 @@ def save(chart: alt.LayerChart, path: Path) -> None:
     form = path.suffix.removeprefix(".")
     if form not in FORMATS:
         raise QueryError(f"The format of charts must be one of {', '.join(FORMATS)}. Got {form!r}.")
-    on_white = chart.properties(background="white")
+    on_white = chart | {"background": "white"}
     try:
-        if form == "svg":
-            path.write_text(to_svg(on_white), encoding="utf-8")
-        else:
-            path.write_bytes(vl_convert.vegalite_to_png(_specification(on_white), vl_version=_VEGA_LITE, scale=2))
+        path.write_bytes(to_svg(on_white).encode() if form == "svg" else to_png(on_white, scale=2))
     except OSError as error:
         raise QueryError(f"Cannot write the chart {path}: {error.strerror}.") from error
 
 
-def _specification(chart: alt.LayerChart) -> dict[str, Any]:
-    """Vega-Lite of a chart, not validated: Altair would check every row of data, most of the time of a report."""
-    return chart.to_dict(validate=False)
-
-
-def _chart(rows: list[Row]) -> alt.Chart:
-    with debug_mode(False):  # see _specification
-        return alt.Chart(alt.InlineData(values=rows))
-
-
-def _layered(*layers: alt.Chart, width: int | alt.Step, height: int | alt.Step) -> alt.LayerChart:
-    return alt.LayerChart(layer=list(layers), width=width, height=height)
-
-
-def _finish(chart: alt.LayerChart, title: str = "", subtitle: str = "") -> alt.LayerChart:
-    """Title and look, the same for all."""
+def _chart(layers: list[Spec], width: float | Spec, height: float | Spec, title: str = "", subtitle: str = "") -> Spec:
+    """Return layers as a chart of the page; a size is in pixels, or a step per name."""
+    chart = {"config": PAGE.config, "layer": layers, "width": width, "height": height}
     if title:
-        chart = chart.properties(title=alt.TitleParams(title, subtitle=subtitle or alt.Undefined))
-    look = alt.Config(
-        background="transparent",
-        font="Helvetica, Arial, sans-serif",
-        view=alt.ViewConfig(stroke=None),
-        title=alt.TitleConfig(anchor="start", color=INK, subtitleColor=INK, fontSize=13, subtitleFontSize=11, offset=8),
-        legend=alt.LegendConfig(labelColor=INK, labelFontSize=11),
-        axis=alt.AxisConfig(
-            labelColor=INK,
-            labelFontSize=11,
-            labelLimit=180,
-            labelPadding=4,
-            titleColor=INK,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            domainColor=INK,
-            domainOpacity=0.5,
-            tickColor=INK,
-            tickOpacity=0.5,
-            gridColor=INK,
-            gridOpacity=0.1,
-        ),
-    )
-    return chart.properties(config=look)
+        chart["title"] = {"text": title, **({"subtitle": subtitle} if subtitle else {})}
+    return chart
+
+
+def _listed(field: str, order: Sequence[str]) -> Spec:
+    """Return the upright channel that lists names in this order."""
+    return name(field, title=None, sort=list(order), axis={"grid": False, "ticks": False})
+
+
+def _where(test: str, value: str, otherwise: str) -> Spec:
+    return {"condition": {"test": test, "value": value}, "value": otherwise}
+
+
+def _shaded(rows: list[Row]) -> list[Row]:
+    """Return the rows with `percent` and `share`: 0 for the lowest value of a dataset, 1 for its highest."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["dataset"], []).append(row["value"])
+    return [
+        row | {"percent": 100 * row["value"], "share": _share(row["value"], values[row["dataset"]])} for row in rows
+    ]
+
+
+def _share(value: float, values: list[float]) -> float:
+    low, high = min(values), max(values)
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def _pair(row: Row) -> str:
-    names = {"finetuned": "fine-tuned"}
-    return f"{names.get(row['setting'], row['setting'])} over {names.get(row['other'], row['other'])}"
+    return f"{short_setting(row['setting'])} over {short_setting(row['other'])}"
 
 
 def _change(row: Row) -> str:
-    """What differs in two recipes."""
+    """Name the difference of two recipes."""
     return f"{row['changed']} {row['value']} → {row['other_value']}"
 
 
 def _point_in_words(row: Row) -> str:
-    """What a dot says on hover."""
+    """Return the text that a dot shows on hover."""
     transfer = 1 / (1 + math.exp(-row["logit"]))
     return f"{row['model']}: ImageNet top-1 {row['source_value']:.1%}, {row['panel']} {transfer:.1%}"
-
-
-def _heights(dots: list[Row], line: list[Row]) -> Iterator[float]:
-    """Everything that the y axis must have room for."""
-    for row in dots:
-        margin = row["standard_error"] or 0.0
-        yield from (row["logit"] - margin, row["logit"] + margin)
-    for row in line:
-        yield from (row["logit_low"], row["logit_high"])
-
-
-def _at(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, height: str = "logit") -> alt.Chart:
-    chart: alt.Chart = _chart(rows).encode(x=x.encoded(alt.X, "source_x"), y=y.encoded(alt.Y, height))
-    return chart
-
-
-def _power_axis(rows: Sequence[Row]) -> alt.Axis:
-    """Ticks at a few whole powers of ten."""
-    exponents = [math.log10(row["value"]) for row in rows]
-    low, high = math.floor(min(exponents)), math.ceil(max(exponents))
-    step = max(1, math.ceil((high - low) / 4))
-    return alt.Axis(values=[10.0**power for power in range(low, high + 1, step)], format=".0e")
-
-
-def _band(line: list[Row], x: LogOddsAxis, y: LogOddsAxis) -> list[alt.Chart]:
-    area = _at(line, x, y, "logit_low").encode(y2="logit_high:Q").mark_area(color=BLUE, opacity=0.15)
-    return [area, _at(line, x, y).mark_line(color=BLUE, strokeWidth=1.5)]
-
-
-def _error_bars(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis) -> alt.Chart:
-    ends = [
-        row | {"low": row["logit"] - row["standard_error"], "high": row["logit"] + row["standard_error"]}
-        for row in dots
-    ]
-    bars: alt.Chart = _at(ends, x, y, "low").mark_rule(color=BLUE, strokeWidth=1.2).encode(y2="high:Q")
-    return bars
-
-
-def _labels(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis, font_size: int) -> list[alt.Chart]:
-    """Model names beside their dots. A name that would cover a dot or another name is left out."""
-    placed = list(_place(dots, x, y, font_size))
-    return [
-        _at(rows, x, y).encode(text="model:N").mark_text(align=align, baseline="middle", fontSize=font_size, color=INK)
-        for align in ("left", "right", "center")
-        if (rows := [row for row in placed if row["align"] == align])
-    ]
-
-
-def _place(dots: list[Row], x: LogOddsAxis, y: LogOddsAxis, font_size: int) -> Iterator[Row]:
-    centres = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in dots]
-    for label in chart_labels.place(centres, width=x.pixels, height=y.pixels, font_size=font_size):
-        here = {"source_x": x.value(label.x), "logit": y.value(label.y)}
-        yield {"model": label.text, "align": label.align, **here}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import altair as alt
+from queries.drawing.vega_lite import Spec
 
 _AS_PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
 
@@ -36,26 +35,22 @@ class LogOddsAxis:
 
     @classmethod
     def around(cls, values: Iterable[float], pixels: float, title: str, ticks: int = 6) -> LogOddsAxis:
-        """The axis that holds `values`, of which there is at least one, with a margin."""
+        """Return the axis that holds `values`, of which there must be at least one, with a margin."""
         values = list(values)
         low, high = min(values), max(values)
         margin = 0.08 * (high - low) or 0.1
         return cls(low - margin, high + margin, pixels, title, ticks)
 
     def pixel(self, value: float) -> float:
-        """Where a value lies."""
+        """Return the place of a value, in pixels from the low end."""
         return (value - self.low) / (self.high - self.low) * self.pixels
 
     def value(self, pixel: float) -> float:
-        """What lies at a place."""
+        """Return the value at a place, which is in pixels from the low end."""
         return self.low + pixel / self.pixels * (self.high - self.low)
 
-    def encoded(self, channel: type[alt.X | alt.Y], field: str) -> Any:
-        """`field` on this axis. Layers share it, so each must say the same of it."""
-        return channel.from_dict(self.specification(field), validate=False)
-
-    def specification(self, field: str) -> dict[str, Any]:
-        """The same as Vega-Lite has it."""
+    def specification(self, field: str) -> Spec:
+        """Return the channel that shows `field` on this axis. Layers share it, so each must say the same of it."""
         return {
             "field": field,
             "type": "quantitative",
@@ -66,7 +61,10 @@ class LogOddsAxis:
 
 
 def percent_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Log-odds of round percentages inside an axis, none closer to another than 1/`most` of it; round ones first."""
+    """Return log-odds of round percentages inside an axis, the roundest first.
+
+    No two are closer together than 1/`most` of its length.
+    """
     ticks: list[float] = []
     for per_cent in (50, 10, 5, 1, 0.5, 0.1, 0.05, 0.01):
         count = round(100 / per_cent)
@@ -81,5 +79,5 @@ def percent_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_odds(share: float) -> float:
-    """ln(p / (1 - p)) of a share p between 0 and 1."""
+    """Return ln(p / (1 - p)) of a share p between 0 and 1."""
     return math.log(share / (1 - share))

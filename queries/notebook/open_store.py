@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-    from queries.drawing.figures.drawing import Figure
+    from queries.drawing.figures.figure import Figure
 
 _ROWS_SHOWN = 50  # of an answer that a notebook displays
 

@@ -7,16 +7,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import altair as alt
-
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.store.places import Options
 from queries.asking.database import Database
 from queries.drawing import charts
-from queries.report.asked import ask
-from queries.report.drawings import draw
+from queries.drawing.vega_lite import Spec
+from queries.report.contents import draw, questions_with_parameters
 from queries.report.page import page_body, style, whole_page
+from queries.report.page_answers import ask
+from queries.report.section import Material
 
 __all__ = ["render", "style", "write_report"]
 
@@ -60,9 +60,9 @@ def write_report(
         raise QueryError(f"The format of charts must be one of {', '.join(charts.FORMATS)}. Got {charts_format!r}.")
     store = FeatureStore.open(store_uri, storage_options=storage_options)
     with Database(store) as database:
-        answers = ask(database)
+        answers = ask(database, questions_with_parameters())
         drawn = dict(draw(answers))
-        page = whole_page(page_body(store, database, answers, drawn))
+        page = whole_page(page_body(Material(store, database, answers, list(drawn)), drawn))
     _write(Path(out), page)
     if charts_dir is not None:
         _save_charts(drawn, Path(charts_dir), charts_format)
@@ -83,11 +83,12 @@ def render(store: FeatureStore, database: Database) -> str:
     QueryError
         If the store cannot be read.
     """
-    answers = ask(database)
-    return page_body(store, database, answers, dict(draw(answers)))
+    answers = ask(database, questions_with_parameters())
+    drawn = dict(draw(answers))
+    return page_body(Material(store, database, answers, list(drawn)), drawn)
 
 
-def _save_charts(drawn: Mapping[str, alt.LayerChart], folder: Path, form: str) -> None:
+def _save_charts(drawn: Mapping[str, Spec], folder: Path, form: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

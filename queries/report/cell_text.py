@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from queries.asking.formats import readable
+from queries.asking.setting_names import setting_in_words
 
 NOTHING = "–"
-
-SETTINGS = {"fixed": "fixed features", "finetuned": "fine-tuned", "scratch": "trained from scratch"}
-"""Names of the settings in a text."""
 
 Kind = str
 """One of `KINDS` or `WORDS`, with the decimals after a colon where it takes them: ``number:3``."""
@@ -114,6 +112,6 @@ KINDS: dict[str, Callable[..., str]] = {
 WORDS: dict[str, Callable[[Any], str]] = {
     "digest": _digest,
     "fields": fields,
-    "setting": lambda name: SETTINGS.get(name, name),
+    "setting": setting_in_words,
 }
 """The rest, set flush left."""

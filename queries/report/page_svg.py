@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-import altair as alt
-
-from queries.drawing import charts
+from queries.drawing.vega_lite import Spec, to_svg
 
 _DOT = re.compile(
     r'<path aria-label="(?P<told>[^"]*)" role="graphics-symbol"'
@@ -21,12 +19,12 @@ _LABEL = re.compile(r' (?:role|class|aria-[a-z]+)="[^"]*"')
 _LONG_FRACTION = re.compile(r"(\d+\.\d\d)\d+")
 
 
-def page_svg(chart: alt.LayerChart) -> str:
+def page_svg(chart: Spec) -> str:
     """Return a chart as SVG in which each dot has its description as a title, which browsers show on hover.
 
     The letters of charts are meant for print; a page that has room for it shows them larger.
     """
-    svg = _INVISIBLE.sub("", charts.to_svg(chart))
+    svg = _INVISIBLE.sub("", to_svg(chart))
     svg = _DOT.sub(r"<path\g<rest>><title>\g<told></title></path>", svg)
     svg = _SIZE.sub(lambda size: f'width="{float(size[1]) * _ENLARGED:.0f}"', svg, count=1)
     return _TAG.sub(lambda tag: _LONG_FRACTION.sub(r"\1", _LABEL.sub("", tag[0])), svg)

@@ -1,1 +1,4 @@
-"""The figures of the paper, from a store: `catalogue` knows them by number, and `drawing` how a journal wants them."""
+"""The figures of the paper, drawn from a store.
+
+`catalogue` knows them by their number; `figure` knows in which files and sizes a journal wants them.
+"""

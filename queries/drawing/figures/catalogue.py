@@ -8,7 +8,7 @@ from featurestore.errors import QueryError
 from queries.asking.database import Database
 from queries.drawing.figures import curves, embedding, recipe_panels, settings_panels, transfer_panels
 from queries.drawing.figures.choice import Choice
-from queries.drawing.figures.drawing import Figure
+from queries.drawing.figures.figure import Figure
 
 FIGURES: dict[int, Callable[[Database, Choice], Figure]] = {
     1: transfer_panels.means,

@@ -8,14 +8,19 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from featurestore.errors import UnknownNameError
+from featurestore.store.schema import SETTINGS
 from queries.asking.database import Database
-from queries.drawing.figures import drawing
+from queries.drawing.figures import arrange
 from queries.drawing.figures.choice import IMPORT, Choice, lacks
-from queries.drawing.figures.drawing import SETTINGS, Figure, Row, Spec, mark
+from queries.drawing.figures.figure import Figure
+from queries.drawing.layers import error_bars, reach
 from queries.drawing.log_odds_axis import LogOddsAxis
+from queries.drawing.theme import by
+from queries.drawing.vega_lite import Row, Spec, log_ticks, mark, number
 
 _COLUMNS = 4
 _BESIDE = 26.0  # points between panels
+_ERROR = "logit_standard_error"  # a column of few-shot curves only
 
 
 def over_steps(database: Database, choice: Choice) -> Figure:
@@ -71,59 +76,45 @@ def _of_one_model(rows: list[Row], choice: Choice) -> tuple[str, list[Row]]:
 
 def _panels(rows: list[Row], field: str, title: str, base: int) -> Spec:
     """A panel per dataset."""
-    datasets = sorted({row["dataset"] for row in rows}, key=lambda name: (name.lower(), name))
+    datasets = arrange.in_order(row["dataset"] for row in rows)
     settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in rows)]
-    width = drawing.panel_width(_COLUMNS, spacing=_BESIDE, beside=36)
+    width = arrange.panel_width(_COLUMNS, spacing=_BESIDE, beside=36)
     panels = [
         _panel(dataset, [row for row in rows if row["dataset"] == dataset], (field, title, base), settings, width)
         for dataset in datasets
     ]
     below = 62.0 if any(row.get("epochs") for row in rows) else 42.0
-    return drawing.grid(panels, min(_COLUMNS, len(datasets)), (_BESIDE, below))
+    return arrange.grid(panels, min(_COLUMNS, len(datasets)), (_BESIDE, below))
 
 
 def _panel(dataset: str, rows: list[Row], axis: tuple[str, str, int], settings: list[str], width: float) -> Spec:
     field, _, base = axis
     height = 0.75 * width
-    y = LogOddsAxis.around(_heights(rows), height, "", ticks=4)
+    y = LogOddsAxis.around(reach(rows, "logit", _ERROR), height, "", ticks=4)
     numbers = [row[field] for row in rows]
     ends = (min(numbers) / 1.25, max(numbers) * 1.25)
     x = _log_x(*axis, numbers, ends)
     legend = {"orient": "top", "title": None, "direction": "horizontal"}
-    colours = drawing.by("setting", settings, named=SETTINGS, legend=legend)
+    colours = by("setting", settings, named=SETTINGS, legend=legend)
     at = {"x": x, "y": y.specification("logit")}
     curves = [
         mark(rows, "line", at | {"color": colours["color"]}, strokeWidth=0.8),
-        *_bars(rows, x, y, colours["color"]),
+        *error_bars(rows, x, y, "logit", _ERROR, {"color": colours["color"]}, strokeWidth=0.6),
         mark(rows, "point", at | colours, size=14, filled=True, opacity=1),
     ]
     timed = [row for row in rows if row.get("epochs")]
     if not timed:
-        return drawing.panel(curves, width, height, dataset)
+        return arrange.panel(curves, width, height, dataset)
     ratio = timed[0]["epochs"] / timed[0]["train_steps"]
     above = _log_x("epochs", "Epochs", base, [ratio * number for number in numbers], (ratio * ends[0], ratio * ends[1]))
     above["axis"]["orient"] = "top"
     unseen = mark(timed, "point", {"x": above, "y": y.specification("logit")}, opacity=0)
-    both = drawing.panel([{"layer": curves}, unseen], width, height, dataset, above=24)
+    both = arrange.panel([{"layer": curves}, unseen], width, height, dataset, above=24)
     return both | {"resolve": {"scale": {"x": "independent"}}}
 
 
 def _log_x(field: str, title: str, base: int, numbers: Iterable[float], ends: tuple[float, float]) -> Spec:
-    ticks = [tick for tick in drawing.log_ticks(numbers, base, most=5) if ends[0] <= tick <= ends[1]]
+    ticks = [tick for tick in log_ticks(numbers, base, most=5) if ends[0] <= tick <= ends[1]]
     axis = {"values": ticks, "format": "~s" if base == 10 else "~g"}
     scale = {"type": "log", "base": base, "domain": list(ends), "nice": False}
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
-
-
-def _heights(rows: list[Row]) -> list[float]:
-    return [row["logit"] + side * (row.get("logit_standard_error") or 0) for row in rows for side in (-1, 1)]
-
-
-def _bars(rows: list[Row], x: Spec, y: LogOddsAxis, colour: Spec) -> list[Spec]:
-    ends = [
-        row | {"low": row["logit"] - error, "high": row["logit"] + error}
-        for row in rows
-        if (error := row.get("logit_standard_error")) is not None
-    ]
-    at = {"x": x, "y": y.specification("low"), "y2": {"field": "high"}, "color": colour}
-    return [mark(ends, "rule", at, strokeWidth=0.6)] if ends else []
+    return number(field, title=title, scale=scale, axis=axis)

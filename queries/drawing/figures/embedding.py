@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from queries.asking.database import Database
-from queries.drawing.figures import drawing
+from queries.drawing.figures import arrange
 from queries.drawing.figures.choice import Choice, lacks
-from queries.drawing.figures.drawing import Figure, Row, Spec, mark
+from queries.drawing.figures.figure import Figure
+from queries.drawing.theme import PRINT, by
+from queries.drawing.vega_lite import Row, Spec, mark, number
 
 _FEWEST = 8  # images
 
@@ -23,7 +25,7 @@ def two_models(database: Database, choice: Choice) -> Figure:
     models, dataset = _asked(database, choice)
     rows = [row for model in models for row in _embedded(database, choice, model, dataset)]
     spacing = 16.0
-    width = drawing.panel_width(2, spacing=spacing, beside=6)
+    width = arrange.panel_width(2, spacing=spacing, beside=6)
     classes = sorted({(row["label"], row["class"]) for row in rows})
     panels = [
         _panel([row for row in rows if row["model"] == model], [name for _, name in classes], model, width)
@@ -34,7 +36,7 @@ def two_models(database: Database, choice: Choice) -> Figure:
         f"Test images of {len(classes)} classes of {dataset} by the features of {models[0]} and {models[1]} (t-SNE, "
         f"perplexity at most 30, seed {choice.seed}). Neighbours are alike; distances between groups mean nothing.",
         pa.Table.from_pylist(rows),
-        drawing.side_by_side(panels, spacing),
+        arrange.side_by_side(panels, spacing),
     )
 
 
@@ -82,9 +84,9 @@ def _embedded(database: Database, choice: Choice, model: str, dataset: str) -> l
 
 
 def _panel(rows: list[Row], classes: list[str], title: str, width: float) -> Spec:
-    hidden = {"type": "quantitative", "axis": None, "scale": {"zero": False, "nice": False, "padding": 6}}
+    scale = {"zero": False, "nice": False, "padding": 6}
     legend = {"orient": "bottom", "title": None, "columns": 5}
-    at = {"x": {"field": "x", **hidden}, "y": {"field": "y", **hidden}}
-    dots = mark(rows, "point", at | drawing.by("class", classes, legend=legend), size=10, filled=True, opacity=0.9)
-    frame = {"view": {"stroke": drawing.GREY, "strokeWidth": 0.5}}
-    return drawing.panel([dots], width, 0.8 * width, title) | frame
+    at = {axis: number(axis, axis=None, scale=scale) for axis in ("x", "y")}
+    dots = mark(rows, "point", at | by("class", classes, legend=legend), size=10, filled=True, opacity=0.9)
+    frame = {"view": {"stroke": PRINT.grey, "strokeWidth": 0.5}}
+    return arrange.panel([dots], width, 0.8 * width, title) | frame

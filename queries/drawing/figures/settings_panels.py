@@ -7,13 +7,17 @@ from itertools import starmap
 
 import pyarrow as pa
 
+from featurestore.store.schema import SETTINGS
 from queries.asking.database import Database
-from queries.drawing.figures import drawing
+from queries.asking.setting_names import setting_as_title, setting_in_words, short_setting
+from queries.drawing.figures import arrange
 from queries.drawing.figures.choice import IMPORT, Choice, lacks
-from queries.drawing.figures.drawing import BLACK, COLOURS, GREY, SETTINGS, Figure, Row, Spec, mark
+from queries.drawing.figures.figure import Figure
+from queries.drawing.layers import error_bars, identity_line, reach
 from queries.drawing.log_odds_axis import LogOddsAxis, log_odds
+from queries.drawing.theme import COLOURS, PRINT, by
+from queries.drawing.vega_lite import Row, Spec, mark, name, number
 
-_SHORT = {"fixed": "fixed", "finetuned": "fine-tuned", "scratch": "scratch"}
 _COLUMNS = 4
 _NO_RECORD = (
     "A dataset's best value published before is drawn where a column best_known says it: probestore import results "
@@ -30,8 +34,8 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
     points = [row for rows in _complete(_scores(database, choice)).values() for row in rows]
     there = [setting for setting in SETTINGS if any(row["setting"] == setting for row in means)]
     spacing = (26.0, 32.0)
-    width = drawing.panel_width(_COLUMNS, spacing=spacing[0], beside=32)
-    datasets = sorted({row["dataset"] for row in means}, key=lambda name: (name.lower(), name))
+    width = arrange.panel_width(_COLUMNS, spacing=spacing[0], beside=32)
+    datasets = arrange.in_order(row["dataset"] for row in means)
     records = _records(database, datasets)
     panels = [
         _strip(
@@ -44,7 +48,7 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
         )
         for dataset in datasets
     ]
-    lacking = [SETTINGS[setting] for setting in SETTINGS if setting not in there]
+    lacking = [setting_in_words(setting) for setting in SETTINGS if setting not in there]
     notes = [f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}"] if lacking else []
     if len(records) < len(datasets):
         notes.append(_NO_RECORD)
@@ -56,13 +60,13 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
         pa.Table.from_pylist(
             [*map(_data_of_mean, means), *map(_data_of_point, points), *starmap(_data_of_record, records.items())]
         ),
-        drawing.grid(panels, _COLUMNS, spacing),
+        arrange.grid(panels, _COLUMNS, spacing),
         notes=tuple(notes),
     )
 
 
 def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
-    """Figure 7: fine-tuned against random initialisation, every cell, with the line where they are equal."""
+    """Figure 7: fine-tuned against trained from scratch, every cell, with the line where they are equal."""
     cells = _complete(_scores(database, choice, ("finetuned", "scratch")))
     pairs = [
         {"model": model, "dataset": dataset, **{row["setting"]: row["logit"] for row in rows}}
@@ -73,14 +77,14 @@ def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
     if not pairs:
         raise lacks(7, f"{choice.results()}, in the settings finetuned and scratch for the same models", IMPORT + ".")
     higher = sum(row["finetuned"] > row["scratch"] for row in pairs)
-    width = drawing.panel_width(1, spacing=0, beside=40, millimetres=drawing.ONE_COLUMN)
+    width = arrange.panel_width(1, spacing=0, beside=40, millimetres=arrange.ONE_COLUMN)
     return Figure(
         7,
-        f"Fine-tuned against random initialisation, on log-odds scales: a dot per model and dataset. Fine-tuned is "
+        f"Fine-tuned against trained from scratch, on log-odds scales: a dot per model and dataset. Fine-tuned is "
         f"above in {higher} of {len(pairs)}. On the line both are equal.",
         pa.Table.from_pylist(pairs),
         _square(pairs, width),
-        drawing.ONE_COLUMN,
+        arrange.ONE_COLUMN,
     )
 
 
@@ -112,39 +116,31 @@ def _strip(
     """A dataset: the settings side by side."""
     height = 0.8 * width
     heights = [row["logit"] for row in points]
-    heights += [row["mean_logit"] + side * (row["standard_error"] or 0) for row in means for side in (-1, 1)]
+    heights += reach(means, "mean_logit", "standard_error")
     records = [] if record is None else [{"logit": log_odds(record)}]
     heights += [row["logit"] for row in records]
     y = LogOddsAxis.around(heights, height, "", ticks=4)
-    names = ", ".join(f"'{_SHORT[setting]}'" for setting in settings)
+    names = ", ".join(f"'{short_setting(setting)}'" for setting in settings)
     axis = {"values": list(range(len(settings))), "labelExpr": f"[{names}][datum.value]", "ticks": False}
-    x = {"field": "x", "type": "quantitative", "title": None, "axis": axis}
-    x["scale"] = {"domain": [-0.5, len(settings) - 0.5], "nice": False, "zero": False}
+    x = number("x", title=None, axis=axis, scale={"domain": [-0.5, len(settings) - 0.5], "nice": False, "zero": False})
     scale = {"domain": list(SETTINGS), "range": list(COLOURS[: len(SETTINGS)])}
-    colour = {"field": "setting", "type": "nominal", "legend": None, "scale": scale}
+    colour = name("setting", legend=None, scale=scale)
     dots = [row | {"x": settings.index(row["setting"]) + _jitter(i)} for i, row in enumerate(points)]
     places = [row | {"x": float(settings.index(row["setting"]))} for row in means]
     lines = [row | {"left": row["x"] - _HALF, "right": row["x"] + _HALF} for row in places]
-    errors = [
-        row | {"low": row["mean_logit"] - row["standard_error"], "high": row["mean_logit"] + row["standard_error"]}
-        for row in places
-        if row["standard_error"] is not None
-    ]
     layers = [
-        mark(records, "rule", {"y": y.specification("logit")}, strokeWidth=0.8, strokeDash=[3, 2], color=GREY),
+        mark(records, "rule", {"y": y.specification("logit")}, strokeWidth=0.8, strokeDash=[3, 2], color=PRINT.grey),
         mark(dots, "circle", {"x": x, "y": y.specification("logit"), "color": colour}, size=9, opacity=0.55),
-        mark(
-            errors, "rule", {"x": x, "y": y.specification("low"), "y2": {"field": "high"}}, strokeWidth=1, color=BLACK
-        ),
+        *error_bars(places, x, y, "mean_logit", "standard_error", strokeWidth=1, color=PRINT.ink),
         mark(
             lines,
             "rule",
             {"x": x | {"field": "left"}, "x2": {"field": "right"}, "y": y.specification("mean_logit")},
             strokeWidth=1.2,
-            color=BLACK,
+            color=PRINT.ink,
         ),
     ]
-    return drawing.panel(layers, width, height, dataset)
+    return arrange.panel(layers, width, height, dataset)
 
 
 def _jitter(i: int) -> float:
@@ -154,17 +150,16 @@ def _jitter(i: int) -> float:
 
 def _square(pairs: list[Row], width: float) -> Spec:
     values = [row[setting] for row in pairs for setting in ("finetuned", "scratch")]
-    x = LogOddsAxis.around(values, width, "Random initialisation", ticks=9)
-    y = LogOddsAxis.around(values, width, "Fine-tuned", ticks=9)
+    x = LogOddsAxis.around(values, width, setting_as_title("scratch"), ticks=9)
+    y = LogOddsAxis.around(values, width, setting_as_title("finetuned"), ticks=9)
     at = {"x": x.specification("scratch"), "y": y.specification("finetuned")}
-    datasets = sorted({row["dataset"] for row in pairs}, key=lambda name: (name.lower(), name))
+    datasets = arrange.in_order(row["dataset"] for row in pairs)
     legend = {"orient": "bottom", "columns": 3, "title": None}
-    ends = [{"scratch": end, "finetuned": end} for end in (x.low, x.high)]
     layers = [
-        mark(ends, "line", at, color=GREY, strokeWidth=0.8, strokeDash=[3, 2]),
-        mark(pairs, "point", at | drawing.by("dataset", datasets, legend=legend), size=14, filled=True, opacity=0.9),
+        identity_line(x, y, "scratch", "finetuned", PRINT),
+        mark(pairs, "point", at | by("dataset", datasets, legend=legend), size=14, filled=True, opacity=0.9),
     ]
-    return drawing.panel(layers, width, width)
+    return arrange.panel(layers, width, width)
 
 
 def _data_of_mean(row: Row) -> Row:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from featurestore.store.schema import SETTINGS
 from queries.asking.database import Database
-from queries.drawing import chart_labels
-from queries.drawing.figures import drawing
+from queries.asking.setting_names import setting_as_title, setting_in_words
+from queries.drawing.figures import arrange
 from queries.drawing.figures.choice import IMPORT, Choice, lacks
-from queries.drawing.figures.drawing import COLOURS, FONT_SIZE, GREY, SETTINGS, Figure, Row, Spec, mark
-from queries.drawing.log_odds_axis import LogOddsAxis
-
-MEAN_PANEL = "mean over datasets"  # as the question transfer_points calls it
+from queries.drawing.figures.figure import Figure
+from queries.drawing.scatter import MEAN_PANEL, Scatter
+from queries.drawing.theme import BLUE, PRINT, PRINT_FONT_SIZE
+from queries.drawing.vega_lite import Row, Spec, text_at
 
 _NO_SOURCE = "Say imagenet_top1 in a study's [[model]], or in: probestore import results FILE.csv --models MODELS.csv"
-_MOST_NAMED = 24  # models; of more, those are named that have room beside their dots
 _COLUMNS = 6  # panels of datasets beside one another; that of the mean takes the room of two
 
 
@@ -37,16 +36,9 @@ class _Panel:
     def is_mean(self) -> bool:
         return self.name == MEAN_PANEL
 
-    def axes(self, width: float, height: float, *, small: bool) -> tuple[LogOddsAxis, LogOddsAxis]:
-        """Axes with room for points, error bars and band."""
-        ticks = 3 if small else 6
-        heights = [row["logit"] + side * (row["standard_error"] or 0) for row in self.points for side in (-1, 1)]
-        heights += [row[end] for row in self.band for end in ("logit_low", "logit_high")]
-        x = [row["source_x"] for row in self.points]
-        return (
-            LogOddsAxis.around(x, width, "" if small else "ImageNet top-1", ticks),
-            LogOddsAxis.around(heights, height, "" if small else "Transfer accuracy", ticks),
-        )
+    def scatter(self, width: float, height: float, *, small: bool = False) -> Scatter:
+        titles = ("", "") if small else ("ImageNet top-1", "Transfer accuracy")
+        return Scatter.of(self.points, self.band, PRINT, size=(width, height), titles=titles, ticks=3 if small else 6)
 
 
 def means(database: Database, choice: Choice) -> Figure:
@@ -54,14 +46,14 @@ def means(database: Database, choice: Choice) -> Figure:
     asked = ("fixed", "finetuned")
     panels = [panel for setting in asked for panel in _mean(database, choice, setting)]
     _check(1, panels, choice)
-    millimetres = drawing.TWO_COLUMNS if len(panels) > 1 else drawing.ONE_COLUMN
-    width = drawing.panel_width(len(panels), spacing=46, beside=40, millimetres=millimetres)
+    millimetres = arrange.TWO_COLUMNS if len(panels) > 1 else arrange.ONE_COLUMN
+    width = arrange.panel_width(len(panels), spacing=46, beside=40, millimetres=millimetres)
     return Figure(
         1,
         "Transfer against ImageNet top-1, both on a log-odds scale: mean over datasets, with standard errors (Morey "
         f"2008), regression line and its 95% bootstrap band over models. {_sizes(panels)}",
         _data(panels),
-        drawing.side_by_side([_named_panel(panel, width) for panel in panels], 46),
+        arrange.side_by_side([_named_panel(panel, width) for panel in panels], 46),
         millimetres,
         _missing(panels, asked),
     )
@@ -78,7 +70,7 @@ def every_dataset(database: Database, choice: Choice) -> Figure:
         "dataset, with regression line, its 95% bootstrap band over models, and Pearson's r. Blue: models not "
         f"significantly below the best of the panel (p > 0.05); grey: the others. {_tests(panels)}{_sizes(panels)}",
         _data(panels),
-        drawing.stacked([_block(block) for block in blocks if block], 12),
+        arrange.stacked([_block(block) for block in blocks if block], 12),
         notes=_missing(panels, SETTINGS),
     )
 
@@ -91,7 +83,7 @@ def _panels(database: Database, choice: Choice, setting: str) -> list[_Panel]:
     found = {row["dataset"]: row["r"] for row in database.query("correlation_by_dataset", **asked).to_pylist()}
     points = _by_panel(database.query("transfer_points", **asked).to_pylist())
     band = _by_panel(database.query("transfer_band", **asked, seed=choice.seed).to_pylist())
-    names = sorted(set(points) - {MEAN_PANEL}, key=lambda name: (name.lower(), name))
+    names = arrange.in_order(set(points) - {MEAN_PANEL})
     tested = {
         name: [
             row | {key: tests[name, row["model"]][key] for key in ("test", "ties_with_best")} for row in points[name]
@@ -127,14 +119,14 @@ def _check(number: int, panels: list[_Panel], choice: Choice) -> None:
 
 def _missing(panels: list[_Panel], asked: Iterable[str]) -> tuple[str, ...]:
     there = {panel.setting for panel in panels}
-    lacking = [SETTINGS[setting] for setting in asked if setting not in there]
+    lacking = [setting_in_words(setting) for setting in asked if setting not in there]
     return (f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}",) if lacking else ()
 
 
 def _block(panels: list[_Panel]) -> Spec:
     """A setting: the mean, as large as two rows of datasets, which are beside it."""
     spacing = (20.0, 38.0)
-    width = drawing.panel_width(_COLUMNS + 2, spacing=spacing[0], beside=44)
+    width = arrange.panel_width(_COLUMNS + 2, spacing=spacing[0], beside=44)
     height = 0.85 * width
     small = [_small_panel(panel, width, height) for panel in panels if not panel.is_mean]
     large = [
@@ -143,112 +135,45 @@ def _block(panels: list[_Panel]) -> Spec:
         if panel.is_mean
     ]
     columns = min(_COLUMNS, math.ceil(len(small) / 2))
-    title = drawing.capital(SETTINGS[panels[0].setting])
-    return {**drawing.side_by_side([*large, drawing.grid(small, columns, spacing)], 30), "title": title}
+    title = setting_as_title(panels[0].setting)
+    return {**arrange.side_by_side([*large, arrange.grid(small, columns, spacing)], 30), "title": title}
 
 
 def _named_panel(panel: _Panel, width: float) -> Spec:
     """The mean with the names of the models, in one colour."""
     height = 0.72 * width
-    x, y = panel.axes(width, height, small=False)
-    blue = {"color": {"value": COLOURS[0]}}
-    layers = [*_line(panel, x, y), *_bars(panel, x, y, blue), _dots(panel.points, x, y, 16, blue)]
-    layers += _names(panel, x, y)
-    return _titled(panel, layers, width, height, drawing.capital(SETTINGS[panel.setting]))
+    scatter = panel.scatter(width, height)
+    layers = [*scatter.line(), *scatter.bars(BLUE), scatter.dots(BLUE, 16), *scatter.names()]
+    return _titled(panel, layers, width, height, setting_as_title(panel.setting))
 
 
 def _mean_panel(panel: _Panel, width: float, height: float, title: str) -> Spec:
-    x, y = panel.axes(width, height, small=False)
-    layers = [*_line(panel, x, y)]
+    scatter = panel.scatter(width, height)
+    layers = scatter.line()
     for rows, colour in _by_tie(panel):
-        layers += [*_bars(panel, x, y, colour, rows), _dots(rows, x, y, 18, colour)]
+        layers += [*scatter.bars(colour, rows), scatter.dots(colour, 18, rows)]
     return _titled(panel, layers, width, height, title)
 
 
 def _small_panel(panel: _Panel, width: float, height: float) -> Spec:
-    x, y = panel.axes(width, height, small=True)
-    dots = [_dots(rows, x, y, 9, colour) for rows, colour in _by_tie(panel)]
-    return _titled(panel, [*_line(panel, x, y), *dots], width, height, panel.name)
+    scatter = panel.scatter(width, height, small=True)
+    dots = [scatter.dots(colour, 9, rows) for rows, colour in _by_tie(panel)]
+    return _titled(panel, [*scatter.line(), *dots], width, height, panel.name)
 
 
-def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], Spec]]:
+def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], str]]:
     """Points and their colour: those that tie with the best above the others."""
-    for tie, colour in ((False, GREY), (True, COLOURS[0])):
+    for tie, colour in ((False, PRINT.grey), (True, BLUE)):
         rows = [row for row in panel.points if (row["ties_with_best"] is True) is tie]
         if rows:
-            yield rows, {"color": {"value": colour}}
-
-
-def _at(x: LogOddsAxis, y: LogOddsAxis, height: str = "logit") -> Spec:
-    return {"x": x.specification("source_x"), "y": y.specification(height)}
-
-
-def _line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
-    if panel.band:
-        area = _at(x, y, "logit_low") | {"y2": {"field": "logit_high"}}
-        yield mark(panel.band, "area", area, color=GREY, opacity=0.3)
-        yield mark(panel.band, "line", _at(x, y), color="#555555", strokeWidth=0.8)
-
-
-def _bars(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis, colour: Spec, rows: list[Row] | None = None) -> Iterator[Spec]:
-    ends = [
-        row | {"low": row["logit"] - row["standard_error"], "high": row["logit"] + row["standard_error"]}
-        for row in (panel.points if rows is None else rows)
-        if row["standard_error"] is not None
-    ]
-    if ends:
-        yield mark(ends, "rule", _at(x, y, "low") | {"y2": {"field": "high"}} | colour, strokeWidth=0.7)
-
-
-def _dots(rows: list[Row], x: LogOddsAxis, y: LogOddsAxis, size: float, colour: Spec) -> Spec:
-    return mark(rows, "circle", _at(x, y) | colour, size=size, opacity=1)
-
-
-def _names(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[Spec]:
-    """The models' names, off error bars and line where there is room; far ones with a line to their dots."""
-    # From the right, where there is least room beside a dot.
-    points = sorted(panel.points, key=lambda row: -row["source_x"])
-    dots = [(x.pixel(row["source_x"]), y.pixel(row["logit"]), row["model"]) for row in points]
-    size, gap = FONT_SIZE - 1, 4.0
-    reach = (1.0, 2.5, 4.0, 6.0, 8.0) if len(dots) <= _MOST_NAMED else (1.0,)
-    avoid = [*_boxes_of_bars(panel, x, y), *_boxes_of_line(panel, x, y)]
-    placed = list(
-        chart_labels.place(dots, width=x.pixels, height=y.pixels, font_size=size, gap=gap, reach=reach, avoid=avoid)
-    )
-    for label in placed:
-        dot = dots[label.position]
-        if max(abs(label.x - dot[0]), abs(label.y - dot[1])) > 2.4 * gap:
-            ends = [{"source_x": x.value(px), "logit": y.value(py)} for px, py in (dot[:2], (label.x, label.y))]
-            yield mark(ends, "line", _at(x, y), strokeWidth=0.3, color=GREY)
-    for align in ("left", "right", "center"):
-        rows = [
-            {"model": label.text, "source_x": x.value(label.x), "logit": y.value(label.y)}
-            for label in placed
-            if label.align == align
-        ]
-        yield mark(
-            rows, "text", _at(x, y) | {"text": {"field": "model"}}, align=align, baseline="middle", fontSize=size
-        )
-
-
-def _boxes_of_bars(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[chart_labels.Box]:
-    for row in panel.points:
-        error = row["standard_error"] or 0.0
-        place = x.pixel(row["source_x"])
-        yield place - 1, y.pixel(row["logit"] - error), place + 1, y.pixel(row["logit"] + error)
-
-
-def _boxes_of_line(panel: _Panel, x: LogOddsAxis, y: LogOddsAxis) -> Iterator[chart_labels.Box]:
-    ends = [(x.pixel(row["source_x"]), y.pixel(row["logit"])) for row in panel.band]
-    for (left, low), (right, high) in itertools.pairwise(ends):
-        yield left, min(low, high), right, max(low, high)
+            yield rows, colour
 
 
 def _titled(panel: _Panel, layers: Iterable[Spec], width: float, height: float, title: str) -> Spec:
     """Layers as a panel, with r between its title and the plot, where it hides nothing."""
     r = "r = –" if panel.r is None else f"r = {panel.r:.2f}"
-    said = drawing.text_at(0, -3, r, align="left", baseline="bottom")
-    return drawing.panel([*layers, said], width, height, title, above=3 + FONT_SIZE + 2)
+    said = text_at(0, -3, r, align="left", baseline="bottom")
+    return arrange.panel([*layers, said], width, height, title, above=3 + PRINT_FONT_SIZE + 2)
 
 
 def _data(panels: list[_Panel]) -> pa.Table:

@@ -22,29 +22,8 @@
 --   tap = 'penultimate'  layer that the features come from
 -- Example: probestore query few_shot_curves --format csv
 
-with one_solver as (
-    select distinct on (setting, model, dataset, n_per_class, seed) *
-    from headline_results
-    where probe = $probe and tap = $tap
-    order by created_at desc, solver
-),
-
-final as (
-    select
-        dataset,
-        setting,
-        model,
-        n_per_class,
-        min(n_train) as n_train,
-        any_value(metric) as metric,
-        avg(value order by seed) as value,
-        stddev_samp(value order by seed) / sqrt(count(*)) as standard_error,
-        avg(logit(value, n_test) order by seed) as logit,
-        stddev_samp(logit(value, n_test) order by seed) / sqrt(count(*)) as logit_standard_error,
-        count(*) as n_seeds
-    from one_solver
-    group by dataset, setting, model, n_per_class
-    order by dataset, setting, model, n_per_class nulls last
+with final as (
+    select * from few_shot($probe, $tap) order by dataset, setting, model, n_per_class nulls last
 )
 
 select * from final

@@ -19,7 +19,7 @@ from featurestore.store import schema
 from featurestore.store.commit import Storage
 from featurestore.store.feature_store import rows_table
 from queries import describe, names
-from queries.asking.database import Database, connect
+from queries.asking.database import Database, _own_table_macros, connect
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -82,6 +82,19 @@ def test_a_declared_parameter_is_used_and_a_used_one_declared() -> None:
         question = describe(name)
         (statement,) = duckdb.extract_statements(question.sql)
         assert statement.named_parameters == {parameter.name for parameter in question.parameters}
+
+
+def test_the_table_functions_of_the_scripts_are_known_without_asking_duckdb(db: Database) -> None:
+    asked = "select distinct function_name from duckdb_functions() where function_type = 'table_macro' and not internal"
+    assert _own_table_macros() == set(db.sql(asked)["function_name"].to_pylist())
+
+
+def test_a_question_is_parsed_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    extract = duckdb.extract_statements
+    monkeypatch.setattr(duckdb, "extract_statements", lambda text: parsed.append(text) or extract(text))
+    db.query("leaderboard")
+    assert parsed.count(describe("leaderboard").sql) == 1
 
 
 # ---- calling ----------------------------------------------------------------------------------------------------

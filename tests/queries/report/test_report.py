@@ -28,8 +28,8 @@ from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from queries.asking import questions
 from queries.asking.database import Database
-from queries.report import asked, render, style, write_report
-from queries.report.page import SECTIONS
+from queries.report import page_answers, render, sections, style, write_report
+from queries.report.contents import all_sections, questions_with_parameters
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
@@ -158,8 +158,18 @@ def test_the_report_of_an_empty_store_says_what_to_run(empty: str) -> None:
 
 def test_the_sections_are_in_the_order_in_which_one_asks(empty: str) -> None:
     order = ["transfer", "datasets", "leaderboard", "settings", "tuning", "recipes", "images", "leaks", "cost", "run"]
-    assert [section.name for section in SECTIONS] == order
+    assert [section.name for section in all_sections()] == order
+    assert len({section.order for section in all_sections()}) == len(order)
     assert re.findall(r'<section id="(\w+)"', empty) == order
+
+
+def test_a_section_is_two_files_of_one_folder_and_asks_questions_that_there_are(tmp_path: Path) -> None:
+    folder = Path(sections.__file__).parent
+    assert {path.name for path in folder.glob("*.jinja")} == {f"{one.name}.html.jinja" for one in all_sections()}
+    assert set(questions_with_parameters()) <= set(questions.names())
+    for section in all_sections():
+        shown = set(re.findall(r"answers\.(\w+)", (folder / f"{section.name}.html.jinja").read_text()))
+        assert shown <= set(section.questions), section.name
 
 
 def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Path) -> None:
@@ -273,7 +283,7 @@ def test_every_answer_can_be_asked_again_by_its_sql_and_taken_as_csv(full: Path)
 def test_the_values_of_parameters_are_quoted() -> None:
     question = questions.describe("leaderboard")
     values = {"setting": "it's", "probe": "logistic", "tap": "$x", "n_per_class": 5}
-    given = asked.Asked(question, values, pa.table({}), "my store")
+    given = page_answers.PageAnswer(question, values, pa.table({}), "my store")
     assert "'it''s'" in given.sql
     assert "$" not in re.sub("--.*|'[^']*'", "", given.sql)
     assert given.command == (
@@ -284,7 +294,7 @@ def test_the_values_of_parameters_are_quoted() -> None:
 def test_the_body_is_for_pages_with_a_head_of_their_own_and_leaves_out_what_is_too_long(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(asked, "MOST_ROWS_TO_DOWNLOAD", 1)
+    monkeypatch.setattr(page_answers, "MOST_ROWS_TO_DOWNLOAD", 1)
     store = build(str(tmp_path / "store"), {"a": 0.7, "b": 0.8}, ["d0"])
     with Database(store) as database:
         body = render(store, database)

@@ -1,4 +1,4 @@
-"""The questions of the page: what each was asked with, what it said, and how to ask it again."""
+"""The answers that the page shows: what each question was asked with, what it said, and how to ask it again."""
 
 from __future__ import annotations
 
@@ -26,24 +26,11 @@ MOST_ROWS_TO_DOWNLOAD = 5_000
 SLICE = ("setting", "probe", "tap", "n_per_class")
 """The parameters that name a comparison, see the question `slices`."""
 
-_OF_THE_PAGE = (
-    "leaderboard", "scores_by_dataset", "cheap_scores", "probe_agreement",
-    "transfer_points", "transfer_band", "correlation_by_setting", "correlation_by_dataset",
-    "correlation_by_training_size", "transfer_residuals", "leave_one_out", "predicted_transfer",
-    "settings_cells", "settings_by_dataset", "pretraining_gain", "few_shot_curves", "steps_to_reach",
-    "tuning_curves", "fit_health", "chosen_regularization",
-    "recipe_effects", "recipe_partial_correlation", "regularization_study",
-    "hardest_images", "leaks", "representations", "cost",
-    "coverage", "open_failures", "skipped_images", "datasets_used", "models_used", "provenance",
-)  # fmt: skip
 _OF_EACH_SETTING = ("leaderboard", "transfer_points", "transfer_band")
-
-# Bands are looked at, not read; nor does the page show more of the groups than r and Fisher's interval.
-_REPLICATES = {"transfer_band": 500, "correlation_by_training_size": 500}
 
 
 @dataclass(frozen=True)
-class Asked:
+class PageAnswer:
     """A question and its answer.
 
     Attributes
@@ -126,26 +113,26 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answers:
+class PageAnswers:
     """What the page is made from.
 
     Attributes
     ----------
     slices : list of dict
         Rows of the question `slices`; the first is shown, and the page names the others.
-    asked : mapping of str to Asked
+    by_question : mapping of str to PageAnswer
         By the question's name; all of them about the slice that is shown, where they are about one.
-    by_setting : mapping of str to mapping of str to Asked
+    by_setting : mapping of str to mapping of str to PageAnswer
         For each other setting with the same probe, tap and number of training images: `leaderboard` and the points and
         bands of the correlation.
     """
 
     slices: list[Row]
-    asked: Mapping[str, Asked]
-    by_setting: Mapping[str, Mapping[str, Asked]]
+    by_question: Mapping[str, PageAnswer]
+    by_setting: Mapping[str, Mapping[str, PageAnswer]]
 
-    def __getitem__(self, name: str) -> Asked:
-        return self.asked[name]
+    def __getitem__(self, name: str) -> PageAnswer:
+        return self.by_question[name]
 
     @property
     def correlation(self) -> Row:
@@ -160,27 +147,34 @@ class Answers:
         return [other for other in self.slices[1:] if not _differs_in_setting_only(other, self.slices[0])]
 
 
-def ask(database: Database) -> Answers:
-    """Ask everything that the page shows, about the setting, probe, tap and training images that most results have."""
+def ask(database: Database, wanted: Mapping[str, Mapping[str, object]]) -> PageAnswers:
+    """Ask about the setting, probe, tap and number of training images that most results have.
+
+    Parameters
+    ----------
+    database : Database
+    wanted : mapping of str to mapping
+        Question -> parameters that are not its defaults, beside those of what is shown.
+    """
     slices = database.query("slices").to_pylist()
     shown = _values(slices[0]) if slices else {}
-    asked = {name: _ask(database, name, shown) for name in _OF_THE_PAGE}
+    by_question = {name: _ask(database, name, {**shown, **parameters}) for name, parameters in wanted.items()}
     by_setting = {
-        other["setting"]: {name: _ask(database, name, _values(other)) for name in _OF_EACH_SETTING}
+        other["setting"]: {
+            name: _ask(database, name, {**_values(other), **wanted.get(name, {})}) for name in _OF_EACH_SETTING
+        }
         for other in slices[1:]
         if _differs_in_setting_only(other, slices[0])
     }
-    return Answers(slices, asked, by_setting)
+    return PageAnswers(slices, by_question, by_setting)
 
 
-def _ask(database: Database, name: str, slice_: Mapping[str, object]) -> Asked:
-    """Ask with those values of a slice that the question has parameters for."""
+def _ask(database: Database, name: str, values: Mapping[str, object]) -> PageAnswer:
+    """Ask with those values that the question has parameters for."""
     question = questions.describe(name)
     known = {parameter.name for parameter in question.parameters}
-    values = {parameter: value for parameter, value in slice_.items() if parameter in known}
-    if name in _REPLICATES:
-        values["replicates"] = _REPLICATES[name]
-    return Asked(question, values, database.query(name, **values), database.uri)
+    given = {parameter: value for parameter, value in values.items() if parameter in known}
+    return PageAnswer(question, given, database.query(name, **given), database.uri)
 
 
 def _values(slice_: Row) -> Row:

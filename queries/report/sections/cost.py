@@ -1,0 +1,7 @@
+"""Section: what did it cost?"""
+
+from __future__ import annotations
+
+from queries.report.section import Section
+
+SECTION = Section(order=9, title="Cost", heading="What did it cost?", questions=("cost_by_model",))
