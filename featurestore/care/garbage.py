@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 from featurestore.errors import StoreError
 from featurestore.store import layout
-from featurestore.store.commit import Storage, StoredFile
 from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.schema import SPLITS, TABLES
+from featurestore.store.storage import Storage, StoredFile
 
 SAFE_AGE = timedelta(hours=24)
 """What is younger is never garbage: a run may be about to want it."""

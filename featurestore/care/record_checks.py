@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from featurestore.care.findings import RUN_AGAIN, Finding, error
 from featurestore.errors import StoreError
 from featurestore.store import commit, layout, schema
-from featurestore.store.commit import Storage
+from featurestore.store.storage import Storage
 
 _WRITTEN_BY = pq.read_metadata(pa.BufferReader(commit.encode_table(pa.table({"a": [0]})))).created_by
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
 from featurestore.errors import StoreError
 from featurestore.store import layout, schema
-from featurestore.store.commit import Storage, StoredFile
 from featurestore.store.feature_store import CHECKSUM, checksum
 from featurestore.store.layout import FeatureSet, SampleSet
+from featurestore.store.storage import Storage, StoredFile
 
 Set = FeatureSet | SampleSet
 Problem = tuple[str, str]

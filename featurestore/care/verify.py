@@ -16,8 +16,8 @@ from featurestore.care.record_checks import check_empty, check_record
 from featurestore.care.set_checks import check_set
 from featurestore.errors import StoreError
 from featurestore.store import layout, schema
-from featurestore.store.commit import Storage, StoredFile
 from featurestore.store.feature_store import FORMAT, FeatureStore
+from featurestore.store.storage import Storage, StoredFile
 
 _STUDIES = "studies"
 _MOST_THREADS = 16

@@ -22,6 +22,7 @@ from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionEr
 from featurestore.store import commit, layout, matrices, places, schema
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
+from featurestore.store.storage import Storage, StoredFile
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class FeatureStore:
     Get one with :meth:`open` or :meth:`create`.
     """
 
-    def __init__(self, storage: commit.Storage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     @property
@@ -121,7 +122,7 @@ class FeatureStore:
         return self._storage.uri
 
     @property
-    def storage(self) -> commit.Storage:
+    def storage(self) -> Storage:
         """The store's files, for what looks after them."""
         return self._storage
 
@@ -150,7 +151,7 @@ class FeatureStore:
         StoreVersionError
             If it was made by a newer version of probestore.
         """
-        storage = commit.Storage(uri, storage_options)
+        storage = Storage(uri, storage_options)
         if storage.kind(layout.STORE_FILE) != "file":
             _check_folder(storage)
             raise StoreError(
@@ -178,7 +179,7 @@ class FeatureStore:
         StoreVersionError
             If the store was made by a newer version of probestore.
         """
-        storage = commit.Storage(uri, storage_options)
+        storage = Storage(uri, storage_options)
         if storage.kind(layout.STORE_FILE) == "file":
             _check_version(storage)
             return cls(storage)
@@ -257,7 +258,7 @@ class FeatureStore:
         """The same files, and how many bytes each has: 0 for the first."""
         empty = self._storage.external(layout.empty_path(table))
         if table in schema.TABLES:
-            files: Iterable[commit.StoredFile] = self._storage.files(table)
+            files: Iterable[StoredFile] = self._storage.files(table)
         else:
             files = (file for own in self._complete_folders(table).values() for file in own)
         sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
@@ -280,9 +281,9 @@ class FeatureStore:
         """Names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
 
-    def _complete_folders(self, *tables: str) -> dict[str, list[commit.StoredFile]]:
+    def _complete_folders(self, *tables: str) -> dict[str, list[StoredFile]]:
         """Folder -> its files, for the folders that have a manifest. One listing per table, no file is opened."""
-        folders: dict[str, list[commit.StoredFile]] = defaultdict(list)
+        folders: dict[str, list[StoredFile]] = defaultdict(list)
         for table in tables:
             for file in self._storage.files(table):
                 folders[file.name.rsplit("/", 1)[0]].append(file)
@@ -526,12 +527,12 @@ def checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _check_folder(storage: commit.Storage) -> None:
+def _check_folder(storage: Storage) -> None:
     if storage.kind("") == "file":
         raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
 
 
-def _check_version(storage: commit.Storage) -> None:
+def _check_version(storage: Storage) -> None:
     try:
         found = json.loads(storage.read_bytes(layout.STORE_FILE))["schema_version"]
     except (ValueError, KeyError, TypeError):

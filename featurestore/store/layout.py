@@ -1,4 +1,4 @@
-"""Where everything lies in a store: names to paths and back. Pure: no file is touched here.
+"""Where everything lies in a store: names to paths and back. No file is touched here.
 
 store.json                                                              format and schema version
 _schema/...                                                             one file of no rows per table, for its type
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,11 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
     if table == "samples" and tuple(values) == schema.SETS["samples"].partitions:
         return SampleSet(**values)
     return None
+
+
+def staging_name(name: str) -> str:
+    """Path at which a file is written before it gets its name; another one at every call."""
+    return f"{STAGING}/{uuid.uuid4().hex}-{name.rsplit('/', 1)[-1]}"
 
 
 def record_path(table: str, name: str) -> str:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.store import node_cache
+from featurestore.written_whole import written_whole
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -233,22 +234,16 @@ class MatrixCache:
         needed = sum(array.nbytes for array in arrays.values())
         if needed > self._limit_bytes:
             return arrays
-        staged = self._staged()
-        try:
+        with suppress(OSError):  # no space, no permission, or another process was first: its entry is as good
             self._make_room(needed)
-            staged.mkdir(parents=True)
-            _write(staged, arrays)
-            staged.rename(self._entry(key))
-        except OSError:  # no space, no permission, or another process was first: its entry is as good
-            shutil.rmtree(staged, ignore_errors=True)
+            with written_whole(self._entry(key)) as staged:
+                staged.mkdir()
+                _write(staged, arrays)
         mapped = self.load(key)
         return arrays if mapped is None else mapped
 
     def _entry(self, key: str) -> Path:
         return self._folder / f"features-{key}"
-
-    def _staged(self) -> Path:
-        return self._folder / f"features-{uuid.uuid4().hex}.partial"
 
     def _make_room(self, needed: int) -> None:
         """Remove what was used longest ago, and so what killed writers have left, until `needed` bytes are free."""
@@ -265,7 +260,7 @@ class MatrixCache:
             total -= size
 
     def _remove(self, entry: Path) -> None:
-        doomed = self._staged()
+        doomed = self._folder / f"features-{uuid.uuid4().hex}.partial"
         with suppress(OSError):  # another process was first
             entry.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)

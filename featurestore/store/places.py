@@ -64,6 +64,10 @@ class Place:
     retries: int
     options: Options = field(default_factory=dict, repr=False)
 
+    def path(self, name: str) -> str:
+        """Path of `name` in the folder as `filesystem` knows it."""
+        return f"{self.root}/{name}" if name else self.root
+
     def fsspec(self) -> Any:
         """The same file system for programs that take one of fsspec."""
         if self.kind == "fsspec":

@@ -9,7 +9,6 @@ are opened. A cache that cannot be written or is damaged costs no more than that
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.store import layout, schema
-from featurestore.store.commit import Storage, StoredFile
+from featurestore.store.storage import Storage, StoredFile
+from featurestore.written_whole import written_whole
 
 FEW_FILES = 32
 """Up to so many are opened as fast as one is."""
@@ -92,18 +92,13 @@ def _load(path: Path) -> dict[_Stamp, pa.Table]:
 
 
 def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
-    """Write it beside its place and rename it there: another process sees all of it, or what was there before."""
+    """Write the file whole; return whether that was possible."""
     sources: Sequence[tuple[str, int, str, int]] = [(*stamp, len(rows)) for stamp, rows in gathered.items()]
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in gathered.values()])
     rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
-    staged = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_whole(path) as staged:
             pq.write_table(rows, staged)
-            staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
     except OSError:  # no space, or no permission
         return False
     return True

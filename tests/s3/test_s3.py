@@ -12,12 +12,13 @@ import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
 from moto.server import ThreadedMotoServer
 from shard_rows import SET, feature_rows
+from storage_contract import StorageContract
 
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import StoreError
-from featurestore.store import commit
-from featurestore.store.commit import Storage
+from featurestore.store.backends.object_store import ONE_PUT_BYTES
 from featurestore.store.places import open_place
+from featurestore.store.storage import Storage
 from queries.asking import places_in_sql
 from queries.asking.database import Database, connect
 from queries.asking.views_script import views_script
@@ -94,11 +95,10 @@ def test_sql_on_s3_needs_neither_a_download_nor_an_extension_in_the_home_folder(
         assert connection.sql(loaded).fetchall() == [(True,)]
 
 
-def test_of_two_writers_of_a_part_the_first_wins_on_s3_too(bucket):
-    storage = Storage(f"{bucket}/store")
-    assert storage.publish_new("a", b"first")
-    assert not storage.publish_new("a", b"second")
-    assert storage.read_bytes("a") == b"first"
+class TestBucket(StorageContract):
+    @pytest.fixture
+    def storage(self, bucket):
+        return Storage(f"{bucket}/store")
 
 
 def test_a_missing_bucket_is_a_clear_error_at_once(bucket):
@@ -146,7 +146,7 @@ def test_reads_and_listings_that_are_refused_for_a_while_succeed(bucket, proxy):
 
 def test_a_small_file_is_one_put(bucket, proxy):
     """An upload in parts could be completed with half of them."""
-    Storage(f"{bucket}/store").publish("part", b"x" * commit._ONE_PUT_BYTES)
+    Storage(f"{bucket}/store").publish("part", b"x" * ONE_PUT_BYTES)
     assert [request.split("?")[0].split()[0] for request in proxy.requests] == ["PUT", "HEAD"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import ConfigurationError, StoreError, UnknownNameError
-from featurestore.store.commit import Storage
+from featurestore.store.storage import Storage
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file_or_none(tmp_path):
     """SIGKILL at moments spread over the time of many writes of two kinds of content."""
     code = """
         import sys
-        from featurestore.store.commit import Storage
+        from featurestore.store.storage import Storage
         storage = Storage(sys.argv[1])
         print("ready", flush=True)
         while True:
@@ -66,7 +66,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file_or_none(tmp_path):
 
 WRITE = """
     import sys
-    from featurestore.store.commit import Storage
+    from featurestore.store.storage import Storage
     from featurestore.errors import StoreError
     try:
         Storage(sys.argv[1]).publish("part", b"x" * 3_000_000)
@@ -115,7 +115,7 @@ def test_a_missing_permission_is_said():
     uid = 65534 if os.getuid() == 0 else 0
     code = f"""
         import os, sys, tempfile
-        from featurestore.store.commit import Storage
+        from featurestore.store.storage import Storage
         from featurestore.errors import StoreError
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o555)
@@ -143,21 +143,6 @@ def test_file_systems_without_hard_links_keep_the_first_file_too(storage, monkey
     assert storage.publish_new("a", b"first")
     assert not storage.publish_new("a", b"second")
     assert storage.read_bytes("a") == b"first"
-
-
-def test_what_was_listed_has_sizes_and_times(storage):
-    storage.publish("folder/a", b"12345")
-    storage.publish("folder/deeper/b", b"")
-    assert [(file.name, file.size) for file in storage.files("folder")] == [("folder/a", 5), ("folder/deeper/b", 0)]
-    assert storage.files("folder")[0].modified.tzinfo is not None
-    assert storage.files("nowhere") == []
-
-
-def test_deleting_what_is_gone_is_no_error(storage):
-    storage.publish("a", b"")
-    storage.delete("a")
-    storage.delete("a")
-    assert storage.kind("a") == "absent"
 
 
 # ---- places --------------------------------------------------------------------------------------------------------
@@ -207,14 +192,3 @@ def test_a_missing_driver_is_named():
 def test_google_cloud_is_opened_by_its_own_driver_and_asks_nobody():
     place = Storage("gs://bucket/a", {"anonymous": "true", "endpoint": "127.0.0.1:1", "scheme": "http"}).place
     assert (place.kind, place.root) == ("gs", "bucket/a")
-
-
-def test_any_url_of_fsspec_holds_files(request):
-    storage = Storage(f"memory://{request.node.name}/store")
-    assert storage.publish_new("a/b", b"first")
-    assert not storage.publish_new("a/b", b"second")
-    storage.publish("a/b", b"third")
-    assert storage.read_bytes("a/b") == b"third"
-    assert storage.list_files("") == ["a/b"]
-    storage.delete("a/b")
-    assert storage.list_files("") == []

@@ -1,0 +1,56 @@
+"""How bytes get onto one kind of file system, one kind per file. A backend is a class with what `Backend` asks for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+
+from featurestore.store.places import Kind, Place
+
+Content: TypeAlias = bytes | pa.Buffer
+
+
+class Backend(Protocol):
+    """Writes to one kind of file system. Reading is the same for all: `Place.filesystem` does it.
+
+    Attributes
+    ----------
+    puts_new : bool
+        Whether `put` with ``new=True`` lets exactly one of several writers succeed.
+    """
+
+    puts_new: bool
+
+    def put(self, name: str, content: Content, *, new: bool = False) -> bool:
+        """Try once to make `content` visible as `name`, whole or not at all; return whether it was made.
+
+        Parameters
+        ----------
+        name : str
+            Relative to the root of the store.
+        new : bool
+            Do nothing if there is such a file. Only asked of a backend that `puts_new`.
+
+        Raises
+        ------
+        OSError
+            If it did not work; nothing has changed then.
+        """
+
+    def external(self, name: str) -> str:
+        """Return the path of `name` as other programs (DuckDB) open it."""
+
+    def remove_empty_folders(self, folder: str) -> None:
+        """Remove a folder, and those above it in the store, as far as nothing is in them."""
+
+
+_MODULES: dict[Kind, str] = {"local": "local", "s3": "object_store", "gs": "object_store", "fsspec": "driver"}
+
+
+def backend(place: Place) -> Backend:
+    """Return the backend of a place."""
+    module = importlib.import_module(f"{__name__}.{_MODULES[place.kind]}")
+    made: Backend = module.open(place)
+    return made

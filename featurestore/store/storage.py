@@ -1,0 +1,199 @@
+"""Storage: the files of a store by name, wherever it lies. A file appears whole or not at all.
+
+Whoever is killed in between leaves at most a staged file that no reader looks at. How each kind of file system does it
+is in `featurestore.store.backends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from featurestore.errors import StoreError
+from featurestore.store import places
+from featurestore.store.backends import Content, backend
+from featurestore.store.retries import advice, persist
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a listing shows it.
+
+    Attributes
+    ----------
+    name : str
+        Relative to the root of the store.
+    size : int
+        Bytes.
+    modified : datetime, optional
+        None where the file system does not say.
+    """
+
+    name: str
+    size: int
+    modified: datetime | None
+
+
+class Storage:
+    """The folder of a store on a file system: relative names in, bytes and listings out.
+
+    What may pass (a timeout, a throttled request, a connection cut short) is tried again; what lasts is a StoreError.
+
+    Parameters
+    ----------
+    uri : str
+    options : mapping of str to str, optional
+        See `featurestore.store.places.open_place`.
+    """
+
+    def __init__(self, uri: str, options: places.Options | None = None) -> None:
+        self.place = places.open_place(uri, options)
+        self.is_local = self.place.kind == "local"
+        self._fs = self.place.filesystem
+        self._backend = backend(self.place)
+
+    @property
+    def uri(self) -> str:
+        """Absolute path or URI of the folder."""
+        return self.place.uri
+
+    def path(self, name: str) -> str:
+        """Absolute path of `name` as the file system knows it."""
+        return self.place.path(name)
+
+    def external(self, name: str) -> str:
+        """Path of `name` as other programs (DuckDB) open it."""
+        return self._backend.external(name)
+
+    def kind(self, name: str) -> str:
+        """Return ``"file"``, ``"folder"`` or ``"absent"``."""
+        kind = self._reading(name, lambda: self._fs.get_file_info(self.path(name)).type)
+        return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "absent")
+
+    def list_files(self, folder: str) -> list[str]:
+        """Every file below `folder`, as sorted names relative to the root; empty when there is no such folder."""
+        return [file.name for file in self.files(folder)]
+
+    def files(self, folder: str) -> list[StoredFile]:
+        """Every file below `folder`, sorted by name; empty when there is no such folder."""
+        selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
+        found = self._reading(folder, lambda: self._fs.get_file_info(selector))
+        prefix = len(self.place.root) + 1
+        files = (
+            StoredFile(info.path[prefix:], info.size, _in_utc(info.mtime))
+            for info in found
+            if info.type == pafs.FileType.File
+        )
+        return sorted(files, key=lambda file: file.name)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The whole content of a file."""
+        return bytes(self.read_buffer(name))
+
+    def read_buffer(self, name: str) -> pa.Buffer:
+        """The whole content of a file, without a copy; of an object store in one request."""
+        return self.read(name, lambda file: file.read_buffer())
+
+    def read(self, name: str, reader: Callable[[pa.NativeFile], T]) -> T:
+        """What `reader` makes of an open file, which it may read from anywhere; it may be called again.
+
+        Raises
+        ------
+        StoreError
+            If the file is not there or cannot be read.
+        """
+
+        def attempt() -> T:
+            with self._fs.open_input_file(self.path(name)) as file:
+                return reader(file)
+
+        return self._reading(name, attempt)
+
+    def publish(self, name: str, content: Content) -> None:
+        """Make `content` visible as `name`, replacing what was there, in one step.
+
+        Raises
+        ------
+        StoreError
+            If the place cannot be written; nothing has changed then.
+        """
+        self._writing(name, lambda: self._backend.put(name, content))
+
+    def publish_new(self, name: str, content: Content) -> bool:
+        """Make `content` visible as `name` unless there is such a file already; say whether it was made.
+
+        On a local file system two writers cannot both succeed, and a file that is there never changes. Elsewhere, of
+        two writers within the time of one upload, the later one replaces the earlier one's file, whole by whole.
+
+        Raises
+        ------
+        StoreError
+            If the place cannot be written; nothing has changed then.
+        """
+        if self._backend.puts_new:
+            return self._writing(name, lambda: self._backend.put(name, content, new=True))
+        if self.kind(name) == "file":
+            return False
+        self.publish(name, content)
+        return True
+
+    def delete(self, name: str) -> None:
+        """Remove a file; it is no error if it is gone already.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be removed.
+        """
+
+        def attempt() -> None:
+            with suppress(FileNotFoundError):
+                self._fs.delete_file(self.path(name))
+
+        self._writing(name, attempt)
+
+    def remove_empty_folders(self, folder: str) -> None:
+        """Remove a folder, and those above it in the store, as far as nothing is in them; object stores have none."""
+        self._backend.remove_empty_folders(folder)
+
+    # ---- again, or a clear failure -----------------------------------------------------------------------------
+
+    def _persist(self, work: Callable[[], T]) -> T:
+        return persist(work, retries=self.place.retries, remote=not self.is_local)
+
+    def _reading(self, name: str, work: Callable[[], T]) -> T:
+        try:
+            return self._persist(work)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{name} is not in the store {self.uri} (any more). See what is wrong with it: probestore verify."
+            ) from error
+        except pa.ArrowException as error:
+            raise StoreError(
+                f"Cannot read {name} in the store {self.uri}: {error}. See what to do: probestore verify."
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"Cannot read {name} in the store {self.uri}: {error}. {advice(error)}, and run the same command again."
+            ) from error
+
+    def _writing(self, name: str, work: Callable[[], T]) -> T:
+        try:
+            return self._persist(work)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot write {name} to the store {self.uri}: {error}. Nothing that was already stored is lost. "
+                f"{advice(error)}, and run the same command again: it carries on from what is stored."
+            ) from error
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    return time.astimezone(UTC) if time else None
