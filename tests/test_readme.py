@@ -1,16 +1,16 @@
 """The README is held to the code: its commands, study file, SQL and Python run."""
 
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documents import assert_options_exist, blocks, command_lines, run_lines, run_python
 from locations import ROOT
 from tiny import TINY_NETWORK, save_images
 
-from cluster.cli import cli, main
+from cluster.cli import cli
 from cluster.reporting.progress import PlainReporter
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import parse_study, read_study
@@ -18,10 +18,6 @@ from queries import names
 from queries.asking.database import connect
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -38,7 +34,7 @@ def place(runtime, study_file, tmp_path, monkeypatch) -> Path:
 
 
 def test_the_quickstart_is_the_two_targets_of_the_makefile():
-    assert blocks("sh")[0] == "make demo\nmake test\n"
+    assert blocks(README, "sh")[0] == "make demo\nmake test\n"
     for target in ("demo", "test", "check", "bench"):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -54,15 +50,13 @@ def test_every_command_is_in_the_readme():
 
 
 def test_every_command_line_names_a_command_with_options_that_it_has():
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("probestore ")]
+    lines = command_lines(README)
     assert len(lines) >= 6
-    for line in lines:
-        name, *arguments = shlex.split(line)[1:]
-        cli.get_command(None, name).make_context(name, arguments)
+    assert_options_exist(lines)
 
 
 def test_the_study_file_of_the_readme_is_one(tmp_path):
-    study, model, *_ = blocks("toml")
+    study, model, *_ = blocks(README, "toml")
     parsed = parse_study(study + model, tmp_path / "study.toml")
     assert [spec.name for spec in parsed.models] == ["mobilenet_v2", "efficientnet_lite0", "my_net"]
     assert [spec.name for spec in parsed.datasets] == ["digits", "flowers"]
@@ -82,17 +76,9 @@ def test_the_six_lines_of_an_own_network_run(runtime, tmp_path, store):
     save_file(my_net.build().state_dict(), tmp_path / "my_net.safetensors")
     save_images(tmp_path / "flowers", {"daisy": 12, "rose": 12})
     data = '[[dataset]]\nname = "flowers"\nsource = "image_folder:flowers"\n'
-    study = parse_study(blocks("toml")[1].replace("224", "16") + data, tmp_path / "study.toml")
+    study = parse_study(blocks(README, "toml")[1].replace("224", "16") + data, tmp_path / "study.toml")
     summary = run_study(study, store, runtime=runtime, reporter=PlainReporter())
     assert (summary.cells, summary.failures) == (1, [])
-
-
-def exit_code() -> int:
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}
@@ -102,12 +88,9 @@ ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}
 def test_the_commands_that_ask_run(place, monkeypatch):
     for name, text in ELSEWHERE.items():
         (place / name).write_text(text)
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("probestore ")]
-    asking = [line for line in lines if shlex.split(line)[1] in ASKING]
+    asking = [line for line in command_lines(README) if shlex.split(line)[1] in ASKING]
     assert len(asking) >= 8
-    for line in asking:
-        monkeypatch.setattr(sys, "argv", shlex.split(line))
-        assert exit_code() == 0, line
+    run_lines(asking, monkeypatch)
     assert {path.name for path in place.iterdir()} >= {
         "report.html",
         "figures",
@@ -128,14 +111,13 @@ ELSEWHERE = {
 @pytest.mark.ray
 def test_the_sql_of_the_readme_runs(place):
     with connect("demo-store") as database:
-        for text in blocks("sql"):
+        for text in blocks(README, "sql"):
             assert database.sql(text).num_columns == 3
 
 
 @pytest.mark.ray
 def test_the_python_of_the_readme_runs(place, capsys):
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    run_python(README, "README.md")
     assert float(capsys.readouterr().out) < 1e-3
 
 
