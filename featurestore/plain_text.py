@@ -31,3 +31,59 @@ def shortly(names: Sequence[str], most: int = 5) -> str:
     """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, in the singular or the plural.
+
+    Parameters
+    ----------
+    number : int
+    one : str
+        The thing in the singular.
+    many : str, optional
+        In the plural; by default with an s.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(12000, "image"), counted(0, "query", "queries")
+    ('1 image', '12,000 images', '0 queries')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+_KILO_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def bytes_text(size: float) -> str:
+    """A number of bytes to three digits, in units of 1000.
+
+    Examples
+    --------
+    >>> bytes_text(1), bytes_text(999), bytes_text(1234567), bytes_text(999_999)
+    ('1 byte', '999 bytes', '1.23 MB', '1 MB')
+    """
+    if round(size) < 1000:
+        return counted(round(size), "byte")
+    power = 1
+    while power < len(_KILO_UNITS) and float(f"{size / 1000**power:.3g}") >= 1000:
+        power += 1
+    return f"{size / 1000**power:.3g} {_KILO_UNITS[power - 1]}"
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units, rounded to seconds.
+
+    Examples
+    --------
+    >>> [duration(seconds) for seconds in (0.2, 59.6, 3600, 90_061)]
+    ['0 s', '1 min 0 s', '1 h 0 min', '1 d 1 h']
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
 from featurestore.errors import StoreError
+from featurestore.plain_text import counted
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import CHECKSUM, checksum
 from featurestore.store.layout import FeatureSet, SampleSet
@@ -156,7 +157,7 @@ def _checked(storage: Storage, item: Set, part: _Part) -> _Checked:
 
 def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> Iterator[str]:
     if len(table) != part.rows:
-        yield f"it has {len(table)} rows, but its manifest says {part.rows}"
+        yield f"it has {counted(len(table), 'row')}, but its manifest says {part.rows}"
     wanted = _columns(item, table.schema)
     if wanted is None:
         yield "it has no column of feature vectors"
@@ -220,7 +221,7 @@ def _feature_problems(table: pa.Table) -> Iterator[str]:
     values = table.column("feature").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        yield f"{bad} features are NaN or infinite"
+        yield f"{counted(bad, 'feature')} {'is' if bad == 1 else 'are'} NaN or infinite"
 
 
 def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str]:
@@ -232,7 +233,7 @@ def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str
         return
     readable = samples.filter(samples.column("readable"))
     if len(readable) != len(table):
-        yield f"it has {len(table)} rows for the {len(readable)} readable images of {images}"
+        yield f"it has {counted(len(table), 'row')} for the {counted(len(readable), 'readable image')} of {images}"
         return
     for name in _SHARED:
         if not table.column(name).equals(readable.column(name)):

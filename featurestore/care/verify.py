@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,8 @@ from featurestore.care.findings import MAKE_SET_ANEW, RUN_AGAIN, Finding, error,
 from featurestore.care.record_checks import check_empty, check_record
 from featurestore.care.set_checks import check_set
 from featurestore.errors import StoreError
+from featurestore.machine import available_cpus
+from featurestore.plain_text import counted
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import FORMAT, FeatureStore
 from featurestore.store.storage import Storage, StoredFile
@@ -72,7 +73,7 @@ def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
     sets = [folder for folder in folders if layout.parse_folder(folder) and f"{folder}/{layout.MANIFEST}" in files]
     records = [name for name in files if _is_record(name)]
     found: list[Finding] = []
-    with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
         for folder in sets:
             found.extend(_check_folder(storage, folder, files, pool))
         for findings in pool.map(lambda name: check_record(storage, name), records):
@@ -142,7 +143,7 @@ def _set_strays(folder: str, names: list[str]) -> Iterator[Finding]:
     parts = {name: part for name, short in own.items() if (part := layout.parse_part(short))}
     complete, overflowed = (f"{folder}/{file}" in own for file in (layout.MANIFEST, layout.OVERFLOW))
     if not complete and not overflowed:
-        yield warning(folder, f"it is not complete: {len(parts)} shards and no manifest", RUN_AGAIN)
+        yield warning(folder, f"it is not complete: {counted(len(parts), 'shard')} and no manifest", RUN_AGAIN)
     if len({n_shards for _, n_shards in parts.values()}) > 1:
         yield error(folder, "its parts are of different numbers of shards", MAKE_SET_ANEW)
     for name, short in own.items():

@@ -26,6 +26,7 @@ from featurestore.networks import backbones, precision
 from featurestore.networks.extractor import Extractor, Extractors, Uploaded, upload
 from featurestore.networks.identity import Model, Storage
 from featurestore.networks.precision import Precision
+from featurestore.plain_text import counted
 from featurestore.store import schema
 from featurestore.store.feature_store import FeatureStore, Part
 from featurestore.store.layout import FeatureSet
@@ -225,8 +226,8 @@ def _check_range(matrix: npt.NDArray[np.float32], storage: Storage, target: Feat
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if bad.size:
         raise FeatureValueError(
-            f"Model {target.model!r} gives NaN or infinity for {bad.size} images of {target.dataset} {target.split}; "
-            "check its weights, or compute in fp32."
+            f"Model {target.model!r} gives NaN or infinity for {counted(int(bad.size), 'image')} of {target.dataset} "
+            f"{target.split}; check its weights, or compute in fp32."
         )
     largest = float(np.abs(matrix).max(initial=0.0))
     if storage == "float16" and largest > float(np.finfo(np.float16).max):
@@ -262,14 +263,13 @@ def _sample_columns(dataset: Dataset, split: str, start: int, images: Sequence[I
     positions = range(start, start + len(images))
     labels = dataset.labels(split)[start : start + len(images)]
     single = labels.ndim == 1
-    groups = dataset.groups(split)
     return {
         "sample_id": [image.sample_id for image in images],
         "index": list(positions),
         "label": labels.tolist() if single else [None] * len(images),
         "labels": [None] * len(images) if single else [np.flatnonzero(row).tolist() for row in labels],
         "label_name": [dataset.classes[label] for label in labels] if single else [None] * len(images),
-        "group": [groups[position] for position in positions],
+        "group": dataset.groups(split, positions.start, positions.stop),
         "width": [image.width for image in images],
         "height": [image.height for image in images],
         "source": [image.origin for image in images],

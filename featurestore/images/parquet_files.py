@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from featurestore.errors import DatasetError
 from featurestore.images.image_limits import UnreadableImageError, check_bytes
+from featurestore.plain_text import counted
 
 _BATCH_ROWS = 16  # a value that is stored once can be meant thousands of times; only so many are in memory at once
 _BUFFER_BYTES = 2**20
@@ -102,7 +103,7 @@ class ParquetImageFile:
             column.validate(full=True)
             if len(column) == self.n_rows:
                 return _plain(column)
-            problem = f"it has {len(column)} rows instead of {self.n_rows}"
+            problem = f"it has {counted(len(column), 'row')} instead of {self.n_rows}"
         except (pa.ArrowException, OSError) as error:
             raise_if_disk_failed(error)
             problem = _short(error)

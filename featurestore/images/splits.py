@@ -53,6 +53,7 @@ class Dataset:
         self.spec = spec
         self._source: Source = open_source(spec)
         self._labels: dict[str, npt.NDArray[Any]] = {}
+        self._groups: dict[str, Sequence[str | None] | None] = {}
         self.classes = self._source.classes
         self.fingerprint = self._source.fingerprint()
         self.splits = _make_splits(spec, self._source)
@@ -70,11 +71,13 @@ class Dataset:
             self._labels[split] = self._source.labels(part.origin)[part.rows]
         return self._labels[split]
 
-    def groups(self, split: str) -> Sequence[str | None]:
-        """The group of each image, None where the source has none."""
+    def groups(self, split: str, start: int, stop: int) -> list[str | None]:
+        """Return the groups of the images at positions start..stop-1 of a split, None where the source has none."""
         part = self.splits[split]
-        groups = self._source.groups(part.origin)
-        return [groups[row] if groups else None for row in part.rows]
+        if part.origin not in self._groups:
+            self._groups[part.origin] = self._source.groups(part.origin)
+        groups = self._groups[part.origin]
+        return [groups[row] if groups else None for row in part.rows[start:stop]]
 
     def read(self, split: str, start: int, stop: int) -> Iterator[RawImage]:
         """The images at positions start..stop-1 of a split."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.machine import available_cpus
 from featurestore.store import commit, layout, matrices, places, schema
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
@@ -336,7 +336,7 @@ class FeatureStore:
         ends = np.cumsum([part["rows"] for _, part in parts], dtype=np.int64).tolist()
         dim, dtype = self._shared_type(items, manifests)
         X = np.empty((ends[-1] if ends else 0, dim), dtype)
-        with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+        with ThreadPoolExecutor(min(_MOST_THREADS, available_cpus())) as pool:
             tables = list(pool.map(self._read_part, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
         return {"X": X, **_columns(pa.concat_tables(tables or [_NO_ROWS]))}
 

@@ -46,13 +46,14 @@ from cluster.work.ledger import Ledger
 from featurestore import FeatureStore
 from featurestore.catalogue.models import find_model
 from featurestore.images.splits import Dataset
+from featurestore.machine import available_cpus
 from featurestore.networks import backbones
 from featurestore.networks.extractor import Extractor
 from featurestore.networks.identity import identify
 
 MODELS = ["mobilenet_v2", "mobilenet_v2_deepsort", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "caltech101" / "train"
-N_PROCESSES = len(os.sched_getaffinity(0))
+N_PROCESSES = available_cpus()
 BATCH = 4  # of one thread, as probestore's workers have it
 LOOP_BATCH, LOOP_WORKERS = 32, 2
 

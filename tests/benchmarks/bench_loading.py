@@ -36,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore import FeatureSet, FeatureStore
+from featurestore.machine import available_cpus
 from featurestore.store import schema
 from featurestore.store.matrices import MatrixCache
 
@@ -93,7 +94,7 @@ def one_cpu() -> Iterator[None]:
 
 def sides(store: FeatureStore, folder: Path) -> dict[str, tuple[Callable[[], object], str]]:
     """Name -> what is timed, and its settings."""
-    cpus = len(os.sched_getaffinity(0))
+    cpus = available_cpus()
     X = store.read(SET).X
     np.save(folder / "X.npy", X)
     kept = MatrixCache(folder / "kept", 10 * X.nbytes)

@@ -13,13 +13,13 @@ the fit; the difference is what the solver needs.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import time
 
 import numpy as np
 import torch
 
+from featurestore.machine import available_cpus
 from probes.engine import problem, rows
 from probes.solvers import path
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=200)
     parser.add_argument("--l2s", type=float, nargs="+", default=[1e-2, 1e-3])
     options = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(available_cpus())
     rows.WHOLE_BYTES["cpu"] = problem.LOGITS_BYTES["cpu"] = 0
     rng = np.random.default_rng(0)
     y = np.arange(options.n) % options.classes

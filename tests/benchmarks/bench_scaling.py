@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from bench_sweep import synthetic
 
+from featurestore.machine import available_cpus
 from probes.solvers import path
 
 BASE = {"images": 4000, "features": 512, "classes": 10, "values": 12}
@@ -36,7 +37,7 @@ def seconds(sizes: dict[str, int]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

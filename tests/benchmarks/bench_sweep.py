@@ -38,6 +38,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from featurestore import FeatureStore
+from featurestore.machine import available_cpus
 from featurestore.store.layout import FeatureSet
 from probes import GAP_TOLERANCE, L2_GRID, certificate
 from probes.engine import problem
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, help="fit every so many values with the other sides")
     parser.add_argument("--strongest", type=int, default=13, help="and this many of the strongest")
     parser.add_argument("--repeats", type=int, default=3, help="of path")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--sides", nargs="*", choices=["sklearn-cold", "sklearn-warm", "cuml-cold"], default=None)
     parser.add_argument("--device", default="auto", help="of path")
     options = parser.parse_args()

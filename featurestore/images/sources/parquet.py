@@ -21,6 +21,7 @@ from featurestore.errors import DatasetError, did_you_mean
 from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.parquet_files import ParquetImageFile, RowGroup
 from featurestore.images.sources import RawImage, raw_image
+from featurestore.plain_text import counted
 
 _SPLIT_OF_FILE = re.compile(r"(train|valid(?:ation)?|val|test)(?:[-_.].*)?\.parquet")
 _MOST_INDICATORS = 2**33
@@ -61,7 +62,10 @@ class ParquetImages:
             return self._indicators(split, [value for column in columns for value in column.to_pylist()])
         missing = sum(column.null_count for column in columns)
         if missing:
-            raise DatasetError(f"Dataset {self._spec.name!r}: {missing} rows of {split} have no label.")
+            raise DatasetError(
+                f"Dataset {self._spec.name!r}: every row needs a label, but {counted(missing, 'row')} of {split} "
+                f"{'has' if missing == 1 else 'have'} none."
+            )
         values = np.concatenate([self._class_indices(column) for column in columns])
         _check_range(values, len(self.classes), self._spec.name, split)
         return values

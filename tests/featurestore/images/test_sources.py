@@ -161,7 +161,7 @@ def test_groups_come_from_their_column(tmp_path):
     [
         ([0, 2, 1], r"labels must lie in 0..1 .*row 1 of train has 2 \(1 such rows\)"),
         ([0, -1, -1], r"row 1 of train has -1 \(2 such rows\).*unlabelled split"),
-        ([0, None, 1], "1 rows of train have no label"),
+        ([0, None, 1], "every row needs a label, but 1 row of train has none"),
     ],
 )
 def test_labels_out_of_range_are_counted_and_placed(tmp_path, labels, message):
