@@ -52,7 +52,7 @@ from featurestore.catalogue.datasets import DatasetSpec, find_dataset
 from featurestore.catalogue.models import ModelSpec, find_model
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
 from featurestore.images.preprocessing import Resize
-from featurestore.networks.identity import Compute, Storage
+from featurestore.networks.identity import Compute, FeatureType
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
 from featurestore.networks.taps import check_tap
 from featurestore.store.layout import PENULTIMATE, check_name
@@ -68,7 +68,7 @@ class ExtractSettings:
 
     resize: Resize = "squash"
     compute: Compute = "fp32"
-    storage: Storage = "float16"
+    storage: FeatureType = "float16"
     max_relative_error: float = MAX_RELATIVE_ERROR
     taps: tuple[str, ...] = (PENULTIMATE,)
     batch_size: int | None = None

@@ -9,7 +9,7 @@ from cluster.work.wanted_features import WantedFeatures
 from featurestore import FeatureSet, FeatureStore
 from featurestore.extraction.shards import finish_features, finish_samples
 from featurestore.images.splits import Dataset
-from featurestore.networks.identity import Model, Storage
+from featurestore.networks.identity import FeatureType, Model
 from featurestore.store.feature_store import Part, Stock
 from featurestore.store.layout import SampleSet
 from featurestore.store.schema import SPLITS
@@ -38,7 +38,7 @@ class ShardBook:
         """The model of a part."""
         return self._features[*part, dataset].model
 
-    def target(self, part: ModelTap, dataset: str, split: str) -> tuple[FeatureSet, Storage]:
+    def target(self, part: ModelTap, dataset: str, split: str) -> tuple[FeatureSet, FeatureType]:
         """Where the features of a part belong, and as what they are stored."""
         item = self._features[*part, dataset]
         return item.sets[split], item.storage

@@ -10,7 +10,7 @@ from cluster.study.study_file import ExtractSettings
 from cluster.work.missing_shards import ModelTap, groups_that_fit
 from featurestore import FeatureSet
 from featurestore.images.splits import Dataset
-from featurestore.networks.identity import Model, Storage, feature_set
+from featurestore.networks.identity import FeatureType, Model, feature_set
 from featurestore.store.schema import SPLITS
 
 _BYTES_PER_PARAMETER = 4
@@ -24,7 +24,7 @@ class WantedFeatures:
     model: Model
     tap: str
     dataset: Dataset
-    storage: Storage
+    storage: FeatureType
     sets: dict[str, FeatureSet] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ def wanted_features(
         Whether a float16 set met a value that float16 cannot hold.
     """
 
-    def storage(model: Model, dataset: Dataset, tap: str) -> Storage:
+    def storage(model: Model, dataset: Dataset, tap: str) -> FeatureType:
         if settings.storage == "float32":
             return "float32"
         sets = (feature_set(model, dataset, split, "float16", tap=tap) for split in SPLITS)

@@ -24,7 +24,7 @@ from featurestore.images.decoding import Batch, Image
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones, precision
 from featurestore.networks.extractor import Extractor, Extractors, Uploaded, upload
-from featurestore.networks.identity import Model, Storage
+from featurestore.networks.identity import FeatureType, Model
 from featurestore.networks.precision import Precision
 from featurestore.plain_text import counted
 from featurestore.store import schema
@@ -145,7 +145,7 @@ class _Run:
         except Exception as error:  # as above
             self._failure = Failure.of(error)
 
-        def publish_tap(item: tuple[FeatureSet, Storage]) -> Outcome:
+        def publish_tap(item: tuple[FeatureSet, FeatureType]) -> Outcome:
             target, storage = item
             if self._failure is not None:
                 return Outcome(target, failure=self._failure)
@@ -168,7 +168,7 @@ class _Run:
             blank = extractor.features(np.zeros((1, size, size, 3), np.uint8))
             _append({tap: torch.from_numpy(values[:0]) for tap, values in blank.items()}, self._blocks)
 
-    def _table(self, target: FeatureSet, storage: Storage, columns: Mapping[str, Any]) -> pa.Table:
+    def _table(self, target: FeatureSet, storage: FeatureType, columns: Mapping[str, Any]) -> pa.Table:
         """The rows of one tap, and in their metadata how they were made."""
         if target.tap in self._problems:
             raise self._problems[target.tap]
@@ -221,7 +221,7 @@ class _BeyondFloat16Error(Exception):
     """Why float16 cannot hold features."""
 
 
-def _check_range(matrix: npt.NDArray[np.float32], storage: Storage, target: FeatureSet) -> None:
+def _check_range(matrix: npt.NDArray[np.float32], storage: FeatureType, target: FeatureSet) -> None:
     """See that `storage` can hold the matrix; NaN and infinity can be held by none."""
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if bad.size:
@@ -234,7 +234,7 @@ def _check_range(matrix: npt.NDArray[np.float32], storage: Storage, target: Feat
         raise _BeyondFloat16Error(f"the largest feature is {largest:.6g}, beyond float16's 65504")
 
 
-def _feature_table(matrix: npt.NDArray[np.float32], storage: Storage, columns: Mapping[str, Any]) -> pa.Table:
+def _feature_table(matrix: npt.NDArray[np.float32], storage: FeatureType, columns: Mapping[str, Any]) -> pa.Table:
     table_schema = schema.features(_ARROW[storage], matrix.shape[1])
     readable = np.flatnonzero(columns["readable"])
     kept = {name: columns[name] for name in table_schema.names if name != "feature"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from featurestore.errors import Failure
 from featurestore.images.splits import Dataset
-from featurestore.networks.identity import Model, Storage, feature_key_parts, feature_set
+from featurestore.networks.identity import FeatureType, Model, feature_key_parts, feature_set
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
 from featurestore.store.feature_store import FeatureStore, Part
 from featurestore.store.layout import PENULTIMATE, FeatureSet
@@ -33,7 +33,7 @@ class Job:
     """
 
     model: Model
-    targets: tuple[tuple[FeatureSet, Storage], ...]
+    targets: tuple[tuple[FeatureSet, FeatureType], ...]
     max_relative_error: float = MAX_RELATIVE_ERROR
 
     @property
@@ -89,7 +89,7 @@ def finish_features(
     model: Model,
     dataset: Dataset,
     split: str,
-    storage: Storage,
+    storage: FeatureType,
     *,
     tap: str = PENULTIMATE,
     parts: Iterable[Part] = (),

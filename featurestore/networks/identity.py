@@ -15,7 +15,8 @@ from featurestore.store import schema
 from featurestore.store.layout import PENULTIMATE, FeatureSet, content_key
 
 Compute = Literal["fp32", "bf16", "fp16"]
-Storage = Literal["float16", "float32"]
+FeatureType = Literal["float16", "float32"]
+"""The type that features are stored as, whatever they are computed in."""
 
 _ARITHMETIC = 2  # raised whenever the same network would give other bytes: 2 since batch norms are folded
 
@@ -73,20 +74,22 @@ def identify(spec: ModelSpec, *, resize: preprocessing.Resize, compute: Compute)
     return Model(resolved, backbones.weights_digest(resolved), preprocessing.for_model(resolved, resize), compute)
 
 
-def feature_set(model: Model, dataset: Dataset, split: str, storage: Storage, *, tap: str = PENULTIMATE) -> FeatureSet:
+def feature_set(
+    model: Model, dataset: Dataset, split: str, storage: FeatureType, *, tap: str = PENULTIMATE
+) -> FeatureSet:
     """Name the features of one split by everything that can change their bytes."""
     key = content_key(feature_key_parts(model, dataset, split, storage, tap=tap))
     return FeatureSet(model.name, dataset.spec.name, split, key, tap)
 
 
 def feature_key_parts(
-    model: Model, dataset: Dataset, split: str, storage: Storage, *, tap: str = PENULTIMATE
+    model: Model, dataset: Dataset, split: str, storage: FeatureType, *, tap: str = PENULTIMATE
 ) -> dict[str, Any]:
     """What the key of a feature set is the hash of; kept in its manifest."""
     return {"table": "features", "tap": tap, "storage": storage, **model.key_parts(), **dataset.key_parts(split)}
 
 
-def inputs_key(model: Model, dataset: Dataset, storage: Storage, *, tap: str = PENULTIMATE) -> str:
+def inputs_key(model: Model, dataset: Dataset, storage: FeatureType, *, tap: str = PENULTIMATE) -> str:
     """Hash of all that a model's features of a dataset come from, but for the precision that they are computed in."""
     parts = {split: feature_key_parts(model, dataset, split, storage, tap=tap) for split in schema.SPLITS}
     return content_key(
