@@ -1,7 +1,7 @@
-"""Probes on stored features. Importing this loads neither torch nor scikit-learn.
+"""Fit probes on stored features. Importing this package loads neither torch nor scikit-learn.
 
-The estimators `LogisticPath` and `LogisticProbe`, which need scikit-learn, are loaded when they are first asked for.
-They are not in `__all__`: a star import would load them.
+The estimators `LogisticPath` and `LogisticProbe` need scikit-learn; they are loaded when a program first uses them.
+They are not in `__all__`, because a star import would load them.
 """
 
 import typing

@@ -1,16 +1,17 @@
-"""The probes' logistic regression for anybody's arrays, as scikit-learn estimators.
+"""The logistic regression of the probes as scikit-learn estimators, for any arrays.
 
 `LogisticPath` fits a whole grid of l2, `LogisticProbe` one value. Both minimise the objective of `probes.objective`,
-the mean of the losses + (l2/2) ||W||², biases free, by any of `probes.solvers`, and say how far from its optimum each
-fit is. For n images, l2 is in other conventions
+the mean of the losses + (l2/2) ||W||², biases free, by any of `probes.solvers`, and report how far each fit is from the
+optimum. For n images, l2 in other conventions is
 
-- scikit-learn's C: l2 = 1 / (n C), and 1 / (C Σ w_i) with sample weights;
-- the λ of Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
+- with scikit-learn's C: l2 = 1 / (n C), and 1 / (C Σ w_i) with sample weights;
+- with the λ of Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
 
-With two classes it differs from `sklearn.linear_model.LogisticRegression` in what is penalised: here both rows of W, as
-with any number of classes, there their difference w. They agree at l2 = 2 / (n C), where coef_[1] − coef_[0] is w.
+With two classes, `sklearn.linear_model.LogisticRegression` penalises the difference w of the rows of W, while these
+estimators penalise both rows, as with any number of classes. Both agree at l2 = 2 / (n C), where coef_[1] − coef_[0] is
+w.
 
-Features are float16, float32 or float64, dense, and stay what they are: they are not copied to float64.
+Features must be dense: float16, float32 or float64. They are not copied to float64.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from probes.objective import GAP_TOLERANCE, L2_GRID, Features, Labels, LogisticF
 
 ClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | None
 
-_FLOATS = (np.float64, np.float32, np.float16)  # the first is for what is none of them
+_FLOATS = (np.float64, np.float32, np.float16)  # other types are converted to the first
 
 
 class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annotations
-    """What both estimators do with their arguments."""
+    """The part that both estimators share: they check their arguments, learn the classes, and fit."""
 
     classes_: NDArray[Any]
     multilabel_: bool
@@ -68,7 +69,7 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
     def _fits(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, l2s: Vector) -> list[LogisticFit]:
         """Check everything, learn the classes, and fit."""
         if l2s.ndim != 1 or not l2s.size or not (np.isfinite(l2s).all() and (l2s > 0).all()):
-            raise ValueError(f"l2 must be positive numbers, at least one. Got {l2s.tolist()}.")
+            raise ValueError(f"l2 must be one or more numbers above 0. Got {l2s.tolist()}.")
         fit_path = solvers.load(self.solver).fit_path
         features, y = validate_data(self, X, y, dtype=_FLOATS, multi_output=True)
         labels = self._learn_classes(y)
@@ -90,12 +91,12 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return fits
 
     def _learn_classes(self, y: Any) -> Labels:
-        """Set `classes_` and `multilabel_`; return y as solvers take it."""
+        """Set `classes_` and `multilabel_`; return y in the form that solvers take."""
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
             raise ValueError(
-                "Unknown label type: multiclass-multioutput. Columns of y must be 0 or 1, one for each class."
+                "Unknown label type: multiclass-multioutput. Each column of y must stand for a class and hold 0 and 1."
             )
         self.multilabel_ = kind == "multilabel-indicator"
         if self.multilabel_:
@@ -106,7 +107,7 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return indices.astype(np.int64)
 
     def _weight_of_classes(self, labels: Labels, weight: Vector) -> Vector:
-        """Sample weights times those of the classes: (n,), or (n, n_classes) when multi-label."""
+        """Multiply the sample weights by the class weights; return (n,), or (n, n_classes) when multi-label."""
         if self.class_weight == "balanced":
             if not self.multilabel_:
                 totals: Vector = np.bincount(labels, weights=weight).astype(np.float64)
@@ -119,7 +120,7 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return weight * by_class[labels]
 
     def _checked(self, X: ArrayLike) -> Features:
-        """X as the fit had it."""
+        """Check that the estimator is fitted and that X has the features of the fit; return X."""
         check_is_fitted(self)
         features: Features = validate_data(self, X, dtype=_FLOATS, reset=False)
         return features
@@ -135,15 +136,15 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
     solver : str
         One of `probes.solvers`: "path", "sklearn" or "cuml".
     device : str
-        "auto", "cpu" or "cuda"; solvers that have no choice disregard it.
+        "auto", "cpu" or "cuda". A solver that runs on one kind of device ignores it.
     gap_tolerance : float
         Relative duality gap to which the fit is certified.
     max_iter : int
-        Iterations allowed.
+        Most iterations.
     fit_intercept : bool
     class_weight : mapping of class to float, "balanced" or None
-        Multiplies the sample weights. When multi-label: "balanced", by which images that have a label and images that
-        have it not weigh the same in sum, or None.
+        Factors of the sample weights. When y is multi-label it must be None or "balanced", which gives the images with
+        a label and the images without it the same total weight.
 
     Attributes
     ----------
@@ -151,16 +152,16 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
         When multi-label: the columns of y.
     multilabel_ : bool
     coef_ : ndarray of shape (n_classes, n_features)
-        One row for each class with two classes too.
+        One row for each class, also with two classes.
     intercept_ : ndarray of shape (n_classes,)
-        Infinite for a class whose images weigh nothing.
+        Infinite for a class whose images all have weight 0.
     n_iter_ : int
     converged_ : bool
     objective_, duality_gap_, gradient_norm_ : float
         The `probes.Certificate` of the fit.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where X had names, all of them strings.
+        Only if the columns of X had names, all of them strings.
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
         UnknownNameError
             If there is no such solver.
         ConfigurationError
-            If the solver needs a library or a device that is not there.
+            If the solver needs a library or a device that this machine does not have.
         """
         (fit,) = self._fits(X, y, sample_weight, np.array([self.l2], dtype=np.float64))
         self.coef_, self.intercept_ = fit.coef, fit.intercept
@@ -210,12 +211,12 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: ArrayLike) -> Vector:
-        """Logits (n, n_classes); with two classes the second less the first, (n,)."""
+        """Return the logits (n, n_classes); with two classes the second minus the first, (n,)."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and not self.multilabel_ else logits
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The likeliest class (n,); when multi-label, 1 for the classes likelier than not (n, n_classes)."""
+        """Return the most probable class (n,); when multi-label, 1 for classes above probability 1/2 (n, n_classes)."""
         logits = self._logits(X)
         if self.multilabel_:
             return (logits > 0).astype(np.int64)
@@ -223,11 +224,11 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
         return likeliest
 
     def predict_proba(self, X: ArrayLike) -> Vector:
-        """Probabilities (n, n_classes); rows add up to 1 unless multi-label."""
+        """Return the probabilities (n, n_classes); rows add up to 1 unless multi-label."""
         return probabilities(self._checked(X), self.coef_, self.intercept_, self.multilabel_)
 
     def predict_log_proba(self, X: ArrayLike) -> Vector:
-        """Logarithms of the probabilities, exact where these underflow, (n, n_classes)."""
+        """Return the logarithms of the probabilities (n, n_classes), exact where probabilities underflow."""
         logits = self._logits(X)
         scores: Vector = log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
         return scores
@@ -238,19 +239,19 @@ class LogisticProbe(ClassifierMixin, _Logistic):  # type: ignore[misc]
 
 
 class LogisticPath(_Logistic):
-    """The same regression at every l2 of a grid, for less than their fits one by one.
+    """The regression of `LogisticProbe` at every l2 of a grid, in less time than separate fits take.
 
     Parameters
     ----------
     l2s : sequence of float or None
-        Positive, in any order; None is `probes.L2_GRID`.
+        Positive values in any order. None stands for `probes.L2_GRID`.
     solver, device, gap_tolerance, max_iter, fit_intercept, class_weight
-        As for `LogisticProbe`; `max_iter` is for each l2.
+        The same as those of `LogisticProbe`; `max_iter` applies to each l2.
 
     Attributes
     ----------
     l2s_ : ndarray of shape (m,)
-        In the order given, which is that of all the following.
+        The values in the order given. All other arrays have the same order.
     classes_ : ndarray of shape (n_classes,)
     multilabel_ : bool
     coefs_ : ndarray of shape (m, n_classes, n_features)
@@ -258,7 +259,7 @@ class LogisticPath(_Logistic):
     n_iter_, converged_, objective_, duality_gap_, gradient_norm_ : ndarray of shape (m,)
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
-        Where X had names, all of them strings.
+        Only if the columns of X had names, all of them strings.
     """
 
     def __init__(
@@ -293,23 +294,23 @@ class LogisticPath(_Logistic):
         return self
 
     def predict_proba(self, X: ArrayLike) -> Vector:
-        """Probabilities at every l2, shape (m, n, n_classes)."""
+        """Return the probabilities at every l2, shape (m, n, n_classes)."""
         X = self._checked(X)
         pairs = zip(self.coefs_, self.intercepts_, strict=True)
         return np.stack([probabilities(X, coef, intercept, self.multilabel_) for coef, intercept in pairs])
 
     def at(self, l2: float) -> LogisticProbe:
-        """The fit at one value of the grid, as an estimator of its own.
+        """Return the fit at one value of the grid as a `LogisticProbe`.
 
         Raises
         ------
         ValueError
-            If there is no such value in `l2s_`.
+            If the value is not in `l2s_`.
         """
         check_is_fitted(self)
         (found,) = np.nonzero(np.isclose(self.l2s_, l2, rtol=1e-9, atol=0))
         if not found.size:
-            raise ValueError(f"l2 must be one of the values fitted: {self.l2s_.tolist()}. Got {l2}.")
+            raise ValueError(f"l2 must be one of the fitted values {self.l2s_.tolist()}. Got {l2}.")
         parameters = self.get_params()
         del parameters["l2s"]
         probe = LogisticProbe(float(self.l2s_[found[0]]), **parameters)
@@ -323,7 +324,7 @@ class LogisticPath(_Logistic):
 
 
 def _sample_weight(sample_weight: ArrayLike, X: Features) -> Vector:
-    """Weights (n,), none negative, not all 0."""
+    """Return the sample weights (n,). Raise ValueError if one is negative or all are 0."""
     weight: Vector = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample_weight must not be 0 for all images.")
@@ -331,20 +332,20 @@ def _sample_weight(sample_weight: ArrayLike, X: Features) -> Vector:
 
 
 def _evening(totals: Vector) -> Vector:
-    """What to multiply weights by for their totals to be the same; 1 where there are none."""
+    """Return the factors that make the totals of weights equal; 1 for a total of 0."""
     factor: Vector = np.divide(1, totals, out=np.ones_like(totals), where=totals > 0)
     return factor
 
 
 def _warn_of_short(fits: Sequence[LogisticFit], gap_tolerance: float, max_iter: int) -> None:
-    """Warn if fits are not converged: how many, and the worst of them."""
+    """Warn of fits that have not converged: how many there are, and the worst of them."""
     short = [fit for fit in fits if not fit.converged]
     if short:
         worst = max(short, key=lambda fit: fit.certificate.duality_gap)
         warnings.warn(
-            f"{len(short)} of {len(fits)} fits have not reached a relative duality gap of {gap_tolerance:g}: the "
-            f"widest is {worst.certificate.duality_gap:.2g}, at l2 = {worst.l2:g} after {worst.n_iter} iterations of "
-            f"at most {max_iter}. Raise max_iter, or take a wider gap_tolerance or stronger l2.",
+            f"{len(short)} of {len(fits)} fits have not reached a relative duality gap of {gap_tolerance:g}. The "
+            f"largest gap is {worst.certificate.duality_gap:.2g}, at l2 = {worst.l2:g} after {worst.n_iter} iterations "
+            f"of at most {max_iter}. Raise max_iter, gap_tolerance or l2.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -1,9 +1,9 @@
-"""One function per metric: class probabilities and labels to a value with its standard error.
+"""Metrics, one function each: class probabilities and labels -> a value with its standard error.
 
-Every metric takes `scores`, ndarray of shape (n, n_classes), probabilities, and `y`, ndarray of shape (n,) of class
-indices or, for multi-label tasks, (n, n_classes) of booleans; it returns a `Score`. The standard error is that of
-drawing other test images, the probe being what it is. Means over classes leave out classes that the test images do not
-show, and are NaN when none is shown. Accuracies and errors are fractions.
+Every metric takes `scores`, probabilities in an ndarray of shape (n, n_classes), and `y`, an ndarray of shape (n,) of
+class indices or, when images can have several labels, of shape (n, n_classes) of booleans. It returns a `Score`. The
+standard error says how much the value of the same probe would vary with other test images. A mean over classes leaves
+out classes without a test image; it is NaN if no class has one. Accuracies and errors are fractions.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def mean_per_class(scores: Vector, y: Labels) -> Score:
 def balanced_accuracy(scores: Vector, y: Labels) -> Score:
     """Mean recall; multi-label, mean over classes of (sensitivity + specificity) / 2 at probability 1/2.
 
-    Single-label this is `mean_per_class`. Multi-label, classes that all or none of the images have are left out, and
-    the standard error is linearised: an image weighs in every class, so it is that of the sum of its contributions, by
-    the delta method.
+    With one label per image this is `mean_per_class`. With several labels, it leaves out classes that all or none of
+    the images have, and the standard error comes from the delta method: one image counts in every class, so its
+    contributions are added first.
     """
     if y.ndim == 1:
         return mean_per_class(scores, y)
@@ -124,14 +124,14 @@ def ece(scores: Vector, y: Labels) -> Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by its name, with the tasks it is defined for. Calling it measures."""
+    """A metric: its name, the labels and scores it is defined for, and the function that a call runs."""
 
     name: str
     function: Callable[[Vector, Labels], Score]
     higher_is_better: bool
     single_label: bool
     multilabel: bool
-    needs_probabilities: Literal["never", "multilabel", "always"]  # or only to know which score is larger
+    needs_probabilities: Literal["never", "multilabel", "always"]  # where not, the order of the scores is enough
 
     def __call__(self, scores: Vector, y: Labels) -> Score:
         return self.function(scores, y)
@@ -170,13 +170,14 @@ METRICS = (
 
 
 def names(*, multilabel: bool, probabilistic: bool = True) -> list[str]:
-    """Names of the metrics that are defined for multi-label, or for single-label, tasks.
+    """Return the names of the metrics that are defined for such labels and scores.
 
     Parameters
     ----------
     multilabel : bool
+        Whether an image can have several labels.
     probabilistic : bool
-        Whether the scores are probabilities; only metrics of ranks are defined for others.
+        Whether the scores are probabilities. If not, only metrics that use the order of the scores are defined.
     """
     needed = {"always", "multilabel"} if multilabel else {"always"}
     of_task = [metric for metric in METRICS if (metric.multilabel if multilabel else metric.single_label)]
@@ -184,16 +185,16 @@ def names(*, multilabel: bool, probabilistic: bool = True) -> list[str]:
 
 
 def by_name(name: str) -> Metric:
-    """Return a metric.
+    """Return the metric of that name.
 
     Raises
     ------
     UnknownNameError
-        If there is none of that name.
+        If there is no such metric.
     """
     known = {metric.name: metric for metric in METRICS}
     if name not in known:
-        raise UnknownNameError("metric", name, known, f"There are: {', '.join(known)}.")
+        raise UnknownNameError("metric", name, known, f"Metrics are {', '.join(known)}.")
     return known[name]
 
 
@@ -212,7 +213,7 @@ class _Ranking:
         return cls(order, positive[order], np.flatnonzero(ends))
 
     def average_precision(self, weights: NDArray[np.int64]) -> float:
-        """11-point average precision with each image counted `weights` times; NaN if no positive is left."""
+        """Return the 11-point average precision, counting each image `weights` times; NaN if no positive is left."""
         weights = weights[self.order]
         found = np.cumsum(weights * self.positive)[self.last_of_tie]
         if found[-1] == 0:
@@ -225,18 +226,21 @@ class _Ranking:
 
 
 def _wilson_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | float:
-    """Half the width of Wilson's interval at one standard deviation; not 0 at shares of 0 and 1, as the binomial is."""
+    """Return half the width of Wilson's interval at one standard deviation. It is above 0 at shares of 0 and 1 too."""
     error: Vector | float = np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
     return error
 
 
 def _mean_error(values: Vector) -> float:
-    """Standard error of a sample mean; NaN for a single value."""
+    """Return the standard error of the mean of values; NaN for a single value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def _bootstrap_error(statistic: Callable[[NDArray[np.int64]], float], n: int) -> float:
-    """Standard deviation of `statistic`, a function of how often each of n images was drawn, over seeded resamples."""
+    """Return the standard deviation of `statistic` over seeded resamples of n images.
+
+    `statistic` takes how often each image was drawn, shape (n,).
+    """
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     draws = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(N_BOOTSTRAP))
     values = np.array([statistic(weights) for weights in draws])
@@ -245,6 +249,6 @@ def _bootstrap_error(statistic: Callable[[NDArray[np.int64]], float], n: int) ->
 
 
 def _mean_of_numbers(values: list[float]) -> float:
-    """Mean of the values that are not NaN; NaN if none is."""
+    """Return the mean of the values that are not NaN; NaN if all are."""
     numbers = [value for value in values if not np.isnan(value)]
     return float(np.mean(numbers)) if numbers else float("nan")

@@ -1,4 +1,4 @@
-"""The objective of every logistic probe, its conventions, and the certificate of how far a fit is from its optimum.
+"""The objective of every logistic probe, its conventions, and the certificate of how far a fit is from the optimum.
 
 For n images with features x_i, weights W (one row per class) and biases b, with logits z_i = W x_i + b, a probe
 minimises
@@ -9,16 +9,16 @@ minimises
 - Multi-label, y_i a row of booleans: one binary regression per class, all with the same l2,
   loss(z, y) = Σ_k log(1 + exp z_k) − y_k z_k.
 
-The shape of y decides which. With sample weights w_i the mean is weighted, Σ w_i loss_i / Σ w_i; multi-label problems
-may weigh an image differently in each class. This l2 is the one of every table and argument of probestore. In other
-conventions:
+The shape of y decides which of the two. With sample weights w_i the mean is weighted, Σ w_i loss_i / Σ w_i; multi-label
+problems may weight an image differently in each class. All tables and arguments of probestore use this l2. In other
+conventions it is:
 
-- scikit-learn: C = 1 / (n l2), or 1 / (l2 Σ w_i);
+- scikit-learn: l2 = 1 / (n C), or 1 / (C Σ w_i) with sample weights;
 - Kornblith et al. (2019), λ||W||² against the sum of the losses: l2 = 2 λ / n.
 
 **Certificate.** Let p_i be the predicted probabilities and e_i the labels as indicators. Fenchel duality (Boyd and
 Vandenberghe, *Convex Optimization*, 5.1.6; for regularised losses Shalev-Shwartz and Zhang, JMLR 14, 2013) gives, for
-any probabilities q_i with Σ_i (q_i − e_i) = 0, which is what a free bias asks for, the lower bound
+any probabilities q_i with Σ_i (q_i − e_i) = 0, the condition of a free bias, the lower bound
 
     D(q) = (1/n) Σ_i H(q_i) − (1/(2 l2)) ||(1/n) Σ_i (q_i − e_i) x_iᵀ||²  ≤  min P,        H the entropy.
 
@@ -28,19 +28,19 @@ m)/ε; ε is the smallest for which t holds probabilities. The Fenchel-Young equ
 
     P − D(q) = (1/n) Σ_i KL(q_i || p_i) + ||l2 W + G_q||² / (2 l2),        G_q = (1/n) Σ_i (q_i − e_i) x_iᵀ.
 
-That, divided by what is at stake, is the gap reported: the smaller of P, what is left to lose, and P₀ − P, what the
-weights have won so far, P₀ being the objective of no weights and the best biases (the entropy of f). Without biases
-there is no constraint, ε = 0, and P₀ is the logarithm of the number of classes. Relative to P alone a fit at strong
-regularisation would pass without having begun, although a model of small weights ranks images as well as one of large.
-The bound holds at every (W, b), optimal or not; its terms are non-negative, so that no digits cancel; and the gradient
-has it nearly done.
+The reported gap is this difference divided by the stake. The stake is the smaller of P, which is still to lose, and
+P₀ − P, which the weights have won so far; P₀ is the objective of zero weights and the best biases (the entropy of f).
+Without biases there is no constraint, ε = 0, and P₀ is the logarithm of the number of classes. If the gap were relative
+to P alone, zero weights would pass at strong regularisation, although a model of small weights can rank images as well
+as one of large weights. The bound holds at every (W, b), optimal or not. Its terms are non-negative, so that no digits
+cancel; most of it is computed with the gradient.
 
-**Centring.** Because the q_i − e_i add up to nothing, D does not change when a constant vector is taken from every x_i,
-and P does not when b moves along. Everything is therefore computed on centred features.
+**Centring.** Because the q_i − e_i add up to 0, D does not change when a constant vector is subtracted from every x_i;
+nor does P, if b changes accordingly. Everything is therefore computed on centred features.
 
-**Classes without a contrast.** A class absent from the training labels (multi-label: always absent, or always
-present) has its optimum at a bias of −∞ (+∞). That limit is what a fit returns: zero weights, an infinite intercept,
-hence a probability of exactly 0 (1) and no loss. The other classes, `free_classes`, are fitted as if it did not exist.
+**Classes without a contrast.** A class that is absent from the training labels (multi-label: always absent, or always
+present) has its optimum at a bias of −∞ (+∞). A fit returns that limit: zero weights, an infinite intercept, and so a
+probability of exactly 0 (1) and no loss. The other classes, `free_classes`, are fitted as if this class did not exist.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ L2_GRID: NDArray[np.float64] = 10.0 ** (np.arange(-40, 5) / 4)
 """45 values, four to a decade, 1e-10 to 10. They are the paper's λ of 1e-6 to 1e5 at n = 20,000, ascending."""
 
 GAP_TOLERANCE = 1e-3
-"""Relative duality gap to which fits are certified: 0.1 % of what is left to lose, and of what was won, is open.
+"""Relative duality gap to which fits are certified: the objective is within 0.1 % of the stake of its minimum.
 
-What it leaves open is below what a test set can resolve: by strong convexity (l2/2)||W − W*||² ≤ gap · P, and next to
-fits certified to 1e-9 the accuracy moves by a small part of its standard error (`test_solvers.py` holds us to a fifth).
-A bound is not an estimate: where the curvature of the loss is well above l2, a fit is better than its gap says.
+A test set cannot resolve what this leaves open: by strong convexity (l2/2)||W − W*||² ≤ gap · P, and compared with fits
+certified to 1e-9 the accuracy changes by a small part of its standard error (at most a fifth: `test_solvers.py`).
+The gap is a bound, not an estimate: where the curvature of the loss is well above l2, a fit is better than its gap.
 """
 
 
@@ -79,7 +79,7 @@ SMALLEST_STAKE = 1e-9
 
 @dataclass(frozen=True)
 class Certificate:
-    """Evidence of how good a fit is, valid at any parameters.
+    """Numbers that show how good a fit is. They hold at any parameters, optimal or not.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Certificate:
     gradient_norm : float
         Euclidean norm of the gradient of P in (W, b).
     duality_gap : float
-        Upper bound of P − min P, relative to what is at `stake`.
+        Upper bound of P − min P, divided by the `stake`.
     """
 
     objective: float
@@ -98,18 +98,18 @@ class Certificate:
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """A solution at one value of l2, with its evidence.
+    """A solution at one value of l2, with its certificate.
 
     Attributes
     ----------
     l2 : float
     coef : ndarray of shape (n_classes, n_features)
     intercept : ndarray of shape (n_classes,)
-        Infinite for the classes that the module docstring calls not free.
+        Infinite for the classes without a contrast (module docstring).
     n_iter : int
-        Iterations spent on this value alone; of the slowest class where a solver fits one class at a time.
+        Iterations for this value alone; where a solver fits one class at a time, those of the slowest class.
     converged : bool
-        Whether the gap asked for was reached within the iterations allowed.
+        Whether the fit reached the requested gap within the allowed iterations.
     seconds : float
         Wall-clock time spent on this value alone.
     certificate : Certificate
@@ -135,7 +135,7 @@ def certificate(
     sample_weight: Vector | None = None,
     fit_intercept: bool = True,
 ) -> Certificate:
-    """Certify parameters on the data they were fitted on, in float64, whatever made them.
+    """Certify parameters on the data of their fit, in float64. They may come from any solver.
 
     Parameters
     ----------
@@ -187,12 +187,12 @@ def certificate(
 
 
 def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tuple[Vector, Vector]:
-    """What to mix into the probabilities to make them dual feasible: ε and t of the module docstring.
+    """Return ε and t of the module docstring: mixing t into the probabilities makes them dual feasible.
 
     Parameters
     ----------
     mean_residual : ndarray of shape (n_classes,)
-        Mean of p − e, as summed: the difference m − f would cancel.
+        The mean of the differences p − e. The difference of the means, m − f, would lose digits.
     frequency : ndarray of shape (n_classes,)
         f, the mean of e.
     multilabel : bool
@@ -201,8 +201,8 @@ def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tu
     -------
     epsilon : ndarray of shape (1,), or (n_classes,) when multi-label
     t : ndarray of shape (n_classes,)
-        A distribution over classes; when multi-label, a probability for each: 0 where the class is predicted too often,
-        1 where too seldom.
+        A distribution over classes. When multi-label, a probability for each class: 0 if the class is predicted too
+        often, 1 if too seldom.
     """
     mean = frequency + mean_residual
     too_often = mean_residual > 0
@@ -215,14 +215,14 @@ def mixture(mean_residual: Vector, frequency: Vector, *, multilabel: bool) -> tu
 
 
 def chance_loss(frequency: Vector, multilabel: bool, fit_intercept: bool = True) -> float:
-    """Objective P₀ of no weights and the best biases, in nats: the entropy of the class frequencies."""
+    """Return the objective P₀ of zero weights and the best biases, in nats: the entropy of the class frequencies."""
     if not fit_intercept:
         return float(len(frequency) * np.log(2) if multilabel else np.log(len(frequency)))
     return float(np.sum(entr(frequency) + (entr(1 - frequency) if multilabel else 0.0)))
 
 
 def shares(sample_weight: Vector | None, y: Labels) -> Vector:
-    """What each image counts for, (n, 1) or (n, n_classes): its weight over their sum, 1/n without weights."""
+    """Return the share of each image, (n, 1) or (n, n_classes): its weight over the sum of weights, else 1/n."""
     if sample_weight is None:
         return np.full((len(y), 1), 1 / len(y))
     weight = sample_weight[:, None] if sample_weight.ndim == 1 else sample_weight
@@ -231,23 +231,23 @@ def shares(sample_weight: Vector | None, y: Labels) -> Vector:
 
 
 def stake(objective: float, chance: float) -> float:
-    """What a gap is measured by: the smaller of what is left to lose and what the weights have won over chance.
+    """Return the stake, by which a gap is divided: the smaller of the objective and its gain over chance.
 
-    Never below `SMALLEST_STAKE` of chance: features that tell nothing of the labels leave only rounding to win.
+    It is at least `SMALLEST_STAKE` times chance: features without information on the labels gain only rounding errors.
     """
     return max(min(objective, chance - objective), SMALLEST_STAKE * chance)
 
 
 def relative(gap: float, objective: float, chance: float) -> float:
-    """Return the gap relative to the stake; zero when there is nothing to lose, as with a single class."""
+    """Return the gap divided by the stake; 0 for a gap of 0, which a single class has."""
     return gap / stake(objective, chance) if gap else 0.0
 
 
 def losses_and_residuals(logits: Vector, y: Labels) -> tuple[Vector, Vector]:
-    """Losses and their derivatives p − e in the logits, both to full relative precision however small they are.
+    """Return the losses and their derivatives p − e in the logits, to full relative precision however small they are.
 
     At weak regularisation separable classes have losses near 1e-9. Subtracting p_y from 1, or z_y from a log-sum-exp,
-    would leave seven digits of them; working with the margins z_k − z_y leaves all.
+    would keep seven of their digits; computing with the margins z_k − z_y keeps all.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def losses_and_residuals(logits: Vector, y: Labels) -> tuple[Vector, Vector]:
 
 
 def probabilities(X: Features, coef: Vector, intercept: Vector, multilabel: bool) -> Vector:
-    """Predicted probabilities, shape (n, n_classes); rows add up to 1 unless `multilabel`.
+    """Return the predicted probabilities, shape (n, n_classes); rows add up to 1 unless `multilabel`.
 
     Parameters
     ----------
@@ -291,11 +291,11 @@ def probabilities(X: Features, coef: Vector, intercept: Vector, multilabel: bool
 
 
 def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | None = None) -> None:
-    """Raise ProbeError unless X (n, n_features) is finite and y is labels, with weights if any, for its n > 0 rows."""
+    """Raise ProbeError unless X (n, n_features), n > 0, is finite and y and the weights, if any, fit its rows."""
     if X.ndim != 2 or len(X) != len(y) or not len(X):
-        raise ProbeError(f"A probe needs features (n, d) and n labels, n > 0. Got {X.shape} and {y.shape}.")
+        raise ProbeError(f"Features must have the shape (n, d) and labels n rows, n > 0. Got {X.shape} and {y.shape}.")
     if y.ndim == 2 and (y.shape[1] != n_classes or y.dtype != np.bool_):
-        raise ProbeError(f"Multi-label y must be booleans (n, {n_classes}). Got {y.dtype} {y.shape}.")
+        raise ProbeError(f"Multi-label y must be booleans of shape (n, {n_classes}). Got {y.dtype} of shape {y.shape}.")
     if y.ndim == 1 and not (y.min() >= 0 and y.max() < n_classes):
         raise ProbeError(f"Labels must be from 0 to {n_classes - 1}. Got {y.min()} to {y.max()}.")
     if not all(np.isfinite(X[row : row + 4096]).all() for row in range(0, len(X), 4096)):
@@ -303,11 +303,14 @@ def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | N
     if sample_weight is not None and not (
         sample_weight.shape in (y.shape, y.shape[:1]) and (sample_weight >= 0).all() and sample_weight.any()
     ):
-        raise ProbeError(f"Sample weights must be {y.shape}, none negative, not all 0. Got {sample_weight.shape}.")
+        raise ProbeError(
+            f"Sample weights must have the shape {y.shape}, none negative, not all 0. Got shape {sample_weight.shape}, "
+            f"smallest weight {sample_weight.min(initial=np.inf):g}."
+        )
 
 
 def weighing(X: Features, y: Labels, sample_weight: Vector | None) -> tuple[Features, Labels, Vector | None]:
-    """The images that weigh something, with their labels and weights."""
+    """Return the images whose weight is not 0, with their labels and weights."""
     if sample_weight is None or sample_weight.all():
         return X, y, sample_weight
     counts = sample_weight.any(axis=1) if sample_weight.ndim == 2 else sample_weight > 0
@@ -315,7 +318,7 @@ def weighing(X: Features, y: Labels, sample_weight: Vector | None) -> tuple[Feat
 
 
 def class_frequencies(y: Labels, n_classes: int, sample_weight: Vector | None = None) -> Vector:
-    """Share of the images, by weight, that has each class, shape (n_classes,)."""
+    """Return the share of the images, by weight, that have each class, shape (n_classes,)."""
     share = shares(sample_weight, y)
     if y.ndim == 2:
         mean: Vector = (share * y).sum(axis=0)
@@ -327,7 +330,7 @@ def class_frequencies(y: Labels, n_classes: int, sample_weight: Vector | None = 
 def free_classes(
     y: Labels, n_classes: int, fit_intercept: bool = True, sample_weight: Vector | None = None
 ) -> NDArray[np.intp]:
-    """Indices of the classes whose optimal bias is finite; see the module docstring. All, when it is held at 0."""
+    """Return the indices of the classes whose optimal bias is finite (module docstring); all without biases."""
     if not fit_intercept:
         return np.arange(n_classes)
     counts = shares(sample_weight, y) > 0
@@ -337,7 +340,7 @@ def free_classes(
 
 
 def among(y: Labels, classes: NDArray[np.intp]) -> Labels:
-    """The same labels, numbered by position in `classes` (ascending)."""
+    """Renumber the labels by their position in `classes`, which is ascending."""
     return y[:, classes] if y.ndim == 2 else np.searchsorted(classes, y)
 
 
@@ -349,7 +352,7 @@ def with_limits(
     fit_intercept: bool = True,
     sample_weight: Vector | None = None,
 ) -> tuple[Vector, Vector]:
-    """Parameters of all classes from those of the free ones, the others at their limit.
+    """Return the parameters of all classes from those of the free classes; the others are at their limit.
 
     Parameters
     ----------
@@ -375,7 +378,7 @@ def trivial_fit(
     fit_intercept: bool = True,
     sample_weight: Vector | None = None,
 ) -> LogisticFit:
-    """The fit where there is nothing to tell apart: one class, or labels that all images share."""
+    """Return the fit for data without a contrast: one class, or labels that all images share."""
     free = free_classes(y, n_classes, fit_intercept, sample_weight)
     none = np.zeros((free.size, X.shape[1])), np.zeros(free.size)
     parameters = with_limits(*none, y, n_classes, fit_intercept, sample_weight)
@@ -383,7 +386,7 @@ def trivial_fit(
 
 
 def _divergence(logits: Vector, share: Vector, epsilon: Vector, t: Vector, *, multilabel: bool) -> float:
-    """Mean over images of KL(q_i || p_i) for q = (1 − ε) p + ε t."""
+    """Return the mean over images of KL(q_i || p_i) for q = (1 − ε) p + ε t."""
     if not multilabel:
         return float((share * mixed_divergence(log_softmax(logits, axis=1), epsilon, t)).sum())
     yes, no = mixed_divergence(log_expit(logits), epsilon, t), mixed_divergence(log_expit(-logits), epsilon, 1 - t)
@@ -391,10 +394,10 @@ def _divergence(logits: Vector, share: Vector, epsilon: Vector, t: Vector, *, mu
 
 
 def mixed_divergence(log_p: Vector, epsilon: Vector, t: Vector) -> Vector:
-    """q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t.
+    """Return q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t.
 
-    From the logarithm of p, which is finite where p underflows; and where q is close to p by log1p: a difference of
-    logarithms would leave nothing.
+    The argument is the logarithm of p, because it is finite where p underflows. Where q is close to p, the function
+    uses log1p, because a difference of logarithms would lose all digits.
     """
     p = np.exp(log_p)
     shift = epsilon * (t - p)
@@ -407,10 +410,10 @@ def mixed_divergence(log_p: Vector, epsilon: Vector, t: Vector) -> Vector:
 
 
 def _ratio(numerator: Vector, denominator: Vector) -> Vector:
-    """numerator / denominator, with 0 / 0 = 0."""
+    """Return numerator / denominator, with 0 / 0 = 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=numerator != 0)
 
 
 def _indicators(y: Labels, n_classes: int) -> Vector:
-    """e, shape (n, n_classes)."""
+    """Return the labels as indicators e, shape (n, n_classes)."""
     return y.astype(np.float64) if y.ndim == 2 else np.eye(n_classes)[y]

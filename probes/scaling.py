@@ -1,4 +1,4 @@
-"""Rescaling of features before a probe sees them; chosen as an option of the probe, and part of its cell's key."""
+"""Rescale features before a probe is fitted on them. The scaling is an option of the probe and part of a cell's key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from probes import moments
 from probes.objective import Features
 
 Scaling = Literal["none", "standardize", "unit"]
-"""As they are; each feature divided by its standard deviation over the training images; each image by its norm."""
+""""none" changes nothing; "standardize" divides each feature by its standard deviation over the training images; "unit"
+divides each image by its norm."""
 
 
 def scaler(scaling: Scaling, X_train: Features) -> Callable[[Features], Features]:
-    """Return a function that rescales features (n, n_features), by what the training images alone say.
+    """Return a function that rescales features (n, n_features); only the training images decide how.
 
-    Features are not centred: a bias that is free undoes it. One that does not vary is left as it is.
+    The function does not centre features, because a free bias would undo that. It leaves a constant feature as it is.
     """
     if scaling == "standardize":
         deviation = np.sqrt(moments.variances(X_train, moments.mean(X_train)))
@@ -27,7 +28,7 @@ def scaler(scaling: Scaling, X_train: Features) -> Callable[[Features], Features
 
 
 def unit(X: Features) -> Features:
-    """Each row (n, n_features) divided by its Euclidean norm, in float32; a row of zeros stays one."""
+    """Divide each row of X (n, n_features) by its Euclidean norm, in float32; a row of zeros stays zeros."""
     X = X.astype(np.float32)
     norm = np.linalg.norm(X, axis=1, keepdims=True)
     X /= np.where(norm == 0, 1, norm)

@@ -1,17 +1,18 @@
-"""What features look like, whatever probe reads them: neighbours, spread, classes, and the likeness of two networks.
+"""Measures of features without a probe: nearest neighbours, spread, classes, and the similarity of two networks.
 
-Nearest training image. Images are compared by the cosine of what their features differ from the mean of the training
-images: s(x, z) = (x − m)·(z − m) / (‖x − m‖ ‖z − m‖). Without the mean, any two images of a ReLU network are alike: the
-median similarity of a test image to its nearest training image was between 0.65 and 0.96 on five datasets and four
-networks, and with it between 0.47 and 0.70, so that one threshold serves all. (Barz & Denzler, *Do We Train on Test
-Data? Purging CIFAR of Near-Duplicates*, 2020, look for copies by the cosine of features too.)
+Nearest training image. The similarity of two images is the cosine of their features, after the mean m of the training
+images is subtracted: s(x, z) = (x − m)·(z − m) / (‖x − m‖ ‖z − m‖). Without subtracting m, a ReLU network finds all
+images similar: on five datasets and four networks, the median similarity of a test image to its nearest training image
+was between 0.65 and 0.96. With m subtracted it was between 0.47 and 0.70, so that one threshold serves all. (Barz &
+Denzler, *Do We Train on Test Data? Purging CIFAR of Near-Duplicates*, 2020, also look for copies by the cosine of
+features.)
 
 Spread, from the eigenvalues λ of the features' covariance (1/n) Σ (x − m)(x − m)ᵀ:
 
     effective rank = exp(−Σ p log p), p = √λ / Σ √λ   (Roy & Vetterli, *The Effective Rank*, EUSIPCO 2007)
     participation ratio = (Σ λ)² / Σ λ²
 
-Both are between 1 and the number of features; the first counts faint directions too.
+Both are between 1 and the number of features. The effective rank also counts directions of little variance.
 
 Classes, for one label per image, with class means μ_k of the K classes that occur and x̂ = x / ‖x‖:
 
@@ -20,19 +21,19 @@ Classes, for one label per image, with class means μ_k of the K classes that oc
     classes, and d_total that between an image of one class and one of another or the same, averaged over pairs of
     classes: d_within = 1 − (1/K) Σ ‖μ̂_k‖² and d_total = 1 − ‖(1/K) Σ μ̂_k‖², for means μ̂_k of the x̂.
 
-    within / between = tr Σ_W / tr Σ_B, the spread around class means over the spread of the class means, each class
-    weighing as many images as it has: it goes to 0 as classes collapse onto their means (Papyan et al., PNAS 2020,
-    whose NC1 takes Σ_W through the inverse of Σ_B).
+    within / between = tr Σ_W / tr Σ_B, the spread around class means over the spread of the class means, where each
+    class counts as often as it has images. It goes to 0 as classes collapse onto their means (Papyan et al., PNAS 2020;
+    their NC1 multiplies Σ_W by the inverse of Σ_B).
 
-Likeness of two networks. Linear CKA (Kornblith et al., *Similarity of Neural Network Representations Revisited*, ICML
+Similarity of two networks. Linear CKA (Kornblith et al., *Similarity of Neural Network Representations Revisited*, ICML
 2019) with the unbiased estimate of HSIC (Song et al., *Feature Selection via Dependence Maximization*, JMLR 2012):
-unlike the plain one it does not grow as images get fewer than features. With the Gram matrix K = X Xᵀ, its diagonal
-set to 0 and its rows U-centred,
+unlike the plain estimate, it does not grow when there are fewer images than features. With the Gram matrix K = X Xᵀ,
+its diagonal set to 0 and its rows U-centred,
 
     K̃_ij = K_ij − r_i / (n − 2) − r_j / (n − 2) + s / ((n − 1)(n − 2)), r_i = Σ_j K_ij, s = Σ_i r_i, K̃_ii = 0,
 
-HSIC(K, L) = Σ K̃_ij L̃_ij / (n (n − 3)), and CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) is the cosine of K̃ and L̃. It is
-1 for features that a rotation and a scale make equal, around 0 for unrelated ones, and can be slightly negative.
+HSIC(K, L) = Σ K̃_ij L̃_ij / (n (n − 3)), and CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) is the cosine of K̃ and L̃. CKA
+is 1 if a rotation and a scale make the features equal, around 0 for unrelated features, and can be slightly negative.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ _PAIRS = 2**16  # entries of the Gram matrices at a time: 25 MiB in float64 for 
 
 
 def nearest(X: Features, bank: Features, *, device: str = "cpu") -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """For every row of `X`, the most similar row of `bank`, by the cosine to the mean of `bank`.
+    """Find the row of `bank` that is most similar to each row of `X`.
 
-    Exact; in float32, by blocks of both. Of equally similar rows the first is taken.
+    Similarity is the cosine after the mean of `bank` is subtracted. The search is exact, in float32, by blocks of both.
+    Of equally similar rows it takes the first.
 
     Parameters
     ----------
@@ -64,14 +66,14 @@ def nearest(X: Features, bank: Features, *, device: str = "cpu") -> tuple[NDArra
     bank : ndarray of shape (n_bank, n_features)
         At least one row.
     device : str
-        Of torch.
+        A device of torch, such as "cpu" or "cuda".
 
     Returns
     -------
     similarity : ndarray of shape (n,)
-        In [-1, 1]; 0 for an image whose features are the mean.
+        In [-1, 1]; 0 for an image whose features equal the mean.
     row : ndarray of shape (n,)
-        In `bank`.
+        Rows of `bank`.
     """
     import torch
 
@@ -89,7 +91,7 @@ def nearest(X: Features, bank: Features, *, device: str = "cpu") -> tuple[NDArra
 
 
 def _directions(X: Features, centre: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit vectors (n, n_features) from the centre."""
+    """Return unit vectors (n, n_features) that point from the centre to the rows of X."""
     return np.asarray(unit(X.astype(np.float32) - centre), dtype=np.float32)
 
 
@@ -97,7 +99,7 @@ def _directions(X: Features, centre: NDArray[np.float32]) -> NDArray[np.float32]
 
 
 def spectrum(X: Features) -> Vector:
-    """Eigenvalues of the covariance of the rows of `X` (n, n_features), those that are not 0, ascending."""
+    """Return the eigenvalues, but those that are 0, of the covariance of the rows of `X` (n, n_features), ascending."""
     product = moments.gram if len(X) < X.shape[1] else moments.covariance
     eigenvalues = np.linalg.eigvalsh(product(X, moments.mean(X)))
     noise = eigenvalues.max(initial=0.0) * max(X.shape) * np.finfo(np.float64).eps
@@ -106,7 +108,7 @@ def spectrum(X: Features) -> Vector:
 
 
 def effective_rank(eigenvalues: Vector) -> float | None:
-    """exp of the entropy of the singular values; None without one that is not 0."""
+    """Return exp of the entropy of the singular values; None if all are 0."""
     if not eigenvalues.size:
         return None
     share = np.sqrt(eigenvalues)
@@ -115,7 +117,7 @@ def effective_rank(eigenvalues: Vector) -> float | None:
 
 
 def participation_ratio(eigenvalues: Vector) -> float | None:
-    """(Σ λ)² / Σ λ²; None without a value that is not 0."""
+    """Return (Σ λ)² / Σ λ²; None if all eigenvalues are 0."""
     if not eigenvalues.size:
         return None
     scaled = eigenvalues / eigenvalues.max()
@@ -127,15 +129,15 @@ def participation_ratio(eigenvalues: Vector) -> float | None:
 
 @dataclass(frozen=True)
 class ClassGeometry:
-    """How far classes lie apart.
+    """How far apart classes are.
 
     Attributes
     ----------
     separation : float or None
-        1 where the images of a class are alike and classes are not, around 0 where classes say nothing. None when all
-        images are alike, or of one class.
+        1 if the images of a class are alike and the classes differ; around 0 if classes do not differ. None if all
+        images are alike, or there is only one class.
     within_between : float or None
-        None when all class means are equal, or there is one class.
+        None if all class means are equal, or there is only one class.
     """
 
     separation: float | None
@@ -149,7 +151,7 @@ def class_geometry(X: Features, y: Labels) -> ClassGeometry:
     ----------
     X : ndarray of shape (n, n_features)
     y : ndarray of int64, shape (n,)
-        Class indices; a class without images counts for nothing.
+        Class indices. Classes without images have no effect.
     """
     _, group, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(counts) < 2:
@@ -169,7 +171,7 @@ def class_geometry(X: Features, y: Labels) -> ClassGeometry:
 
 
 def _group_sums(X: Features, group: NDArray[np.int64], n_groups: int) -> tuple[Vector, Vector]:
-    """Sums (n_groups, n_features) of the rows of each group, and of these rows divided by their norms."""
+    """Return the sums (n_groups, n_features) of the rows of each group, and of these rows divided by their norms."""
     from scipy.sparse import csr_array
 
     sums, unit_sums = np.zeros((n_groups, X.shape[1])), np.zeros((n_groups, X.shape[1]))
@@ -181,11 +183,11 @@ def _group_sums(X: Features, group: NDArray[np.int64], n_groups: int) -> tuple[V
     return sums, unit_sums
 
 
-# ---- likeness ------------------------------------------------------------------------------------------------------
+# ---- similarity ----------------------------------------------------------------------------------------------------
 
 
 def centred_gram(X: Features) -> NDArray[np.float32] | None:
-    """The entries K̃_ij, i < j, of the U-centred Gram matrix of the rows of `X`, scaled to norm 1.
+    """Return the entries K̃_ij, i < j, of the U-centred Gram matrix of the rows of `X`, scaled to norm 1.
 
     Parameters
     ----------
@@ -194,8 +196,8 @@ def centred_gram(X: Features) -> NDArray[np.float32] | None:
     Returns
     -------
     ndarray of shape (n (n - 1) / 2,) or None
-        In float32, 8 MB for 2,000 images. None when it is 0: all images have the same features, or there are fewer
-        than four.
+        In float32, 8 MB for 2,000 images. None if the matrix is 0, because all images have the same features, or if
+        there are fewer than four images.
     """
     n = len(X)
     if n < 4:
@@ -213,7 +215,10 @@ def centred_gram(X: Features) -> NDArray[np.float32] | None:
 
 
 def cka(grams: Sequence[NDArray[np.float32]]) -> Vector:
-    """Debiased linear CKA of every two networks, shape (n, n), from what `centred_gram` gave of the same images."""
+    """Return the debiased linear CKA of every two networks, shape (n, n).
+
+    `grams` are the results of `centred_gram` for the same images, one for each network.
+    """
     found = np.zeros((len(grams), len(grams)))
     for start in range(0, len(grams[0]) if grams else 0, _PAIRS):
         block = np.stack([gram[start : start + _PAIRS] for gram in grams]).astype(np.float64)

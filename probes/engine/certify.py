@@ -1,6 +1,6 @@
-"""The certificates of `probes.objective` for many fits at once, in float64 on the features as they came.
+"""Compute the certificates of `probes.objective` for many fits at once, in float64 on the original features.
 
-One pass over the features serves several values of l2, so that certifying a path costs a small part of fitting it.
+One pass over the features serves several values of l2, so that certifying a path takes little time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def certify(
     ----------
     problem : Problem
     X : Tensor of shape (n, n_features)
-        As it came, of any floating type.
+        The original features, of any floating type.
     share : Tensor of shape (1, n) or (n_classes, n), float64
-        What each image counts for.
+        Share of each image, as in `probes.objective.shares`.
     coefs : sequence of Tensor of shape (n_classes, n_features), float64
     intercepts : sequence of Tensor of shape (n_classes,), float64
     l2s : sequence of float
@@ -99,7 +99,7 @@ class _Group:
         gap = float(divergence + (l2 * coef + dual).square().sum() / (2 * l2))
         if not self.problem.fit_intercept:
             balance = torch.zeros_like(balance)
-        gradient = l2 * coef + slope + torch.outer(balance, self.mean)  # on X as it came, not centred
+        gradient = l2 * coef + slope + torch.outer(balance, self.mean)  # on the original X, not centred
         return Certificate(
             objective=objective,
             gradient_norm=float(torch.hypot(gradient.norm(), balance.norm())),
@@ -107,14 +107,14 @@ class _Group:
         )
 
     def _mixtures(self, balance: Tensor) -> tuple[Tensor, Tensor]:
-        """ε and t of every fit, (m, 1 or n_classes) and (m, n_classes)."""
+        """Return ε and t of every fit, (m, 1 or n_classes) and (m, n_classes)."""
         frequency = self.problem.frequency.cpu().numpy()
         pairs = [mixture(one, frequency, multilabel=self.problem.loss.multilabel) for one in balance.cpu().numpy()]
         epsilon, t = (torch.stack([torch.from_numpy(pair[i]) for pair in pairs]) for i in (0, 1))
         return epsilon.to(balance.device), t.to(balance.device)
 
     def _logits(self, *, keep: bool = False) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Blocks of rows, centred features (empty when logits were kept) and logits (m, n_classes, n_block)."""
+        """Yield blocks of rows, centred features (empty when logits were kept) and logits (m, n_classes, n_block)."""
         if self.kept and not keep:
             for block, logits in zip(self.slices, self.kept, strict=True):
                 yield block, logits.new_empty(0), logits

@@ -1,14 +1,14 @@
 """Limited-memory BFGS whose pairs serve every value of l2.
 
-A pair is a step s and the change y of the gradient of the loss along it; at l2 the gradient of the objective changes by
-y + l2 s, exactly. So what is learned of the curvature at one value is known at all others.
+A pair is a step s and the change y of the gradient of the loss along it. At l2 the gradient of the objective changes by
+exactly y + l2 s, so that a pair of one value of l2 holds for all other values.
 
-With S and Y the matrices whose rows are the pairs, oldest first, R the upper triangle of S Yᵀ and D its diagonal, the
-two-loop recursion (Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4) is
+Let S and Y be the matrices whose rows are the pairs, oldest first, R the upper triangle of S Yᵀ, D its diagonal, and M
+the preconditioner. The two-loop recursion (Nocedal and Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4) is
 
-    α = R⁻¹ S g,    r = M (g − Yᵀ α),    direction = r + Sᵀ R⁻ᵀ (D α − Y r),
+    α = R⁻¹ S g,    r = M (g − Yᵀ α),    direction = r + Sᵀ R⁻ᵀ (D α − Y r):
 
-M the preconditioner: four products with pairs and two triangular solves, rather than a loop.
+four products with pairs and two triangular solves instead of a loop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Memory:
     Parameters
     ----------
     like : Tensor of shape (n_classes, r)
-        Weights.
+        A tensor of the shape, type and device of the weights.
     n_problems : int
         B: 1, or n_classes.
     """
@@ -46,7 +46,7 @@ class Memory:
         self._step_step = like.new_zeros(square, dtype=torch.float64)  # S Sᵀ
 
     def add(self, step: Tensor, change: Tensor) -> None:
-        """Learn from a step and the change of the loss's gradient along it, (n_classes, r)."""
+        """Add a pair: a step and the change of the loss's gradient along it, both (n_classes, r)."""
         slot = self._count % self._capacity
         self._count += 1
         s, y = self._flat(step), self._flat(change)
@@ -56,14 +56,14 @@ class Memory:
         self._step_step[:, slot] = self._step_step[:, :, slot] = (self._steps @ s)[:, :, 0].double()
 
     def inverse_hessian_times(self, gradient: Tensor, l2: float, precondition: Callable[[Tensor], Tensor]) -> Tensor:
-        """The inverse Hessian at `l2`, as far as it is known, times a gradient (n_classes, r)."""
+        """Multiply a gradient (n_classes, r) by the approximate inverse Hessian at `l2`."""
         n = min(self._count, self._capacity)
         if not n:
             return precondition(gradient)
         order = [(self._count - n + i) % self._capacity for i in range(n)]
         products = (self._step_change + l2 * self._step_step)[:, order][:, :, order]
         diagonal = products.diagonal(dim1=1, dim2=2)
-        usable = diagonal > 0  # rounding has eaten the curvature of the others; a problem at rest has none
+        usable = diagonal > 0  # the curvature of other pairs is lost in rounding; a solved problem has no steps
         both = usable[:, :, None] & usable[:, None, :]
         triangle = torch.where(both, products, 0.0).triu()
         triangle.diagonal(dim1=1, dim2=2).masked_fill_(~usable, 1.0)
@@ -78,23 +78,23 @@ class Memory:
         return self._shaped(r + self._combined(self._steps, gamma, order))
 
     def _scale(self, step: Tensor, change: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
-        """How much more the curvature along the last step was than the preconditioner says, (B, 1)."""
+        """Return the curvature along the last step over that of the preconditioner, (B, 1)."""
         said = precondition(self._shaped(change[:, :, None])).reshape(change.shape)
         scale = (step * change).sum(dim=1) / (change * said).sum(dim=1)
         return torch.where(scale.isfinite() & (scale > 0), scale, 1.0)[:, None]
 
     def _along(self, pairs: Tensor, vector: Tensor, order: list[int], usable: Tensor) -> Tensor:
-        """Inner products (B, n, 1) with the pairs in use, float64."""
+        """Return the inner products (B, n, 1) with the pairs in use, float64."""
         return torch.where(usable[:, :, None], (pairs @ vector)[:, order].double(), 0.0)
 
     def _combined(self, pairs: Tensor, weights: Tensor, order: list[int]) -> Tensor:
-        """Sum (B, size, 1) of pairs by weights (B, n, 1)."""
+        """Return the sum (B, size, 1) of pairs, weighted by `weights` (B, n, 1)."""
         spread = pairs.new_zeros(self._n_problems, self._capacity, 1)
         spread[:, order] = weights.to(pairs.dtype)
         return pairs.mT @ spread
 
     def _flat(self, matrix: Tensor) -> Tensor:
-        """(n_classes, r) as (B, size, 1)."""
+        """Reshape (n_classes, r) to (B, size, 1)."""
         return matrix.reshape(self._n_problems, -1, 1)
 
     def _shaped(self, flat: Tensor) -> Tensor:

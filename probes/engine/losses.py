@@ -1,4 +1,4 @@
-"""The two losses of `probes.objective` in torch, class-major. Each makes B separate problems: 1, or one per class."""
+"""The two losses of `probes.objective` in torch, class-major. A loss makes B separate problems: 1, or one per class."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class Loss(Protocol):
-    """A loss of logits."""
+    """A loss as a function of logits."""
 
     multilabel: bool
 
     def __call__(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses (B, n) and residuals p − e (n_classes, n), both to full relative precision.
+        """Return losses (B, n) and residuals p − e (n_classes, n), both to full relative precision.
 
         Parameters
         ----------
@@ -23,20 +23,20 @@ class Loss(Protocol):
         """
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
-        """Inner products (B, 1), in float64, of (n_classes, r) matrices."""
+        """Return the inner products (B, 1), in float64, of matrices (n_classes, r)."""
 
     def indicators(self, y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-        """Labels as (n_classes, n) numbers."""
+        """Return the labels as numbers 0 and 1, (n_classes, n)."""
 
     def curvature(self, residuals: Tensor, y: Tensor, share: Tensor) -> Tensor:
-        """A = Σ share (diag p − p pᵀ) over classes, (n_classes, n_classes), float64; diagonal when multi-label."""
+        """Return A = Σ share (diag p − p pᵀ), (n_classes, n_classes), float64; it is diagonal when multi-label."""
 
     def divergence(self, logits: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        """KL(q || p), (B, n), for q = (1 − ε) p + ε t; ε (1,) or (n_classes,), t (n_classes,)."""
+        """Return KL(q || p), (B, n), for q = (1 − ε) p + ε t, with ε (1,) or (n_classes,) and t (n_classes,)."""
 
 
 class Softmax:
-    """Cross-entropy of one label per image: a single problem."""
+    """The cross-entropy of one label per image: a single problem."""
 
     multilabel = False
 
@@ -69,7 +69,7 @@ class Softmax:
 
 
 class OneVsRest:
-    """A binary cross-entropy per class: as many problems as classes."""
+    """One binary cross-entropy per class: as many problems as classes."""
 
     multilabel = True
 
@@ -95,7 +95,7 @@ class OneVsRest:
 
 
 def _kl(log_p: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-    """q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t; `probes.objective.mixed_divergence` in torch."""
+    """Return q log(q/p) − q + p, elementwise, for q = (1 − ε) p + ε t: `probes.objective.mixed_divergence` in torch."""
     p = log_p.exp()
     shift = epsilon * (t - p)
     small = shift.abs() < p / 2

@@ -1,13 +1,13 @@
-"""A logistic problem at any l2: evaluations with the biases at their optimum, preconditioning, and certificates.
+"""A logistic problem at any l2: evaluations with the biases at their optimum, preconditioning, and the duality gap.
 
 Weights are kept in the eigenbasis of the features' covariance (r ≤ n_features directions, `Basis`), where the Hessian
-is nearly A ⊗ diag(σ) + l2 I. Features are rotated into it once where that costs less than rotating weights and
+is nearly A ⊗ diag(σ) + l2 I. Features are rotated into it once, where that costs less than rotating weights and
 gradients at every evaluation.
 
-The biases are eliminated: an evaluation at weights W moves them to where Σ share (p − e) = 0 before it takes the
-gradient. The dual point of `probes.objective` is then feasible as it is, L-BFGS works on a better conditioned function,
-and several times fewer evaluations are needed than with the biases among the unknowns. The price is an elementwise pass
-over logits that are kept where they fit and recomputed where they do not.
+The biases are eliminated: an evaluation at weights W first moves them to where Σ share (p − e) = 0, then computes the
+gradient. The dual point of `probes.objective` is then feasible, L-BFGS works on a better conditioned function, and
+needs several times fewer evaluations than with the biases as unknowns. The price is an elementwise pass over logits,
+which are kept if memory allows and recomputed if not.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from probes.objective import SMALLEST_STAKE
 LOGITS_BYTES = {"cpu": 8 * 1024**3, "cuda": 1024**3}
 """Logits and residuals of up to this size are kept during an evaluation."""
 
-ELEMENTWISE = 2**19  # values in a block that products are not taken with
+ELEMENTWISE = 2**19  # values in a block for elementwise passes
 
 BIAS_STEPS = 20
-STALE_STEPS = 2  # of them with the curvature that is given, which costs nothing; then it is computed where they are
+STALE_STEPS = 2  # the first of these steps use the given curvature, which costs nothing; later steps compute it anew
 
 
 _Blocks: TypeAlias = list[tuple[slice, Tensor]]
@@ -39,18 +39,18 @@ _Blocks: TypeAlias = list[tuple[slice, Tensor]]
 
 @dataclass(frozen=True)
 class Basis:
-    """Directions that span the rows of X, and what turns weights along them into weights of the features.
+    """Directions that span the rows of X, and the matrix that turns weights along them into weights of the features.
 
     Attributes
     ----------
     to_features : Tensor of shape (n_features, r)
-        Orthonormal columns, in the type of the products.
+        The directions as orthonormal columns, in the type of the products.
     variances : Tensor of shape (r,)
-        Of the features along them.
+        Variances of the features along the directions.
     mean : Tensor of shape (n_features,)
-        What features are centred by, float64.
+        Mean that is subtracted from the features, float64.
     rotated : bool
-        Whether the rows are given in this basis already, centred.
+        Whether the rows are already centred and in this basis.
     """
 
     to_features: Tensor
@@ -61,19 +61,19 @@ class Basis:
 
 @dataclass(frozen=True)
 class Point:
-    """What is known at some weights, the biases being optimal.
+    """The loss and its gradient at some weights, with the biases at their optimum.
 
     Attributes
     ----------
     weights : Tensor of shape (n_classes, r)
     bias : Tensor of shape (n_classes,)
-        Float64; of centred features.
+        Biases for centred features, float64.
     loss : Tensor of shape (B, 1)
         Float64, without the penalty.
     slope : Tensor of shape (n_classes, r)
         Gradient of the loss.
     residuals : list of (slice, Tensor) or None
-        Ranges of images with their share (p − e), (n_classes, n_block); None where there was no room for them.
+        Ranges of images with their residuals, share times (p − e), (n_classes, n_block); None if they were not kept.
     """
 
     weights: Tensor
@@ -83,17 +83,17 @@ class Point:
     residuals: _Blocks | None
 
     def objective(self, l2: float, loss: Loss) -> Tensor:
-        """Objective (B, 1) of each separate problem."""
+        """Return the objective (B, 1) of each separate problem."""
         return self.loss + l2 / 2 * loss.dot(self.weights, self.weights)
 
     def gradient(self, l2: float) -> Tensor:
-        """Gradient (n_classes, r) of the objective in the weights."""
+        """Return the gradient (n_classes, r) of the objective in the weights."""
         return self.slope + l2 * self.weights
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What an evaluation is to be good enough for: this relative gap at this l2."""
+    """The precision that an evaluation needs: enough to measure this relative gap at this l2."""
 
     l2: float
     gap: float
@@ -101,21 +101,22 @@ class Aim:
 
 @dataclass(frozen=True)
 class Problem:
-    """Images, labels and a loss; l2 comes with each question.
+    """Images, labels and a loss. Methods take l2 as an argument.
 
     Attributes
     ----------
     rows : Rows
     y : Tensor of shape (n,) of class indices, or (n_classes, n) of booleans
     share : Tensor of shape (1, n) or (n_classes, n)
-        What each image counts for.
+        Share of each image, as in `probes.objective.shares`.
     loss : Loss
     n_classes : int
     basis : Basis
     fit_intercept : bool
     chance : Tensor of shape (B, 1)
-        Objective of no weights and the best biases.
+        Objective of zero weights and the best biases.
     frequency : Tensor of shape (n_classes,)
+        Share of the images that have each class.
     """
 
     rows: Rows
@@ -136,9 +137,9 @@ class Problem:
         weights : Tensor of shape (n_classes, r)
         bias : Tensor of shape (n_classes,)
         curvature : Tensor of shape (n_classes, n_classes)
-            A, or near it, for Newton's method on the biases.
+            A or an approximation of it, for Newton's method on the biases.
         aim : Aim
-            Biases are solved for so well that a gap of that size hardly notices.
+            The biases become so exact that their error is small against this gap.
         """
         in_features = self._in_features(weights)
         keep = 2 * self.n_classes * len(self.rows) * self.rows.dtype.itemsize <= LOGITS_BYTES[weights.device.type]
@@ -151,29 +152,29 @@ class Problem:
         return Point(weights, bias, loss[:, None], self._in_basis(slope, balance), residuals)
 
     def curvature(self, point: Point) -> Tensor:
-        """A of `probes.engine.losses.Loss.curvature` at a point."""
+        """Return A at a point, as `probes.engine.losses.Loss.curvature` defines it."""
         return self._curvature(self._blocks_of(point))
 
     def _curvature(self, blocks: Iterable[tuple[slice, Tensor]]) -> Tensor:
         total = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=self.rows.X.device)
         for block, residual in blocks:
             share = self.share[:, block]
-            bare = (residual / share).nan_to_num(0.0)  # what counts for nothing has no residual
+            bare = (residual / share).nan_to_num(0.0)  # an image of share 0 has no residual
             total += self.loss.curvature(bare, self.y[..., block], share)
         return total
 
     def gap(self, point: Point, l2: float) -> Tensor:
-        """Duality gap (B, 1) of each separate problem, in nats, the biases being optimal."""
+        """Return the duality gap (B, 1) of each separate problem, in nats, for optimal biases."""
         gradient = point.gradient(l2)
         return self.loss.dot(gradient, gradient) / (2 * l2)
 
     def stake(self, point: Point, l2: float) -> Tensor:
-        """What the gap of each separate problem is measured by, (B, 1); `probes.objective.stake`."""
+        """Return the stake (B, 1) of each separate problem, as in `probes.objective.stake`."""
         objective = point.objective(l2, self.loss)
         return torch.maximum(torch.minimum(objective, self.chance - objective), SMALLEST_STAKE * self.chance)
 
     def preconditioner(self, curvature: Tensor, l2: float) -> Callable[[Tensor], Tensor]:
-        """Inverse of A ⊗ diag(σ) + l2 I as a function of (n_classes, r)."""
+        """Return a function that multiplies (n_classes, r) by the inverse of A ⊗ diag(σ) + l2 I."""
         dtype = self.rows.dtype
         if self.loss.multilabel:
             diagonal = (curvature.diagonal()[:, None] * self.basis.variances + l2).to(dtype)
@@ -185,18 +186,18 @@ class Problem:
         return lambda gradient: vectors @ ((vectors.T @ gradient) * scale)
 
     def original(self, point: Point) -> tuple[Tensor, Tensor]:
-        """Coefficients (n_classes, n_features) and intercepts (n_classes,) of features as they came, float64."""
+        """Return weights (n_classes, n_features) and biases (n_classes,) for the original features, float64."""
         coef = self._in_features(point.weights).double()
         if self.basis.rotated:
             coef = coef @ self.basis.to_features.T.double()
         return coef, point.bias - coef @ self.basis.mean
 
     def own(self, coef: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `original`: weights (n_classes, r) and biases (n_classes,)."""
+        """Invert `original`: return weights (n_classes, r) and biases (n_classes,)."""
         return (coef @ self.basis.to_features.double()).to(self.rows.dtype), intercept + coef @ self.basis.mean
 
     def nothing(self) -> tuple[Tensor, Tensor]:
-        """No weights, and the biases that then are best: the solution at infinite l2."""
+        """Return zero weights and the best biases for them: the solution at infinite l2."""
         weights = torch.zeros(
             self.n_classes, self.basis.variances.numel(), dtype=self.rows.dtype, device=self.frequency.device
         )
@@ -212,13 +213,13 @@ class Problem:
         return weights if self.basis.rotated else weights @ self.basis.to_features.T
 
     def _in_basis(self, slope: Tensor, balance: Tensor) -> Tensor:
-        """A slope that was summed over rows as they are, centred and in the basis."""
+        """Centre a slope that was summed over the original rows, and turn it into the basis."""
         if self.basis.rotated:
             return slope.to(self.rows.dtype)
         return (slope - torch.outer(balance, self.basis.mean)).to(self.rows.dtype) @ self.basis.to_features
 
     def _logits(self, in_features: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Logits (n_classes, n_block) without biases, of centred features."""
+        """Yield blocks of rows with their logits (n_classes, n_block), without biases, for centred features."""
         shift = 0.0 if self.basis.rotated else (in_features.double() @ self.basis.mean)[:, None].to(in_features.dtype)
         for block, x in self.rows.blocks(self.n_classes):
             yield block, in_features @ x.T - shift
@@ -230,7 +231,7 @@ class Problem:
     def _passed(
         self, in_features: Tensor, bias: Tensor, kept: _Blocks | None
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Residuals, multiplied by their share, and losses (B,) of each block."""
+        """Yield blocks of rows with their residuals, multiplied by the share, and their losses (B,)."""
         column = bias[:, None].to(in_features.dtype)
         for block, logits in kept if kept is not None else self._logits(in_features):
             losses, residuals = self.loss(logits + column, self.y[..., block])
@@ -240,7 +241,10 @@ class Problem:
     def _balance(
         self, in_features: Tensor, kept: _Blocks | None, bias: Tensor, curvature: Tensor, aim: Aim
     ) -> tuple[Tensor, Tensor, Tensor, _Blocks | None]:
-        """Newton's method on the biases: them, the loss (B,), the balance left, and residuals if they are kept."""
+        """Find the best biases by Newton's method.
+
+        Returns the biases, the loss (B,), the balance that is left (n_classes,), and the residuals if they are kept.
+        """
         worst = math.inf
         for step in range(BIAS_STEPS + 1):
             residuals = []
@@ -251,7 +255,7 @@ class Problem:
                 if kept is not None:
                     residuals.append((block, residual))
             before, worst = worst, float((balance.abs() / self._imbalance(loss, aim)).max())
-            # Newton's method halves it at least, but for the first steps and for rounding.
+            # Newton's method at least halves the balance, except in the first steps and at the limit of rounding.
             if worst <= 1 or step == BIAS_STEPS or (step > STALE_STEPS + 1 and worst > before / 2):
                 break
             if step >= STALE_STEPS:
@@ -260,7 +264,7 @@ class Problem:
         return bias, loss, balance, residuals if kept is not None else None
 
     def _imbalance(self, loss: Tensor, aim: Aim) -> Tensor:
-        """How much of the balance (n_classes,) may be left; without biases any."""
+        """Return how much of the balance (n_classes,) may be left; infinite without biases."""
         if not self.fit_intercept:
             return torch.full_like(self.frequency, torch.inf)
         stake = torch.minimum(loss, self.chance[:, 0]).clamp(min=SMALLEST_STAKE)
@@ -271,12 +275,12 @@ class Problem:
         return torch.minimum(1e-3 * aim.gap * stake, by_square) * self.frequency
 
     def _bias_step(self, balance: Tensor, curvature: Tensor) -> Tensor:
-        """Newton's step, at most 2 in any class."""
+        """Return Newton's step, at most 2 in any class."""
         if self.loss.multilabel:
             step = balance / curvature.diagonal().clamp(min=1e-300)
         else:
-            # One number added to all biases changes nothing; the rank-one term picks the step that adds none. Where
-            # no image is in doubt curvature vanishes, and the step is as long as it may be.
+            # Adding one number to all biases changes nothing; the rank-one term picks the step whose sum is 0. Where
+            # all images are certain the curvature vanishes, and the step has its greatest length.
             diagonal = curvature.diagonal()
             least = torch.full_like(diagonal, 1e-13 * float(diagonal.max()) + 1e-290).diag()
             step = torch.linalg.solve(curvature + diagonal.mean() + least, balance)
@@ -290,7 +294,7 @@ class Problem:
 
 
 def _joined(blocks: Iterable[tuple[slice, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
-    """The blocks with neighbours joined to `ELEMENTWISE` values: there an elementwise pass is fastest."""
+    """Join neighbouring blocks until they have `ELEMENTWISE` values: then an elementwise pass is fastest."""
     pending: _Blocks = []
     for block in blocks:
         pending.append(block)

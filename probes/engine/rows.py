@@ -1,4 +1,4 @@
-"""Features on a device, in the precision they came in, handed out in blocks of the precision that is computed in."""
+"""Features on a device, in their original precision; blocks of them are converted to the precision of the products."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 BLOCK_BYTES = 8 * 1024**2
-"""Of a block of features: a few fit into a processor's cache, so that a block is read from memory once."""
+"""Size of a block of features. A few blocks fit into a processor's cache, so that each is read from memory once."""
 
 WHOLE_BYTES = {"cpu": 4 * 1024**3, "cuda": 1024**3}
-"""Features of up to this size are converted once; larger ones block by block, every time."""
+"""Features of up to this size are converted once. Larger features are converted block by block at every use."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Rows:
     Attributes
     ----------
     X : Tensor of shape (n, n_features)
-        Of any floating type.
+        Features of any floating type.
     dtype : torch.dtype
-        What blocks are converted to.
+        Blocks are converted to this type.
     """
 
     X: Tensor
@@ -32,7 +32,7 @@ class Rows:
 
     @classmethod
     def prepare(cls, X: Tensor, dtype: torch.dtype) -> Rows:
-        """Convert X at once where there is room for it."""
+        """Convert X at once if the copy is small enough (`WHOLE_BYTES`)."""
         fits = X.numel() * dtype.itemsize <= WHOLE_BYTES[X.device.type]
         return cls(X.to(dtype) if fits else X, dtype)
 
@@ -40,26 +40,26 @@ class Rows:
         return len(self.X)
 
     def slices(self, n_columns: int, within: slice | None = None) -> list[slice]:
-        """Row ranges such that neither features nor `n_columns` values per image exceed a block."""
+        """Return row ranges so small that neither their features nor `n_columns` values per image exceed a block."""
         within = within or slice(0, len(self.X))
         widest = max(self.X.shape[1], n_columns)
         size = max(256, BLOCK_BYTES // (widest * self.dtype.itemsize))
         return [slice(row, min(row + size, within.stop)) for row in range(within.start, within.stop, size)]
 
     def __getitem__(self, rows: slice) -> Tensor:
-        """Converted rows, (n_rows, n_features)."""
+        """Return converted rows, (n_rows, n_features)."""
         return self.X[rows].to(self.dtype)
 
     def blocks(self, n_columns: int) -> Iterator[tuple[slice, Tensor]]:
-        """Row ranges with their converted rows."""
+        """Yield row ranges with their converted rows."""
         for rows in self.slices(n_columns):
             yield rows, self[rows]
 
 
 def moments(rows: Rows, share: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
-    """Weighted mean (n_features,), zeros unless `centred`, and second moment about it (n_features, n_features).
+    """Return the weighted mean (n_features,) and the second moment about it (n_features, n_features).
 
-    Products are taken in the type of the rows and added up in float64.
+    The mean is zeros unless `centred`. Products are computed in the type of the rows and added up in float64.
 
     Parameters
     ----------

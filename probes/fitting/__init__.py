@@ -1,1 +1,1 @@
-"""What every method shares: its task, its choice of a hyper-parameter, what it returns."""
+"""The parts that all methods share: the learning task, the choice of a hyper-parameter, and the fitted probe."""

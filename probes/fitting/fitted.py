@@ -1,4 +1,4 @@
-"""What fitting a probe gives back: the scores it can make, the choice it made, and the evidence for both."""
+"""A fitted probe: its scores, its choice of a hyper-parameter, and the evidence for both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from probes.objective import Features, LogisticFit, Vector
 
 @dataclass(frozen=True)
 class Evidence:
-    """How well a fit was done; None where that makes no sense for the probe.
+    """Numbers that show how good a fit is. A number that a probe does not have is None.
 
-    The fields are those of the columns of the same names in the `results` and `tuning` tables.
+    Each field is a column of the same name in the tables `results` and `tuning`.
     """
 
     objective: float | None = None
@@ -24,7 +24,7 @@ class Evidence:
 
     @classmethod
     def of(cls, fit: LogisticFit) -> Evidence:
-        """The evidence that a logistic fit carries."""
+        """Take the evidence from a logistic fit."""
         return cls(
             objective=fit.certificate.objective,
             gradient_norm=fit.certificate.gradient_norm,
@@ -37,7 +37,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Trial:
-    """A value of a hyper-parameter, what it gives on the validation images, and the evidence of that fit."""
+    """One value of a hyper-parameter, the metric of its fit on the validation images, and the evidence of that fit."""
 
     value: float
     validation: float
@@ -46,15 +46,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen value and the trials it won.
+    """The chosen value of a hyper-parameter, and all values that were tried.
 
     Attributes
     ----------
     value : float
     at_grid_edge : bool
-        Whether it is the smallest or largest value tried, so that a better one may lie outside.
+        Whether the value is the smallest or largest that was tried. A better one may lie outside the grid then.
     trials : tuple of Trial
-        Ascending in value.
+        In ascending order of value.
     """
 
     value: float
@@ -64,21 +64,21 @@ class Choice:
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A probe that is ready to score images, or what a method has measured without being able to.
+    """A probe that can score images, or the measures of a method that cannot.
 
     Attributes
     ----------
     scores : callable or None
-        Features (n, n_features) to scores (n, n_classes), float64: probabilities if `probabilistic`, else any number
-        that is larger for a likelier class. None for a method that scores features, not images.
+        Features (n, n_features) -> scores (n, n_classes), float64: probabilities if `probabilistic`, else numbers that
+        are larger for likelier classes. None for a method that measures features and scores no images.
     probabilistic : bool
-        Whether the scores are probabilities (rows that add up to 1; multi-label, each in [0, 1]).
+        Whether the scores are probabilities: rows that add up to 1 or, with several labels per image, values in [0, 1].
     choice : Choice or None
-        What was chosen on the validation images; None if there was nothing to choose.
+        The choice that was made on the validation images; None if the method has nothing to choose.
     evidence : Evidence
-        Of the final fit.
+        The evidence of the final fit.
     measures : mapping of str to float
-        What the method has measured by itself on the images it was given; a row of `results` each, of that name.
+        Name -> number that the method has measured on the images it was given. Each becomes a row of `results`.
     """
 
     scores: Callable[[Features], Vector] | None

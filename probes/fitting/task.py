@@ -1,4 +1,4 @@
-"""What a probe is fitted on: labelled images, none of them a test image."""
+"""A learning task: the labelled images that a probe is fitted on. None of them is a test image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probes.objective import Features, Labels, Vector
 class Task:
     """The training and validation images of a cell.
 
-    They lie in one matrix, the training images first, so that fitting on both copies nothing.
+    One matrix holds both, the training images first, so that fitting on both copies nothing.
 
     Attributes
     ----------
@@ -23,13 +23,13 @@ class Task:
     n_train : int
     n_classes : int
     metric : str
-        Name in `probes.metrics` by which to choose.
+        Name of the metric in `probes.metrics` by which a hyper-parameter is chosen.
     refit_on_validation : bool
-        Whether the validation images, once the choice is made, may be learned from: not so in a few-shot task, whose
-        number of images per class is what is asked about.
+        Whether the final fit also uses the validation images. False for a few-shot task, because its number of images
+        per class is the number of images it may learn from.
     source_probabilities : callable, optional
-        Features (n, n_features) to what the network's own classifier says of them: probabilities (n, n_source_classes).
-        None where the network has none.
+        Features (n, n_features) -> probabilities (n, n_source_classes) that the network's own classifier gives them.
+        None if the store has no classifier of the network.
     """
 
     X: Features
@@ -42,17 +42,17 @@ class Task:
 
     @property
     def train(self) -> tuple[Features, Labels]:
-        """Views of the training images: X (n_train, n_features) and y."""
+        """Return views of the training images: X (n_train, n_features) and y."""
         return self.X[: self.n_train], self.y[: self.n_train]
 
     @property
     def val(self) -> tuple[Features, Labels]:
-        """Views of the validation images: X (n_val, n_features) and y."""
+        """Return views of the validation images: X (n_val, n_features) and y."""
         return self.X[self.n_train :], self.y[self.n_train :]
 
     @property
     def final(self) -> tuple[Features, Labels]:
-        """What to fit on once nothing is left to choose: both, or the training images of a few-shot task."""
+        """Return the images of the final fit: all, or the training images alone if this is a few-shot task."""
         return (self.X, self.y) if self.refit_on_validation else self.train
 
     @property

@@ -1,4 +1,4 @@
-"""Choice of a hyper-parameter on train and validation arrays; no argument could bring a test set in."""
+"""Choose a hyper-parameter on training and validation images. No function here has an argument for test images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def choose_l2(
     Parameters
     ----------
     fit_path : callable
-        A solver's (see `probes.solvers`), with all that it needs but X, y and l2s.
+        The `fit_path` of a solver (`probes.solvers`), with all its arguments set but X, y and l2s.
     X_train, X_val : ndarray of shape (n_train, n_features) and (n_val, n_features)
     y_train, y_val : ndarray of shape (n,) or (n, n_classes)
     l2s : sequence of float
@@ -67,27 +67,27 @@ def choose_value(
     probabilistic: bool = True,
     stronger_last: bool = True,
 ) -> Choice:
-    """Choose among values whose scores of the validation images come one after the other.
+    """Choose among values of a hyper-parameter, given the scores of the validation images for each value.
 
     Parameters
     ----------
     val_scores : iterable of (float, ndarray of shape (n_val, n_classes))
-        Values in ascending order, each with the scores it gives; computed while it is iterated over, so that the
-        seconds of a trial are those of its scores.
+        Values in ascending order, each with its scores. Scores are computed during the iteration, so that the seconds
+        of a trial are the time of its scores.
     y_val : ndarray of shape (n_val,) or (n_val, n_classes)
     metric : str
         Name of one of `probes.metrics`.
     probabilistic : bool
         Whether the scores are probabilities.
     stronger_last : bool
-        Whether larger values regularise more; ties go to the stronger.
+        Whether larger values regularise more. Ties go to the stronger regularisation.
 
     Raises
     ------
     UnknownNameError
         If there is no such metric.
     ProbeError
-        If the metric is one of probabilities, and the scores are none.
+        If the metric needs probabilities and the scores are no probabilities.
     """
     measure = measure_of(metric, y_val, probabilistic=probabilistic)
     trials = []
@@ -100,21 +100,21 @@ def choose_value(
 
 
 def measure_of(metric: str, y: Labels, *, probabilistic: bool) -> Metric:
-    """The metric of that name, if it is defined for such labels and scores.
+    """Return the metric of that name, which must be defined for such labels and scores.
 
     Raises
     ------
     UnknownNameError
         If there is no such metric.
     ProbeError
-        If it is not defined for them.
+        If the metric is not defined for them.
     """
     measure = metrics.by_name(metric)
     defined = metrics.names(multilabel=y.ndim == 2, probabilistic=probabilistic)
     if metric not in defined:
         labels = "several labels per image" if y.ndim == 2 else "one label per image"
         scores = "probabilities" if probabilistic else "scores that are no probabilities"
-        raise ProbeError(f"With {labels} and {scores}, choose by one of: {', '.join(defined)}. Got {metric!r}.")
+        raise ProbeError(f"With {labels} and {scores}, the metric must be one of {', '.join(defined)}. Got {metric!r}.")
     return measure
 
 
@@ -122,11 +122,11 @@ def check_grid(name: str, values: Sequence[float], *, largest: float = math.inf)
     """Raise ConfigurationError unless `values`, at least one, are positive and at most `largest`."""
     if not values or not all(0 < value <= largest for value in values):
         limit = "" if largest == math.inf else f" and at most {largest:g}"
-        raise ConfigurationError(f"{name} must be one or more values, positive{limit}. Got {list(values)}.")
+        raise ConfigurationError(f"{name} must be one or more values above 0{limit}. Got {list(values)}.")
 
 
 def choose(trials: tuple[Trial, ...], *, higher_is_better: bool, stronger_last: bool = True) -> Choice:
-    """Choose the best of trials that ascend in value; ties go to the stronger regularisation.
+    """Choose the best of trials, which are in ascending order of value. Ties go to the stronger regularisation.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def choose(trials: tuple[Trial, ...], *, higher_is_better: bool, stronger_last: 
         If there are no trials.
     """
     if not trials:
-        raise ConfigurationError("A grid needs at least one value. Got none.")
+        raise ConfigurationError("A grid must have at least one value. Got none.")
     sign = 1 if higher_is_better else -1
     in_order = reversed(trials) if stronger_last else iter(trials)
     best = max(in_order, key=lambda trial: sign * trial.validation)

@@ -1,8 +1,8 @@
 """Probes, one per file; the file name is the probe's name everywhere.
 
-Adding a probe is adding a file here that has what `Method` asks for. The first line of its docstring is what
-`probestore list probes` says of it; formula, shapes and source follow. A method receives arrays and returns a
-`probes.fitting.fitted.FittedProbe`; it reads and writes nothing, and it never sees a test image.
+To add a probe, add a file here that has the names of `Method`. `probestore list probes` shows the first line of its
+docstring; formula, shapes and source follow it. A method takes arrays and returns a
+`probes.fitting.fitted.FittedProbe`. It reads and writes no file, and it never sees a test image.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from probes.fitting.task import Task
 
 @dataclass(frozen=True)
 class Means:
-    """What a fit may use.
+    """The solver, the seed and the device that a fit uses.
 
     Attributes
     ----------
     solver : str
-        One of the method's `SOLVERS`; empty if it has none.
+        One of the method's `SOLVERS`; empty if the method has none.
     seed : int
-        Of whatever is random in the method.
+        Seed of all random numbers of the fit.
     device : str
         "auto", "cpu" or "cuda".
     """
@@ -35,7 +35,7 @@ class Means:
     device: str = "auto"
 
     def torch_device(self) -> str:
-        """What `device` stands for on this machine: "cpu" or "cuda"."""
+        """Return "cpu" or "cuda": the device that `device` stands for on this machine."""
         import torch
 
         if self.device == "auto":
@@ -44,7 +44,7 @@ class Means:
 
 
 class Fit(Protocol):
-    """What every method's `fit` does."""
+    """The function `fit` of every method."""
 
     def __call__(self, task: Task, options: Any, means: Means) -> FittedProbe:
         """Choose on the validation images, then fit on `task.final`.
@@ -53,7 +53,7 @@ class Fit(Protocol):
         ----------
         task : Task
         options : Options
-            Of the method's own kind.
+            The `Options` of the same method.
         means : Means
 
         Raises
@@ -69,36 +69,37 @@ class Method(Protocol):
     """A module of this folder."""
 
     HYPERPARAMETER: str | None
-    """Name of what is chosen on the validation images; None if there is nothing to choose."""
+    """Name of the hyper-parameter that is chosen on the validation images; None if the method has none."""
 
     SOLVERS: tuple[str, ...]
-    """Names in `probes.solvers` that it can use, the preferred one first; empty if it needs none."""
+    """Names of the `probes.solvers` that the method can use, the default first; empty if it needs no solver."""
 
     MULTILABEL: bool
-    """Whether it also takes tasks in which an image can have several labels."""
+    """Whether the method also takes tasks in which an image can have several labels."""
 
     PREDICTS: bool
-    """False if its fits have no scores: a measure of the features alone. It may be left out where it is True."""
+    """Whether the method scores images. False if it only measures features. A file without this name means True."""
 
     NEEDS_CLASSIFIER: bool
-    """True if it asks the network's own classifier, `Task.source_probabilities`. It may be left out where False."""
+    """Whether the method uses the network's own classifier, `Task.source_probabilities`. A file without this name means
+    False."""
 
     Options: type
-    """A frozen dataclass of whatever else decides its numbers, such as a grid; every field has a default.
+    """A frozen dataclass of all other settings that change the numbers, such as a grid. Every field has a default.
 
-    Fields are JSON-serialisable; a study sets them in ``[probe.<name>]``, and they are part of a cell's key.
+    Fields must be JSON-serialisable. A study sets them in ``[probe.<name>]``, and they are part of a cell's key.
     """
 
     fit: Fit
 
 
 def names() -> list[str]:
-    """Names of all methods, sorted."""
+    """Return the names of all methods, sorted."""
     return registry.names(sys.modules[__name__])
 
 
 def load(name: str) -> Method:
-    """Import a method.
+    """Import the method of that name.
 
     Raises
     ------
@@ -109,10 +110,10 @@ def load(name: str) -> Method:
 
 
 def predicts(name: str) -> bool:
-    """Whether a method scores images, rather than measure the features alone."""
+    """Return whether a method scores images. If not, it only measures features."""
     return getattr(load(name), "PREDICTS", True)
 
 
 def needs_classifier(name: str) -> bool:
-    """Whether a method asks what the network's own classifier says of the images."""
+    """Return whether a method uses the network's own classifier."""
     return getattr(load(name), "NEEDS_CLASSIFIER", False)

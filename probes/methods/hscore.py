@@ -1,15 +1,16 @@
 """H-score: how far apart the class means are, measured by the covariance of the features; nothing is trained.
 
-With C the covariance of the features (n, n_features) and B that of their class means, each counted once per image,
+Let C be the covariance of the features (n, n_features), and B the covariance of the class means, where each mean counts
+as often as its class has images:
 
     H = tr(C⁻¹ B) = Σ_c f_c (m_c − m)ᵀ C⁻¹ (m_c − m),      f_c the share of class c,
 
-between 0 and n_classes − 1; larger is better. C⁻¹ is a pseudo-inverse, and with fewer images than features H is its
-upper limit whatever the features are. Hence the default, which shrinks C towards a multiple of the identity,
+H lies between 0 and n_classes − 1; larger is better. C⁻¹ is a pseudo-inverse; with fewer images than features it makes
+H the upper limit for any features. The default therefore shrinks C towards a multiple of the identity,
 
     C_a = (1 − a) C + a (tr C / n_features) I,      H_a = (1 − a) tr(C_a⁻¹ B),
 
-by the a of Ledoit and Wolf; it goes to 0, and H_a to H, as images are added.
+with the a of Ledoit and Wolf. As images are added, a goes to 0 and H_a to H.
 
 Sources: Bao et al., *An Information-Theoretic Approach to Transferability in Task Transfer Learning*, ICIP 2019; the
 shrinkage, Ibrahim, Ponomareva and Mazumder, *Newer is not Always Better*, 2021; Ledoit and Wolf, *A Well-Conditioned
@@ -38,26 +39,26 @@ PREDICTS = False
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the number beside the images.
+    """Settings that change the number.
 
     Attributes
     ----------
     shrinkage : str
-        "ledoit_wolf", or "none" for the H-score as it was first defined.
+        "ledoit_wolf", or "none" for the H-score of its first definition.
     """
 
     shrinkage: Literal["ledoit_wolf", "none"] = "ledoit_wolf"
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Measure the features; see `probes.methods.Fit`."""
+    """Measure the features, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)
     centre = mean(X)
     total = covariance(X, centre)
     variance = float(np.trace(total)) / X.shape[1]
     if not variance > 0:
-        raise ProbeError("The H-score needs images that differ. Got images with equal features.")
+        raise ProbeError("The H-score needs images with different features. All images have equal features.")
     shrinkage = _ledoit_wolf(X, centre, total, variance) if options.shrinkage == "ledoit_wolf" else 0.0
     eigenvalues, basis = np.linalg.eigh(total)
     eigenvalues = (1 - shrinkage) * eigenvalues + shrinkage * variance
@@ -69,7 +70,7 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
 
 
 def _ledoit_wolf(X: Features, centre: Vector, total: Vector, variance: float) -> float:
-    """The shrinkage a, in [0, 1], that is expected to come closest to the covariance that C estimates."""
+    """Return the shrinkage a, in [0, 1], whose C_a is expected to be nearest to the covariance that C estimates."""
     fourth = sum(float(np.sum(np.sum((block - centre) ** 2, axis=1) ** 2)) for _, block in row_blocks(X))
     squares = float(np.sum(total**2))
     noise = (fourth / len(X) - squares) / len(X)

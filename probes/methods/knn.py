@@ -5,9 +5,10 @@ weight exp(s_i / T), and the score of a class is its share of the votes,
 
     p_c = Σ_{i in N_k(x)} exp(s_i / T) [y_i has c] / Σ_{i in N_k(x)} exp(s_i / T),
 
-with [y_i has c] of shape (n, n_classes) for either kind of labels. Nothing is trained and nothing approximated. Each k
-is tried on the validation images, from one search for the largest; k beyond the number of images is cut to it. At a
-tie the larger k wins, as the smoother. The search is in float32 and holds one block of similarities at a time.
+with [y_i has c] of shape (n, n_classes) for labels of both kinds. Nothing is trained, and the search is exact. One
+search for the largest k serves all values of k, which are tried on the validation images. A k above the number of
+images becomes that number. At a tie the larger k wins, because it is smoother. The search runs in float32 and holds
+one block of similarities at a time.
 
 Sources: Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (the weights,
 T = 0.07); Oquab et al., *DINOv2*, 2023 (the values of k).
@@ -41,13 +42,14 @@ BLOCK = 2**25  # similarities at a time: 128 MiB
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     ks : tuple of int
+        The values of k to choose from.
     temperature : float
-        T.
+        T of the formula.
     """
 
     ks: tuple[int, ...] = (10, 20, 100, 200)
@@ -59,7 +61,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose k; see `probes.methods.Fit`."""
+    """Choose k, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     shares = partial(_shares, temperature=options.temperature, n_classes=task.n_classes)
     ks = sorted({min(k, task.n_train) for k in options.ks})
@@ -71,14 +73,22 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
 
 
 def _bank(X: Features, means: Means) -> Tensor:
-    """Unit rows (n, n_features) on the device."""
+    """Put the rows of X (n, n_features), divided by their norms, on the device."""
     import torch
 
     return torch.from_numpy(unit(X)).to(means.torch_device())
 
 
 def _nearest(X: Features, bank: Tensor, k: int) -> tuple[Vector, NDArray[np.int64]]:
-    """Similarities, descending, and rows of `bank` of the k nearest to each row of X; both of shape (len(X), k)."""
+    """Find the k rows of `bank` nearest to each row of X.
+
+    Returns
+    -------
+    similarities : ndarray of shape (len(X), k)
+        Descending.
+    rows : ndarray of shape (len(X), k)
+        Rows of `bank`.
+    """
     import torch
 
     similarity, index = np.empty((len(X), k)), np.empty((len(X), k), dtype=np.int64)
@@ -93,7 +103,7 @@ def _nearest(X: Features, bank: Tensor, k: int) -> tuple[Vector, NDArray[np.int6
 def _shares(
     similarity: Vector, index: NDArray[np.int64], labels: Labels, *, temperature: float, n_classes: int
 ) -> Vector:
-    """Share of the votes that each class has, shape (n, n_classes), for neighbours as `_nearest` gives them."""
+    """Return the share of votes of each class, shape (n, n_classes), from the neighbours that `_nearest` found."""
     weights = np.exp((similarity - similarity[:, :1]) / temperature)  # the nearest weighs 1: no T overflows
     weights /= weights.sum(axis=1, keepdims=True)
     shares = np.zeros((len(index), n_classes))

@@ -5,8 +5,8 @@ which is shrunk towards a multiple of the identity:
 
     S_s = (1 − s) S + s (tr S / n_features) I,      p_c ∝ π_c exp(m_cᵀ S_s⁻¹ x − m_cᵀ S_s⁻¹ m_c / 2).
 
-One eigendecomposition of S gives the posteriors (n, n_classes) of every s. Without shrinkage S is singular when there
-are fewer images than features, so s = 0 is no value; s = 1 is the nearest class mean, weighed by frequency. This is
+One eigendecomposition of S gives the posteriors (n, n_classes) of every s. s = 0 is not allowed, because S is singular
+when there are fewer images than features; s = 1 is the nearest class mean, weighted by frequency. This is
 scikit-learn's `LinearDiscriminantAnalysis(solver="eigen", shrinkage=s)`.
 
 Sources: Friedman, *Regularized Discriminant Analysis*, JASA 84, 1989; Hastie, Tibshirani and Friedman, *The Elements of
@@ -36,12 +36,12 @@ MULTILABEL = False
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     shrinkages : tuple of float
-        Positive, at most 1.
+        The values of s to choose from, above 0 and at most 1.
     """
 
     shrinkages: tuple[float, ...] = (
@@ -54,7 +54,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose the shrinkage and fit; see `probes.methods.Fit`."""
+    """Choose the shrinkage and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     gaussians = _Gaussians.of(*task.train, task.n_classes)
     choice = choose_value(gaussians.path(task.val[0], sorted(options.shrinkages)), task.val[1], metric=task.metric)
@@ -73,11 +73,11 @@ class _Gaussians:
     Attributes
     ----------
     centre : ndarray of shape (n_features,)
-        Mean of all images; taken from everything, which no posterior notices but its rounding.
+        Mean of all images. It is subtracted everywhere, which changes only the rounding of the posteriors.
     means : ndarray of shape (n_classes, n_features)
-        Less the centre.
+        Class means minus the centre.
     log_frequency : ndarray of shape (n_classes,)
-        −∞ for a class without an image, whose posterior is 0.
+        log π_c; −∞ for a class without images, whose posterior is 0.
     covariance : ndarray of shape (n_features, n_features)
         S.
     variance : float
@@ -96,15 +96,13 @@ class _Gaussians:
         within = covariance(X, means, y)
         variance = float(np.trace(within)) / X.shape[1]
         if not variance > 0:
-            raise ProbeError(
-                "LDA needs features that vary within classes. Got images equal to the mean of their class."
-            )
+            raise ProbeError("LDA needs features that vary within classes. Every image equals the mean of its class.")
         with np.errstate(divide="ignore"):
             log_frequency = np.log(class_frequencies(y, n_classes))
         return cls(centre, means - centre, log_frequency, within, variance)
 
     def path(self, X: Features, shrinkages: list[float]) -> Iterator[tuple[float, Vector]]:
-        """Each shrinkage and its posteriors of X (n, n_features)."""
+        """Yield each shrinkage with its posteriors (n, n_classes) of X (n, n_features)."""
         eigenvalues, basis = np.linalg.eigh(self.covariance)
         rotated, means = affine(X, basis.T, -self.centre @ basis), self.means @ basis
         for s in shrinkages:
@@ -112,7 +110,7 @@ class _Gaussians:
             yield s, softmax(rotated @ coef.T + self._offset(coef, means), axis=1)
 
     def parameters(self, s: float) -> tuple[Vector, Vector]:
-        """Weights (n_classes, n_features) and biases (n_classes,) of the posteriors' logits."""
+        """Return the weights (n_classes, n_features) and biases (n_classes,) of the posteriors' logits."""
         shrunk = (1 - s) * self.covariance + s * self.variance * np.eye(len(self.centre))
         coef = np.linalg.solve(shrunk, self.means.T).T.astype(np.float64, copy=False)
         return coef, self._offset(coef, self.means) - coef @ self.centre

@@ -4,8 +4,8 @@ From the probabilities θ_iz (n, n_source) that the network's own classifier giv
 
     P(c, z) = (1/n) Σ_{i: y_i = c} θ_iz,      LEEP = (1/n) Σ_i log Σ_z P(y_i | z) θ_iz,
 
-the mean log-likelihood, in nats, of an image whose z is drawn from θ_i and whose label then from P(· | z). At most 0;
-larger is better. The classifier is asked twice, block by block, so that θ is never held whole.
+the mean log-likelihood, in nats, of the labels if z is drawn from θ_i and the label from P(· | z). LEEP is at most 0;
+larger is better. The classifier runs twice over blocks of images, so that θ is never held whole.
 
 Source: Nguyen, Hassner, Seeger and Archambeau, *LEEP: A New Measure to Evaluate Transferability of Learned
 Representations*, ICML 2020.
@@ -35,11 +35,11 @@ NEEDS_CLASSIFIER = True
 
 @dataclass(frozen=True)
 class Options:
-    """There are none."""
+    """The probe has no options."""
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Measure the network; see `probes.methods.Fit`."""
+    """Measure the network, as `probes.methods.Fit` describes."""
     Y = indicators(task.final[1], task.n_classes)
     sums = (Y[rows].T.astype(np.float64) @ source for rows, source in source_blocks(task, "LEEP"))
     joint: Vector = reduce(np.add, sums)
@@ -53,7 +53,7 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
 
 
 def source_blocks(task: Task, measure: str) -> Iterator[tuple[slice, Vector]]:
-    """Which images of `task.final`, and their probabilities of the source classes (n_rows, n_source), in float64.
+    """Yield slices of `task.final`, each with its probabilities of the source classes (n_rows, n_source), in float64.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def source_blocks(task: Task, measure: str) -> Iterator[tuple[slice, Vector]]:
     check_data(X, y, task.n_classes)
     if task.source_probabilities is None:
         raise ProbeError(
-            f"{measure} is defined by what the network's own classifier says of the images, and none is stored for "
-            "this network. Leave it out here, or use logme or hscore, which need features only."
+            f"{measure} needs the network's own classifier, and the store has none for this network. Leave {measure} "
+            "out for it, or use logme or hscore, which need features only."
         )
     for start in range(0, len(X), BLOCK):
         rows = slice(start, start + BLOCK)

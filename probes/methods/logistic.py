@@ -2,8 +2,8 @@
 
 The objective is that of `probes.objective`: for features (n, n_features) and labels (n,), the mean cross-entropy + l2/2
 ||W||², W (n_classes, n_features), biases free; for labels (n, n_classes), one binary regression per class, one l2 for
-all. Each of the 45 values of `L2_GRID` is fitted on the training images; the best on the validation images, the
-stronger one at a tie, is fitted again on both.
+all. Each of the 45 values of `L2_GRID` is fitted on the training images. The value that is best on the validation
+images is chosen, at a tie the stronger one, and fitted again on training and validation images together.
 
 Source: Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*, CVPR 2019.
 """
@@ -28,13 +28,14 @@ MULTILABEL = True
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     l2s : tuple of float
+        The values of l2 to choose from.
     gap_tolerance : float
-        Relative duality gap that every fit is certified to.
+        Relative duality gap to which every fit is certified.
     scaling : str
         One of `probes.scaling.Scaling`.
     """
@@ -45,7 +46,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose l2 and fit; see `probes.methods.Fit`."""
+    """Choose l2 and fit, as `probes.methods.Fit` describes."""
     fit_path = partial(
         solvers.load(means.solver).fit_path,
         n_classes=task.n_classes,
@@ -55,7 +56,7 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
     scale = scaler(options.scaling, task.train[0])
     X_train, X_val = scale(task.train[0]), scale(task.val[0])
     choice = choose_l2(fit_path, X_train, task.train[1], X_val, task.val[1], l2s=options.l2s, metric=task.metric)
-    # From nothing, not down the path: for one value the path solver takes half the time so.
+    # This fit starts at zero weights, not from the path: for a single value that takes the path solver half the time.
     (final,) = fit_path(scale(task.final[0]), task.final[1], l2s=[choice.value])
     weigh = partial(probabilities, coef=final.coef, intercept=final.intercept, multilabel=task.multilabel)
     return FittedProbe(scores=lambda X: weigh(scale(X)), choice=choice, evidence=Evidence.of(final))

@@ -1,8 +1,8 @@
 """LogME: the log evidence of a Bayesian linear model from the features to the labels; nothing is trained on them.
 
 For features X (n, d) and one column y of the indicators (n, n_classes), y = X w + noise with w ~ N(0, I/α) and noise ~
-N(0, I/β); there is no bias. The evidence p(y | X, α, β) is maximised over α and β, and the measure is its logarithm per
-image, averaged over classes:
+N(0, I/β); there is no bias. LogME is the logarithm of the evidence p(y | X, α, β), maximised over α and β, per image
+and averaged over classes:
 
     log p = (n log β + d log α − log det A − β ||X m − y||² − α ||m||² − n log 2π) / 2,
     A = α I + β XᵀX,  m = β A⁻¹ Xᵀy.
@@ -11,8 +11,8 @@ In the eigenbasis of XᵀX (σ_j; z = Vᵀ Xᵀ y) everything depends on t = α/
 
     γ = Σ_j σ_j/(σ_j + t),    α = γ / ||m||²,    β = (n − γ) / ||X m − y||²
 
-is repeated until t stays, for all classes together. Classes that all or none of the images have are left out. Larger
-is better; only the order of networks on one dataset means anything.
+is repeated until t no longer changes, for all classes together. Classes that all or none of the images have are left
+out. Larger is better. Compare values of networks on one dataset only; values of different datasets are not comparable.
 
 Sources: You, Liu, Wang and Long, *LogME*, ICML 2021; the fixed point, You et al., *Ranking and Tuning Pre-trained
 Models*, JMLR 23, 2022.
@@ -42,13 +42,14 @@ EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the number.
 
     Attributes
     ----------
     tolerance : float
-        Relative change of every t at which the repetition stops.
+        The iteration stops when no t changes by more than this part of itself.
     max_iter : int
+        Most iterations.
     """
 
     tolerance: float = 1e-5
@@ -56,13 +57,13 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Measure the features; see `probes.methods.Fit`."""
+    """Measure the features, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)
     Y = indicators(y, task.n_classes)
     Y = Y[:, Y.any(axis=0) & ~Y.all(axis=0)]
     if not Y.size or not X.any():
-        raise ProbeError("LogME needs a class that some images have and others have not, and features other than 0.")
+        raise ProbeError("LogME needs a class that some images have and some do not have, and features that are not 0.")
     problem = _Problem.of(X, Y)
     t, n_iter, converged = problem.fixed_point(options)
     evidence = Evidence(n_iter=n_iter, converged=converged)
@@ -71,16 +72,16 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
 
 @dataclass(frozen=True)
 class _Problem:
-    """All that the evidence depends on, of c columns at once.
+    """The numbers that the evidence depends on, for c columns (classes) at once.
 
     Attributes
     ----------
     n, d : int
-        Images and features.
+        Numbers of images and of features.
     eigenvalues : ndarray of shape (r, 1)
-        σ, r = min(n, d); the others of XᵀX are 0.
+        σ, r = min(n, d); the other eigenvalues of XᵀX are 0.
     projections : ndarray of shape (r, c)
-        z², by which nothing is ever divided by a small σ.
+        z². Keeping z² avoids divisions by a small σ.
     squares : ndarray of shape (c,)
         ||y||².
     """
@@ -104,7 +105,7 @@ class _Problem:
         return cls(n, d, eigenvalues[positive, None], projections[positive], Y.sum(axis=0, dtype=np.float64))
 
     def fixed_point(self, options: Options) -> tuple[Vector, int, bool]:
-        """t (c,), the repetitions it took, and whether they were enough."""
+        """Return t (c,), the number of iterations, and whether t has converged."""
         largest = float(self.eigenvalues.max())
         t = np.full(len(self.squares), float(self.eigenvalues.sum()) / self.d)
         for n_iter in range(1, options.max_iter + 1):
@@ -116,7 +117,7 @@ class _Problem:
         return t, options.max_iter, False
 
     def log_evidence(self, t: Vector) -> Vector:
-        """log p / n, shape (c,)."""
+        """Return log p / n, shape (c,)."""
         alpha, beta, residual, norm = self._precisions(t)
         log_det = np.log(alpha + beta * self.eigenvalues).sum(axis=0) + (self.d - len(self.eigenvalues)) * np.log(alpha)
         log_prior = self.n * np.log(beta / (2 * np.pi)) + self.d * np.log(alpha)
@@ -124,7 +125,7 @@ class _Problem:
         return per_image
 
     def _precisions(self, t: Vector) -> tuple[Vector, Vector, Vector, Vector]:
-        """α, β, ||X m − y||² and ||m||², each of shape (c,)."""
+        """Return α, β, ||X m − y||² and ||m||², each of shape (c,)."""
         shifted = self.eigenvalues + t
         explained = self.projections * (self.eigenvalues + 2 * t) / shifted**2
         residual = np.maximum(self.squares - explained.sum(axis=0), EPS * self.squares)

@@ -2,12 +2,13 @@
 
 For standardised features x (n_features,), logits W₂ relu(W₁ x + b₁) + b₂ with W₁ (width, n_features) and W₂ (n_classes,
 width); the loss of a mini-batch is the mean cross-entropy or, multi-label, the binary cross-entropy summed over classes
-as in `probes.objective`. AdamW at a constant rate, so that the epochs that remain do not change the ones before. An
-epoch that is best on the validation images and followed by `patience` that are no better ends the search; the network
-is then trained again on `task.final`, from the same seed and for that many epochs. Fewer epochs win a tie. The
-objective that is recorded is the mean loss over an epoch, while the weights move.
+as in `probes.objective`. AdamW has a constant learning rate, so that an epoch does not depend on how many follow it.
+The search ends when `patience` epochs were no better on the validation images than the best one; fewer epochs win a
+tie. The network is then trained again on `task.final`, from the same seed and for the chosen number of epochs. The
+recorded objective is the mean loss over the last epoch, measured while the weights change.
 
-Everything random comes from the seed alone: the same on every run of one machine's CPU, and no other generator moves.
+All random numbers come from the seed alone: every run on the CPU of one machine gives the same numbers, and no other
+random generator is used.
 
 Sources: Kingma and Ba, *Adam*, ICLR 2015; Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019;
 the start, He et al., *Delving Deep into Rectifiers*, ICCV 2015.
@@ -43,18 +44,20 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     width : int
-        Hidden units.
+        Number of hidden units.
     max_epochs : int
+        Most epochs.
     patience : int
-        Epochs without a better one after which the search ends.
+        The search ends after so many epochs without a better one.
     batch_size : int
+        Images per mini-batch.
     learning_rate, weight_decay : float
-        Of AdamW; biases decay as well.
+        Settings of AdamW; the biases decay too.
     """
 
     width: int = 512
@@ -70,7 +73,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose the number of epochs and fit; see `probes.methods.Fit`."""
+    """Choose the number of epochs and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     choice = _choose_epochs(task, options, means)
     start = time.perf_counter()
@@ -116,14 +119,14 @@ class _Network:
         deviation = np.sqrt(variances(X, centre))
         deviation[deviation == 0] = 1
         self.mean, self.deviation = self._to_device(centre), self._to_device(deviation)
-        # Numbers are drawn on the CPU wherever they are used, from a generator of our own.
+        # Random numbers are drawn on the CPU, whatever the device, from a generator of this network alone.
         self.generator = torch.Generator().manual_seed(means.seed)
         self.hidden = self._layer(X.shape[1], options.width)
         self.output = self._layer(options.width, n_classes)
         self.optimizer = _AdamW([*self.hidden, *self.output], options.learning_rate, options.weight_decay)
 
     def train_epoch(self) -> float:
-        """Go once over the images in a new order; return the mean loss on the way, in nats."""
+        """Train on every image once, in a new order; return the mean loss of the mini-batches, in nats."""
         import torch
 
         total = 0.0
@@ -136,7 +139,7 @@ class _Network:
         return total / len(self.X)
 
     def probabilities(self, X: Features) -> Vector:
-        """Scores of X (n, n_features), shape (n, n_classes)."""
+        """Return the probabilities (n, n_classes) of X (n, n_features)."""
         import torch
 
         blocks = []
@@ -161,7 +164,7 @@ class _Network:
         return functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum") / len(y)
 
     def _layer(self, n_in: int, n_out: int) -> tuple[Tensor, Tensor]:
-        """Weights (n_in, n_out) of variance 2 / n_in, and biases of 0."""
+        """Make weights (n_in, n_out) of variance 2 / n_in, and biases of 0."""
         import torch
 
         weights = torch.randn(n_in, n_out, generator=self.generator) * (2 / n_in) ** 0.5
@@ -169,14 +172,14 @@ class _Network:
         return weights.to(self.device).requires_grad_(), biases.requires_grad_()
 
     def _to_device(self, values: NDArray[np.floating[Any]]) -> Tensor:
-        """In float32, copied."""
+        """Copy values to the device, in float32."""
         import torch
 
         return torch.from_numpy(values.astype(np.float32)).to(self.device)
 
 
 class _AdamW:
-    """`torch.optim.AdamW` at its defaults, without the compiler that the first step of that one loads in eight seconds.
+    """The same as `torch.optim.AdamW` at its defaults, whose first step takes eight seconds to load a compiler.
 
     Parameters
     ----------
@@ -190,7 +193,7 @@ class _AdamW:
         self.n_steps = 0
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """Move the parameters against their gradients."""
+        """Update the parameters with their gradients."""
         self.n_steps += 1
         first_bias, second_bias = 1 - BETAS[0] ** self.n_steps, 1 - BETAS[1] ** self.n_steps
         for parameter, gradient, (first, second) in zip(self.parameters, gradients, self.moments, strict=True):

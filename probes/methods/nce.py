@@ -1,11 +1,11 @@
 """NCE, negative conditional entropy: how much the network's own classes leave open of the labels; nothing is trained.
 
-With z_i the source class that the network's own classifier finds most probable for image i, and P(c, z) the shares of
-the n images,
+Let z_i be the source class that the network's own classifier finds most probable for image i, and P(c, z) the share of
+the n images with label c and source class z:
 
     NCE = −H(Y | Z) = Σ_{c, z} P(c, z) log (P(c, z) / P(z)),
 
-in nats. At most 0, where z decides the label; larger is better.
+in nats. NCE is at most 0, its value when z determines the label; larger is better.
 
 Source: Tran, Nguyen and Hassner, *Transferability and Hardness of Supervised Classification Tasks*, ICCV 2019.
 """
@@ -31,11 +31,11 @@ NEEDS_CLASSIFIER = True
 
 @dataclass(frozen=True)
 class Options:
-    """There are none."""
+    """The probe has no options."""
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Measure the network; see `probes.methods.Fit`."""
+    """Measure the network, as `probes.methods.Fit` describes."""
     source = np.concatenate([block.argmax(axis=1) for _, block in source_blocks(task, "NCE")])
     joint = np.zeros((task.n_classes, source.max() + 1))
     np.add.at(joint, (task.final[1], source), 1 / len(source))

@@ -1,8 +1,8 @@
 """Nearest class mean; nothing is trained and nothing chosen.
 
-The score of class c is minus the squared distance to the mean of its images, −||x − m_c||², with x divided by its
-Euclidean norm before anything else, so that it is ||x||² + ||m_c||² less twice a cosine similarity scaled by ||m_c||.
-Scores (n, n_classes) are no probabilities; a class without an image is infinitely far.
+The score of class c is minus the squared distance to the mean of its images, −||x − m_c||². Before that, each x is
+divided by its Euclidean norm, so that the score is 2 ||m_c|| cos(x, m_c) − ||m_c||² − 1. Scores (n, n_classes) are no
+probabilities. A class without images has a score of −∞.
 
 Sources: Mensink et al., *Distance-Based Image Classification*, PAMI 35, 2013; Snell, Swersky and Zemel, *Prototypical
 Networks for Few-Shot Learning*, NeurIPS 2017; the unit rows, Wang et al., *SimpleShot*, 2019 (its L2N).
@@ -28,19 +28,19 @@ MULTILABEL = False
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     scaling : str
-        One of `probes.scaling.Scaling`: "unit" as above, "none" for Euclidean distances of the features as they are.
+        One of `probes.scaling.Scaling`. "unit" divides each x by its norm; "none" takes the features unchanged.
     """
 
     scaling: Scaling = "unit"
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Average the images of each class; see `probes.methods.Fit`."""
+    """Average the images of each class, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)
     scale = scaler(options.scaling, task.train[0])

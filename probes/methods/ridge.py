@@ -4,10 +4,10 @@ For features (n, n_features) and indicators Y (n, n_classes), 1 where an image h
 
     (1/2n) Σ_i ||W x_i + b − y_i||² + (l2/2) ||W||²,      the biases are free,
 
-which is scikit-learn's `Ridge` with alpha = n l2. On centred features W = ((1/n) XᵀX + l2 I)⁻¹ (1/n) XᵀY, transposed,
-so one eigendecomposition, of XᵀX or, with fewer images than features, of XXᵀ, gives the fit of every l2. The scores are
-W x + b; they are no probabilities. A squared loss has no scale of its own: good values of l2 grow with the variance of
-the features, and the grid, which costs next to nothing, covers twelve decades.
+which is scikit-learn's `Ridge` with alpha = n l2. On centred features Wᵀ = ((1/n) XᵀX + l2 I)⁻¹ (1/n) XᵀY, so one
+eigendecomposition, of XᵀX or, with fewer images than features, of XXᵀ, gives the fit of every l2. The scores W x + b
+are no probabilities. A squared loss has no scale of its own, so that good values of l2 grow with the variance of the
+features. The grid covers twelve decades; more values cost almost no time.
 
 Source: Hoerl and Kennard, *Ridge Regression*, Technometrics 12, 1970; as a probe, Rifkin, Yeo and Poggio, *Regularized
 Least-Squares Classification*, 2003.
@@ -35,12 +35,12 @@ MULTILABEL = True
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     l2s : tuple of float
-        Four to a decade, 1e-8 to 1e4.
+        The values of l2 to choose from: by default four per decade, 1e-8 to 1e4.
     """
 
     l2s: tuple[float, ...] = tuple((10.0 ** (np.arange(-32, 17) / 4)).tolist())
@@ -50,7 +50,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose l2 and fit; see `probes.methods.Fit`."""
+    """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     val_scores = _Path.of(*task.train, task.n_classes).scores(task.val[0], sorted(options.l2s))
     choice = choose_value(val_scores, task.val[1], metric=task.metric, probabilistic=False)
@@ -71,9 +71,9 @@ class _Path:
     frequency : ndarray of shape (n_classes,)
         Mean of the indicators.
     eigenvalues : ndarray of shape (r,)
-        Of the covariance or of the Gram matrix, r = min(n, n_features).
+        Eigenvalues of the covariance or of the Gram matrix, r = min(n, n_features).
     basis : ndarray of shape (n_features, r)
-        The eigenvectors, or XᵀU/n where those of the Gram matrix, U, are at hand.
+        The eigenvectors of the covariance, or XᵀU/n with U the eigenvectors of the Gram matrix.
     targets : ndarray of shape (r, n_classes)
     """
 
@@ -96,19 +96,19 @@ class _Path:
         return cls(centre, frequency, np.maximum(eigenvalues, 0), basis, targets)  # below zero by rounding only
 
     def scores(self, X: Features, l2s: list[float]) -> Iterator[tuple[float, Vector]]:
-        """Each l2 and its scores of X (n, n_features)."""
+        """Yield each l2 with its scores (n, n_classes) of X (n, n_features)."""
         rotated = affine(X, self.basis.T, -self.centre @ self.basis)
         for l2 in l2s:
             yield l2, rotated @ (self.targets / (self.eigenvalues + l2)[:, None]) + self.frequency
 
     def parameters(self, l2: float) -> tuple[Vector, Vector]:
-        """Weights (n_classes, n_features) and biases (n_classes,)."""
+        """Return the weights (n_classes, n_features) and biases (n_classes,)."""
         coef = (self.basis @ (self.targets / (self.eigenvalues + l2)[:, None])).T
         return coef, self.frequency - coef @ self.centre
 
 
 def _evidence(X: Features, y: Labels, coef: Vector, intercept: Vector, l2: float) -> Evidence:
-    """Objective and norm of its gradient in (W, b), measured on the images that were fitted."""
+    """Measure the objective, and the norm of its gradient in (W, b), on the images of the fit."""
     Y, slope, bias_slope, loss = indicators(y, len(coef)), np.zeros_like(coef), np.zeros(len(coef)), 0.0
     for rows, block in row_blocks(X):
         residuals = block @ coef.T + intercept - Y[rows]

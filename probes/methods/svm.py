@@ -5,13 +5,14 @@ divided by r, the root of their mean squared norm over the training images,
 
     (1/n) Σ_i max(0, 1 − t_i (w_cᵀ z_i + b_c))² + (l2/2) ||w_c||²,
 
-which is liblinear's C = 1/(n l2); one l2 for all classes, labels of either kind. A single number r leaves the geometry
-alone and lets seven values of l2 do for any network. The scores (n, n_classes) are wᵀ z + b; they are no probabilities.
+which is liblinear's C = 1/(n l2). All classes share one l2; images may have one label or several. Dividing by the
+single number r keeps the geometry and makes the same seven values of l2 suit any network. The scores wᵀ z + b
+(n, n_classes) are no probabilities.
 
-liblinear penalises the bias too. As the weight of a constant feature of 10 it costs (l2/2) b²/100, which moves a bias
-by about 0.5 % at l2 = 1 and by less below. That constant makes the dual slow (1000 sweeps do not converge where 20
-Newton steps of the primal do, on fewer images than features as well), hence the primal always. Memory is the features
-in float64 and liblinear's own copy, 24 bytes per value together.
+liblinear penalises the bias too. Here the bias is the weight of a constant feature of 10 and costs (l2/2) b²/100, which
+moves it by about 0.5 % at l2 = 1 and by less at smaller l2. The constant makes the dual slow (1000 sweeps do not
+converge where 20 Newton steps of the primal do, also on fewer images than features), so the primal is always solved.
+The features in float64 and liblinear's own copy take 24 bytes per value together.
 
 Sources: Fan et al., *LIBLINEAR*, JMLR 9, 2008; as a probe, Sharif Razavian et al., *CNN Features off-the-Shelf*, CVPRW
 2014.
@@ -44,15 +45,16 @@ CONSTANT = 10.0  # the feature whose weight, times it, is the bias
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the numbers beside the images.
+    """Settings that change the numbers.
 
     Attributes
     ----------
     l2s : tuple of float
+        The values of l2 to choose from.
     tolerance : float
-        liblinear's: the gradient, relative to that at zero weights, at which it stops.
+        liblinear stops when the norm of the gradient is at most this part of its norm at zero weights.
     max_iter : int
-        Newton iterations allowed for each class.
+        Most Newton iterations for each class.
     """
 
     l2s: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -64,7 +66,7 @@ class Options:
 
 
 def fit(task: Task, options: Options, means: Means) -> FittedProbe:
-    """Choose l2 and fit; see `probes.methods.Fit`."""
+    """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     units = _Units.of(task.train[0])
     choice = _choose_l2(task, units, options)
@@ -87,18 +89,18 @@ class _Units:
         centre = mean(X)
         mean_square = float(variances(X, centre).sum())
         if mean_square == 0:
-            raise ProbeError("An SVM needs images that differ. Got training images with equal features.")
+            raise ProbeError("An SVM needs images with different features. All training images have equal features.")
         return cls(centre, mean_square**0.5)
 
     def applied(self, X: Features) -> Vector:
-        """Features z (n, n_features)."""
+        """Return the features z (n, n_features)."""
         Z = X.astype(np.float64)
         Z -= self.centre
         Z /= self.scale
         return Z
 
     def undone(self, coef: Vector, intercept: Vector) -> tuple[Vector, Vector]:
-        """Weights (n_classes, n_features) and biases (n_classes,) on x that do what these do on z."""
+        """Turn weights (n_classes, n_features) and biases (n_classes,) for z into those for x."""
         coef = coef / self.scale
         return coef, intercept - coef @ self.centre
 
@@ -114,7 +116,10 @@ def _choose_l2(task: Task, units: _Units, options: Options) -> Choice:
 
 
 def _fit_all(Z: Vector, Y: NDArray[np.bool_], l2: float, options: Options) -> tuple[Vector, Vector, Evidence]:
-    """Weights (n_classes, n_features), biases (n_classes,) and evidence for Z (n, n_features), Y (n, n_classes)."""
+    """Fit every class on Z (n, n_features) and Y (n, n_classes).
+
+    Returns the weights (n_classes, n_features), the biases (n_classes,) and the evidence.
+    """
     start = time.perf_counter()
     coef, intercept, n_iter = np.zeros((Y.shape[1], Z.shape[1])), np.zeros(Y.shape[1]), 0
     for k, has_class in enumerate(Y.T):
@@ -135,7 +140,10 @@ def _fit_all(Z: Vector, Y: NDArray[np.bool_], l2: float, options: Options) -> tu
 
 
 def _fit_one(Z: Vector, has_class: NDArray[np.bool_], l2: float, options: Options) -> tuple[Vector, float, int]:
-    """Weights (n_features,), bias and iterations of one class; its warning is `n_iter == max_iter`, which is kept."""
+    """Fit one class; return weights (n_features,), bias and iterations.
+
+    scikit-learn's warning is silenced, because ``n_iter == max_iter`` says the same.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -153,7 +161,7 @@ def _fit_one(Z: Vector, has_class: NDArray[np.bool_], l2: float, options: Option
 
 
 def _objective(Z: Vector, Y: NDArray[np.bool_], coef: Vector, intercept: Vector, l2: float) -> tuple[float, float]:
-    """The objective summed over classes, and the norm of its gradient in (W, b), the biases being free."""
+    """Return the objective, summed over classes, and the norm of its gradient in (W, b), with free biases."""
     signs = np.where(Y, 1.0, -1.0)
     slack = np.maximum(0, 1 - signs * (Z @ coef.T + intercept))
     residuals = -2 / len(Z) * signs * slack

@@ -1,12 +1,12 @@
 """Minimisers of `probes.objective`, one per file; the file name is the solver's name everywhere.
 
-Adding a solver is adding a file here with one function,
+To add a solver, add a file here with one function,
 
     fit_path(X, y, *, l2s, n_classes, sample_weight=None, fit_intercept=True, gap_tolerance=GAP_TOLERANCE,
              max_iter=1000, device="auto") -> list[LogisticFit]
 
-whose arguments and promises are those of `FitPath`. `tests/test_solvers.py` then tests it with the others. A file is
-imported only when its solver is asked for, so a solver may need a library that is not always there.
+`FitPath` describes its arguments and what it must do; the tests of the solvers then run on the new one too. A file is
+imported only when a fit uses its solver, so that a solver may need a library that is not always installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from probes.objective import GAP_TOLERANCE, Features, Labels, LogisticFit, Vecto
 
 
 class FitPath(Protocol):
-    """What every solver's `fit_path` does."""
+    """The function `fit_path` of every solver."""
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ class FitPath(Protocol):
         max_iter: int = 1000,
         device: str = "auto",
     ) -> list[LogisticFit]:
-        """Minimise the objective at every l2, from strong to weak whatever their order.
+        """Minimise the objective at every l2. Fits go from strong to weak l2, whatever the order of `l2s`.
 
         Parameters
         ----------
@@ -47,16 +47,15 @@ class FitPath(Protocol):
             Positive.
         n_classes : int
         sample_weight : ndarray of shape (n,) or, when multi-label, (n, n_classes), optional
-            Not negative; only their ratios matter, in each class by themselves. An image that weighs nothing might as
-            well not be there.
+            Not negative. Only the ratios of weights matter, within each class. An image of weight 0 has no effect.
         fit_intercept : bool
-            False holds the biases at 0. A class without images is then a class like any other.
+            False holds the biases at 0. A class without images is then fitted like any other class.
         gap_tolerance : float
             Relative duality gap to reach.
         max_iter : int
-            Iterations allowed for each l2. A fit that needs more comes back with ``converged=False``.
+            Most iterations for each l2. A fit that needs more has ``converged=False``.
         device : str
-            "auto", "cpu" or "cuda"; solvers that have no choice disregard it.
+            "auto", "cpu" or "cuda". A solver that runs on one kind of device ignores it.
 
         Returns
         -------
@@ -68,7 +67,7 @@ class FitPath(Protocol):
         ProbeError
             If X and y cannot be fitted (`probes.objective.check_data`).
         ConfigurationError
-            If the solver needs a library or a device that is not there.
+            If the solver needs a library or a device that this machine does not have.
         """
 
 
@@ -79,12 +78,12 @@ class Solver(Protocol):
 
 
 def names() -> list[str]:
-    """Names of all solvers, sorted."""
+    """Return the names of all solvers, sorted."""
     return registry.names(sys.modules[__name__])
 
 
 def load(name: str) -> Solver:
-    """Import a solver.
+    """Import the solver of that name.
 
     Raises
     ------

@@ -1,14 +1,15 @@
 """cuML's L-BFGS on an NVIDIA GPU, warm-started from strong to weak regularisation and judged by our certificate.
 
-Of cuML it is the class `QN`: its `LogisticRegression` cannot start from an earlier solution. With
+The solver uses cuML's class `QN`, because cuML's `LogisticRegression` cannot start from an earlier solution. With
 ``penalty_normalized=False`` QN minimises the mean of the losses + l2_strength/2 ||W||², biases free, which is our
 objective. It stops when
 
 - the largest entry of the gradient is at most tol · max(f, tol), f being the objective, or
 - f has changed in the last ten iterations by at most delta · max(f, tol).
 
-Both mean something else at every l2, so that they are set to what our gap asks for, and lowered until it is reached.
-The arithmetic is float64: gaps of 1e-8 are out of float32's reach, and weak l2 puts wider ones there too.
+Both conditions mean something else at every l2. So the solver sets tol and delta to values that fit the gap, and lowers
+them until the gap is reached. The arithmetic is float64, because float32 cannot reach gaps of 1e-8, nor wider gaps at
+weak l2.
 
 Sources: the documentation of `cuml.solvers.QN`, and its source in release 25.10.
 """
@@ -38,7 +39,7 @@ def fit_path(
     max_iter: int = 1000,
     device: str = "auto",  # of no effect: cuML runs on the GPU
 ) -> list[LogisticFit]:
-    """Fit every l2 with `cuml.solvers.QN`; see `probes.solvers.FitPath`."""
+    """Fit every l2 with `cuml.solvers.QN`, as `probes.solvers.FitPath` describes."""
     _check_available()
     return fit_regressions(
         _QuasiNewton,
@@ -54,7 +55,7 @@ def fit_path(
 
 
 def _check_available() -> None:
-    """Raise ConfigurationError unless cuML can be imported and there is a device to run it on."""
+    """Raise ConfigurationError unless cuML can be imported and this machine has a CUDA device."""
     try:
         found = _cupy().cuda.is_available() and importlib.import_module("cuml.solvers")
     except ImportError as error:
@@ -65,25 +66,25 @@ def _check_available() -> None:
 
 def _what_it_needs(lack: str) -> str:
     return (
-        f"The solver 'cuml' needs cuML and an NVIDIA GPU; {lack}. Install it (pip install 'probestore[cuml]', on a "
-        "machine with an NVIDIA GPU), or take another solver: solver = 'path' gives the same fits on any machine."
+        f"The solver 'cuml' needs cuML and an NVIDIA GPU; {lack}. Install cuML (pip install 'probestore[cuml]', on a "
+        "machine with an NVIDIA GPU), or choose solver = 'path', which gives the same fits on any machine."
     )
 
 
 def _cupy() -> Any:
-    """The arrays that cuML takes and gives."""
+    """Import CuPy, whose arrays cuML takes and returns."""
     return importlib.import_module("cupy")
 
 
 class _QuasiNewton(Regression):
-    """`cuml.solvers.QN`."""
+    """A regression by `cuml.solvers.QN`."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._y = _cupy().asarray(self.y, dtype=np.float64)
         self._weight = None
         if self.sample_weight is not None:
-            # Of mean 1, so that it is the same whether the sum is divided by the weights or by the images.
+            # With a mean of 1 it makes no difference whether the sum is divided by the weights or by the images.
             self._weight = _cupy().asarray(self.sample_weight / self.sample_weight.mean())
         self._model = importlib.import_module("cuml.solvers").QN(
             loss="softmax" if self.n_classes > 2 else "sigmoid",

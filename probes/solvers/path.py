@@ -1,21 +1,22 @@
 """The whole regularisation path by preconditioned L-BFGS with the biases eliminated (torch, CPU or CUDA).
 
-What makes it fast, from strong to weak l2, in the order of what it saves:
+The path goes from strong to weak l2. Four things make it fast; the first saves most:
 
-- **Biases at their optimum.** Every evaluation solves for them on logits that it has anyway (`probes.engine.problem`).
+- **Biases at their optimum.** Every evaluation computes the best biases from logits that it needs anyway
+  (`probes.engine.problem`).
 - **Preconditioning** with the inverse of A ⊗ Σ + l2 I, A = Σ share (diag p − p pᵀ), Σ the covariance of the features,
   whose eigenbasis is computed once for the whole grid.
-- **One memory.** The pairs of L-BFGS are exact at every l2, but for a known multiple of the step, so all values share
-  them (`probes.engine.lbfgs`).
-- **Extrapolation.** Optimal weights change smoothly with log l2: each value starts from the line through the last two.
+- **One memory.** The pairs of L-BFGS are exact at every l2, but for a known multiple of the step, so that all values
+  share them (`probes.engine.lbfgs`).
+- **Extrapolation.** Optimal weights change smoothly with log l2: each value starts on the line through the last two.
 
-Products are taken in float32, or in float64 where the features come so, are few, or the gap asked for is out of
-float32's reach; sums over images are kept in float64. When the path is done every fit is certified in float64 on the
-features as they came, and the few that float32 has left short of their gap are finished in float64. So the certificate
-is that of `probes.objective`, whatever the arithmetic before it.
+Products are computed in float32; or in float64 if the features are float64, are few, or the requested gap is beyond
+float32. Sums over images are kept in float64. At the end of the path every fit is certified in float64 on the original
+features, and the few fits that float32 left short of their gap are finished in float64. The certificate is therefore
+that of `probes.objective`, whatever the arithmetic before it.
 
-Memory, beside X as it came: a copy in the precision of the products where it is small (`Rows.prepare`), two matrices of
-n n_classes values where they are (`LOGITS_BYTES`), and 32 MB of pairs (never fewer than ten).
+Beside X, the solver needs memory for a copy of X in the precision of the products, if it is small (`Rows.prepare`); two
+matrices of n n_classes values, if they are small (`LOGITS_BYTES`); and 32 MB of pairs (at least ten pairs).
 
 Sources: Nocedal and Wright, *Numerical Optimization*, 2nd ed. (algorithm 7.4); the Kronecker factor is Böhning's (1992)
 bound with the curvature averaged instead of bounded; eliminating the biases is variable projection.
@@ -57,15 +58,15 @@ from probes.objective import (
     with_limits,
 )
 
-OBJECTIVE_TOLERANCE = 2e-7  # relative: what is estimated to be left, beside what the gap bounds
-ON_THE_WAY = 100.0  # times what is allowed: enough for a value that is only passed through
-LOOSE = 4  # times the excess that an evaluation may leave to the biases
+OBJECTIVE_TOLERANCE = 2e-7  # relative distance from the minimum that is estimated, beside the gap that bounds it
+ON_THE_WAY = 100.0  # times the tolerance: enough for a value between two of the grid
+LOOSE = 4  # the error of the biases may be the excess of the point, divided by this
 STEEP = 0.9  # a step is too long when the slope at its end exceeds this part of the slope at its start
 LINE_SEARCH_STEPS = 20
-PATIENCE = 40  # iterations without a smaller gap after which float32 has given all it can
-ROTATE_BELOW = 300  # images per class: with fewer, rotating the features once is cheaper than weights every time
-FLOAT32_GAP = 1e-6
-FEW = 2**20  # values of X: float64 costs nothing that could be noticed
+PATIENCE = 40  # iterations without a smaller gap after which float32 can do no better
+ROTATE_BELOW = 300  # images per class: with fewer, rotating the features once costs less than rotating all weights
+FLOAT32_GAP = 1e-6  # float32 does not reach smaller gaps
+FEW = 2**20  # values of X: with fewer, float64 takes no noticeable time
 
 
 def fit_path(
@@ -80,7 +81,7 @@ def fit_path(
     max_iter: int = 1000,
     device: str = "auto",
 ) -> list[LogisticFit]:
-    """Fit every l2 on one warm-started path; see `probes.solvers.FitPath`."""
+    """Fit every l2 on one warm-started path, as `probes.solvers.FitPath` describes."""
     check_data(X, y, n_classes, sample_weight)
     X, y, sample_weight = weighing(X, y, sample_weight)
     free = free_classes(y, n_classes, fit_intercept, sample_weight)
@@ -103,7 +104,7 @@ def fit_path(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A fit in coordinates of the features as they came, on the device."""
+    """A fit in the coordinates of the original features, on the device."""
 
     l2: float
     coef: Tensor
@@ -114,7 +115,7 @@ class _Fit:
 
 
 def _solved(data: _Data, l2s: Sequence[float], exact: bool, gap_tolerance: float, max_iter: int) -> list[_Fit]:
-    """Go down the path, certify, and finish in float64 what float32 could not."""
+    """Fit the path, certify the fits, and finish in float64 those that float32 could not."""
     problem = data.problem(torch.float64 if exact else torch.float32)
     fits = _certified(data, problem, _Path(problem, gap_tolerance, max_iter).down(l2s))
     short = [i for i, fit in enumerate(fits) if fit.certificate.duality_gap > gap_tolerance and fit.n_iter < max_iter]
@@ -129,7 +130,7 @@ def _solved(data: _Data, l2s: Sequence[float], exact: bool, gap_tolerance: float
 
 
 def _certified(data: _Data, problem: Problem, steps: Sequence[_Step]) -> list[_Fit]:
-    """Certify fits together; each is charged an equal part of the time."""
+    """Certify fits together. The seconds of each fit include an equal part of the time that this takes."""
     parameters = [problem.original(step.point) for step in steps]
     start = time.perf_counter()
     coefs, intercepts = [coef for coef, _ in parameters], [intercept for _, intercept in parameters]
@@ -143,7 +144,7 @@ def _certified(data: _Data, problem: Problem, steps: Sequence[_Step]) -> list[_F
 
 @dataclass(frozen=True)
 class _Data:
-    """Images on a device, and the problem that they pose in either precision."""
+    """Images on a device. They make one problem for each precision."""
 
     X: Tensor
     y: Tensor
@@ -164,7 +165,7 @@ class _Data:
         fit_intercept: bool,
         device: torch.device,
     ) -> _Data:
-        """Put images on a device."""
+        """Copy the images to a device."""
         loss: Loss = OneVsRest() if y.ndim == 2 else Softmax()
         frequency = class_frequencies(y, n_classes, sample_weight)
         chances = (
@@ -184,7 +185,7 @@ class _Data:
         )
 
     def problem(self, dtype: torch.dtype) -> Problem:
-        """The problem with products in `dtype`."""
+        """Return the problem whose products are computed in `dtype`."""
         rows, basis = _with_basis(
             Rows.prepare(self.X, dtype), self.share.mean(dim=0), self.n_classes, centred=self.fit_intercept
         )
@@ -202,14 +203,14 @@ class _Data:
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """The array as a tensor, not copied: nothing here writes to it, though it may be mapped read-only."""
+    """Return the array as a tensor without a copy. It may be mapped read-only, because nothing here writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _with_basis(rows: Rows, share: Tensor, n_classes: int, *, centred: bool) -> tuple[Rows, Basis]:
-    """The eigenbasis of the features' covariance, and the rows, rotated into it where that pays."""
+    """Return the eigenbasis of the features' covariance, and the rows, rotated into it where that saves time."""
     n, d = rows.X.shape
     if n < d:
         return _in_row_space(rows, share, centred=centred)
@@ -223,7 +224,7 @@ def _with_basis(rows: Rows, share: Tensor, n_classes: int, *, centred: bool) -> 
 
 
 def _in_row_space(rows: Rows, share: Tensor, *, centred: bool) -> tuple[Rows, Basis]:
-    """The same for fewer images than features: they span no more directions than they are."""
+    """Do the same for fewer images than features: n images span at most n directions."""
     X = rows.X.double()
     mean = share.double() @ X if centred else torch.zeros_like(X[0])
     row_space, triangle = torch.linalg.qr((X - mean).T)
@@ -234,7 +235,7 @@ def _in_row_space(rows: Rows, share: Tensor, *, centred: bool) -> tuple[Rows, Ba
 
 @dataclass(frozen=True)
 class _Step:
-    """Where the path has come to at one value."""
+    """The solution of the path at one value of l2."""
 
     l2: float
     point: Point
@@ -243,12 +244,12 @@ class _Step:
 
 
 def _kept(point: Point) -> Point:
-    """A point without what only its own iteration needs: there is one for every value of l2."""
+    """Drop the arrays of a point that only its own iteration needs, because a point is kept for every value of l2."""
     return replace(point, residuals=None, slope=point.slope[:0])
 
 
 class _Path:
-    """A walk from strong to weak l2 that remembers where it was and what it has learned of the curvature."""
+    """The path from strong to weak l2. It keeps the last two solutions and the pairs of L-BFGS."""
 
     def __init__(self, problem: Problem, gap_tolerance: float, max_iter: int) -> None:
         self._problem = problem
@@ -261,7 +262,7 @@ class _Path:
         self._curvature = (f * (1 - f)).diag() if problem.loss.multilabel else f.diag() - torch.outer(f, f)
 
     def down(self, l2s: Sequence[float]) -> list[_Step]:
-        """Solve for each of the descending `l2s`, on the way from each to the next in strides of a decade at most."""
+        """Solve for each of the descending `l2s`. Steps from one value to the next are at most a decade long."""
         steps: list[_Step] = []
         begin, previous = time.perf_counter(), max(1.0, l2s[0])
         for l2 in l2s:
@@ -276,18 +277,18 @@ class _Path:
         return steps
 
     def finish(self, fit: _Fit) -> _Step:
-        """Go on from a fit, whose coordinates are those of the features."""
+        """Continue a fit, whose coordinates are those of the features, until it reaches the tolerances."""
         begin = time.perf_counter()
         point, n_iter = self._minimise(self._at(*self._problem.own(fit.coef, fit.intercept), fit.l2), fit.l2)
         return _Step(fit.l2, _kept(point), n_iter, time.perf_counter() - begin)
 
     def _at(self, weights: Tensor, bias: Tensor, l2: float, excess: float = 1.0) -> Point:
-        """Evaluate, more loosely as long as there is much to go."""
+        """Evaluate the problem; less exactly while the excess is large."""
         aim = Aim(l2, self._gap_tolerance * max(1.0, excess / LOOSE))
         return self._problem.at(weights, bias, self._curvature, aim)
 
     def _start(self, l2: float) -> Point:
-        """No weights; then the last point; then the line through the last two, where that is better."""
+        """Return the start at l2: zero weights, then the last point, then the line through the last two if better."""
         if not self._last:
             return self._at(*self._problem.nothing(), l2)
         last_l2, last = self._last[-1]
@@ -305,7 +306,7 @@ class _Path:
         return self._at(torch.where(worse, last.weights, weights), bias, l2)
 
     def _minimise(self, point: Point, l2: float, slack: float = 1.0) -> tuple[Point, int]:
-        """L-BFGS from `point` to `slack` times what is allowed; where it ends and the iterations taken."""
+        """Run L-BFGS from `point` until the excess is at most `slack`; return the last point and the iterations."""
         patience = PATIENCE if point.weights.dtype == torch.float32 else self._max_iter
         self._curvature = self._problem.curvature(point)
         precondition = self._problem.preconditioner(self._curvature, l2)
@@ -317,22 +318,22 @@ class _Path:
             best, waited = (worst, 0) if worst < best else (best, waited + 1)
             if worst <= 1 or waited == patience:
                 return point, n_iter
-            # Problems that are solved rest: another step would be rounding.
+            # A problem that is solved makes no more steps: they would be rounding errors.
             new = self._line_search(point, direction * (excess > 1), l2, worst)
             self._memory.add(new.weights - point.weights, new.slope - point.slope)
             point = new
         return point, self._max_iter
 
     def _excess(self, point: Point, direction: Tensor, l2: float) -> Tensor:
-        """How far a point is from being good enough, (B, 1); 1 is enough."""
+        """Return the distance of a point from the optimum over the tolerance, (B, 1); at 1 a problem is solved."""
         problem = self._problem
         gap = problem.gap(point, l2) / (self._gap_tolerance * problem.stake(point, l2))
-        # Half of what Newton's step wins at first order is what there is to win, as long as it is little.
+        # Near the optimum, the objective can still fall by half of the first-order gain of Newton's step.
         left = -problem.loss.dot(point.gradient(l2), direction) / 2
         return torch.maximum(gap, left / (OBJECTIVE_TOLERANCE * point.objective(l2, problem.loss)))
 
     def _line_search(self, point: Point, direction: Tensor, l2: float, excess: float) -> Point:
-        """Go along `direction`, in each problem by 1, or to where the slope is no longer steep upwards."""
+        """Step along `direction`, in each problem by 1, or less if the slope at the end is steep upwards."""
         dot = self._problem.loss.dot
         at_start = dot(point.gradient(l2), direction)
         step = torch.ones_like(at_start)

@@ -1,12 +1,11 @@
 """scikit-learn's L-BFGS, warm-started from strong to weak regularisation and judged by our certificate.
 
-scikit-learn stops at a largest gradient entry below `tol`, which means something else at every l2. Here `tol` is set to
-what our gap asks for, and lowered until the gap is reached. Its L-BFGS also stops on steps that gain less than 1.4e-14,
-absolutely: where the objective itself is tiny (separable classes, weak l2) it may end there, short of the gap, and says
-so by ``converged=False``.
+scikit-learn stops when the largest entry of the gradient is below `tol`, which means something else at every l2. So the
+solver sets `tol` to a value that fits the gap, and lowers it until the gap is reached. scikit-learn's L-BFGS also stops
+at a step that lowers the objective by less than 1.4e-14. Where the objective itself is tiny (separable classes, weak
+l2), that may happen before the gap is reached; the fit has ``converged=False`` then.
 
-What is not scikit-learn's own, `fit_regressions` and `Regression`, serves every library that fits one regression at a
-time and judges by the gradient.
+`fit_regressions` and `Regression` serve every library that fits one regression at a time and judges by the gradient.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def fit_path(
     fit_intercept: bool = True,
     gap_tolerance: float = GAP_TOLERANCE,
     max_iter: int = 1000,
-    device: str = "auto",  # of no effect: scikit-learn's L-BFGS runs on the CPU
+    device: str = "auto",  # ignored: scikit-learn's L-BFGS runs on the CPU
 ) -> list[LogisticFit]:
-    """Fit every l2 with `sklearn.linear_model.LogisticRegression`; see `probes.solvers.FitPath`."""
+    """Fit every l2 with `sklearn.linear_model.LogisticRegression`, as `probes.solvers.FitPath` describes."""
     return fit_regressions(
         _Lbfgs,
         X,
@@ -83,7 +82,7 @@ def fit_regressions(
 ) -> list[LogisticFit]:
     """Fit every l2 by regressions of one `kind`: one softmax, or one for each class when multi-label.
 
-    Parameters and what is returned are those of `probes.solvers.FitPath`.
+    `probes.solvers.FitPath` describes the other parameters and the result.
     """
     check_data(X, y, n_classes, sample_weight)
     X_weighing, y, sample_weight = weighing(X, y, sample_weight)
@@ -125,7 +124,7 @@ def fit_regressions(
 def _with_contrasts(
     X: Vector, y: Labels, n_classes: int, sample_weight: Vector | None
 ) -> tuple[Vector, Labels, Vector | None]:
-    """Add images that weigh nothing, so that libraries, which count the labels they see, count all classes."""
+    """Add images of weight 0, so that every class has a label: libraries count the classes by the labels."""
     extra: Labels
     if y.ndim == 2:
         extra = np.zeros((0, n_classes), dtype=np.bool_)
@@ -144,7 +143,7 @@ def _with_contrasts(
 
 
 def _tasks(y: Labels, free: NDArray[np.intp], sample_weight: Vector | None) -> list[tuple[Labels, int, Vector | None]]:
-    """Labels, number of classes and weights of each regression over the free classes; none where there is but one."""
+    """Return labels, number of classes and weights of each regression; none if only one class is free."""
     if y.ndim == 1:
         return [(y, free.size, sample_weight)] if free.size > 1 else []
     if sample_weight is None or sample_weight.ndim == 1:
@@ -153,17 +152,17 @@ def _tasks(y: Labels, free: NDArray[np.intp], sample_weight: Vector | None) -> l
 
 
 class Regression(ABC):
-    """One regression of a library, softmax over class indices or binary over booleans, that keeps its warm start.
+    """One regression of a library: softmax over class indices, or binary over booleans. It keeps its warm start.
 
     Parameters
     ----------
     X : ndarray of shape (n, n_features)
         Float64.
     placed : object
-        What `place` has made of it.
+        The result of `place` for X.
     y : ndarray of shape (n,)
     n_classes : int
-        All with an image; 1 over booleans.
+        Number of classes, each with an image; 1 if y holds booleans.
     sample_weight : ndarray of shape (n,), optional
     fit_intercept : bool
     """
@@ -182,38 +181,38 @@ class Regression(ABC):
 
     @staticmethod
     def place(X: Vector) -> Any:
-        """X, once for all regressions, where the library wants it."""
+        """Put X where the library needs it, once for all regressions."""
         return X
 
     @abstractmethod
     def go_on(self, penalty: float, tol: float, max_iter: int) -> int:
-        """Run the library, warm; return the iterations taken.
+        """Run the library from its last solution; return the number of iterations.
 
         Parameters
         ----------
         penalty : float
-            l2 of the library's own weights.
+            l2 for the library's own weights.
         tol : float
-            Largest entry of the gradient of the mean loss, with its penalty, to stop at.
+            Stop when the largest entry of the gradient of the penalised mean loss is at most this.
         max_iter : int
         """
 
     @abstractmethod
     def parameters(self) -> tuple[Vector, Vector]:
-        """The library's weights (n_rows, n_features) and biases (n_rows,), float64; one row for two classes."""
+        """Return the library's weights (n_rows, n_features) and biases (n_rows,), float64; one row for two classes."""
 
     @property
     def coef(self) -> Vector:
-        """Weights, shape (n_classes, n_features)."""
+        """Return the weights, shape (n_classes, n_features)."""
         return self._both(self.parameters()[0])
 
     @property
     def intercept(self) -> Vector:
-        """Biases, shape (n_classes,)."""
+        """Return the biases, shape (n_classes,)."""
         return self._both(self.parameters()[1])
 
     def fit(self, l2: float, gap_tolerance: float, max_iter: int) -> int:
-        """Go on from the last solution until the gap is reached; return the iterations that this took."""
+        """Continue from the last solution until the gap is reached; return the number of iterations."""
         # ||(−w/2, w/2)||² = ||w||²/2, so that half the penalty on w is the same objective.
         penalty = l2 / 2 if self.halved else l2
         tol, n_iter, last_gap = FIRST_TOLERANCE, 0, np.inf
@@ -231,7 +230,7 @@ class Regression(ABC):
 
     @property
     def _labels(self) -> Labels:
-        """Labels as `probes.objective` has them: one class of booleans is multi-label too."""
+        """Return the labels in the form of `probes.objective`, for which one class of booleans is multi-label."""
         return self.y[:, None] if self.binary else self.y
 
     def _certificate(self, l2: float) -> Certificate:
@@ -247,12 +246,12 @@ class Regression(ABC):
         )
 
     def _both(self, parameter: Vector) -> Vector:
-        """The softmax parameters of both classes where the library keeps their difference."""
+        """Return softmax parameters of both classes if the library keeps only their difference."""
         return np.concatenate([-parameter / 2, parameter / 2]) if self.halved else parameter
 
 
 class _Lbfgs(Regression):
-    """`sklearn.linear_model.LogisticRegression`."""
+    """A regression by `sklearn.linear_model.LogisticRegression`."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

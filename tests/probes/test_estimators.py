@@ -80,7 +80,7 @@ def test_a_path_without_values_takes_the_grid():
 
 def test_a_value_that_was_not_fitted_is_refused():
     X, y = images()
-    with pytest.raises(ValueError, match=r"one of the values fitted: \[0.01, 1.0, 0.001\]. Got 0.1"):
+    with pytest.raises(ValueError, match=r"one of the fitted values \[0.01, 1.0, 0.001\]. Got 0.1"):
         LogisticPath(L2S).fit(X, y).at(0.1)
     with pytest.raises(NotFittedError):
         LogisticPath(L2S).at(1.0)

@@ -95,7 +95,7 @@ def test_the_networks_own_classifier_is_read_for_the_probe_that_asks(filled, mon
 
 def test_without_its_own_classifier_a_network_has_no_leep(filled):
     (message,) = run(filled, cell("leep"))
-    assert "none is stored for this network" in message
+    assert "the store has none for this network" in message
 
 
 def test_a_cache_gives_the_same_rows(filled, tmp_path):

@@ -75,7 +75,7 @@ def test_values_are_chosen_by_the_scores_they_give(stronger_last, chosen):
 
 def test_scores_that_are_no_probabilities_are_not_judged_as_such():
     y = np.array([0, 1])
-    with pytest.raises(ProbeError, match="choose by one of: top1, .*Got 'nll'"):
+    with pytest.raises(ProbeError, match="the metric must be one of top1, .*Got 'nll'"):
         choose_value([(1.0, np.eye(2))], y, metric="nll", probabilistic=False)
     with pytest.raises(ProbeError, match="several labels per image and probabilities.*Got 'top1'"):
         choose_value([(1.0, np.eye(2))], np.eye(2) > 0, metric="top1")
@@ -84,7 +84,7 @@ def test_scores_that_are_no_probabilities_are_not_judged_as_such():
 @pytest.mark.parametrize("values", [[], [0.0, 1.0], [1.0, 2.0], [float("nan")]])
 def test_a_grid_outside_its_range_is_refused(values):
     check_grid("shares", [0.1, 1.0], largest=1)
-    with pytest.raises(ConfigurationError, match="shares must be one or more values, positive and at most 1"):
+    with pytest.raises(ConfigurationError, match="shares must be one or more values above 0 and at most 1"):
         check_grid("shares", values, largest=1)
 
 

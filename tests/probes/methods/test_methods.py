@@ -62,7 +62,7 @@ def test_a_probe_chooses_what_it_declares_with_a_metric_that_its_scores_allow(na
         assert values == sorted(set(values))
         assert probe.choice.value in values
     if probe.choice and not probe.probabilistic:
-        with pytest.raises(ProbeError, match="choose by one of"):
+        with pytest.raises(ProbeError, match="the metric must be one of"):
             fit(name, task(multilabel=multilabel, metric="nll"))
 
 
@@ -140,7 +140,7 @@ def test_logistic_tries_the_whole_grid_with_evidence():
     [("knn", {"ks": (0, 10)}), ("ridge", {"l2s": ()}), ("lda", {"shrinkages": (0.5, 2.0)}), ("svm", {"l2s": (-1.0,)})],
 )
 def test_a_grid_that_makes_no_sense_is_refused(name, options):
-    with pytest.raises(ConfigurationError, match="must be one or more values, positive"):
+    with pytest.raises(ConfigurationError, match="must be one or more values above 0"):
         methods.load(name).Options(**options)
 
 
