@@ -11,7 +11,7 @@ from featurestore import FeatureStore
 from featurestore.errors import Failure, UnknownNameError
 from featurestore.store.matrices import MatrixCache
 from probes.analysis.analyse import OF_A_DATASET, OF_A_SUBJECT, Comparison, Measurement, Subject, comparisons
-from probes.methods import Means
+from probes.methods import FitResources
 
 
 @dataclass
@@ -78,7 +78,7 @@ def analyse_stored(
 
 
 def _compute(store: FeatureStore, missing: Sequence[Measurement | Comparison], tell: Callable[[str], None]) -> Analysed:
-    done, device, matrices = Analysed(), Means().torch_device(), MatrixCache.default()
+    done, device, matrices = Analysed(), FitResources().torch_device(), MatrixCache.default()
     for number, work in enumerate(missing, start=1):
         tell(f"[{number}/{len(missing)}] {work}")
         try:

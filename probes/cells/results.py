@@ -98,7 +98,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FittedCell:
     """All that is known of a fitted cell.
 
     Attributes
@@ -118,37 +118,37 @@ class Outcome:
     tested: Tested | None = None
 
 
-def publish(store: FeatureStore, cell: Cell, outcome: Outcome) -> None:
+def publish(store: FeatureStore, cell: Cell, fitted: FittedCell) -> None:
     """Commit a fitted cell. The results come last: they are what "done" means."""
-    if outcome.tested:
-        store.publish("predictions", cell.key, _predictions(cell.grain(), outcome.tested, outcome.probe.probabilistic))
-    if outcome.probe.choice:
-        store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(cell, outcome.probe.choice)))
-    store.publish("results", cell.key, rows_table("results", _result_rows(cell, outcome)))
+    if fitted.tested:
+        store.publish("predictions", cell.key, _predictions(cell.grain(), fitted.tested, fitted.probe.probabilistic))
+    if fitted.probe.choice:
+        store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(cell, fitted.probe.choice)))
+    store.publish("results", cell.key, rows_table("results", _result_rows(cell, fitted)))
 
 
-def _result_rows(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
-    probe, choice = outcome.probe, outcome.probe.choice
+def _result_rows(cell: Cell, fitted: FittedCell) -> list[dict[str, Any]]:
+    probe, choice = fitted.probe, fitted.probe.choice
     shared = {
         **cell.grain(),
         "model_key": cell.model_key,
         "compute": cell.compute,
         "inputs_key": cell.inputs_key,
         "options": cell.options,
-        "probabilistic": probe.probabilistic if outcome.tested else None,
-        "n_train": outcome.n_train,
-        "n_val": outcome.n_val,
-        "n_test": len(outcome.tested.images.X) if outcome.tested else 0,
+        "probabilistic": probe.probabilistic if fitted.tested else None,
+        "n_train": fitted.n_train,
+        "n_val": fitted.n_val,
+        "n_test": len(fitted.tested.images.X) if fitted.tested else 0,
         "hyperparameter": methods.load(cell.probe).HYPERPARAMETER,
         "chosen": choice.value if choice else None,
         "at_grid_edge": choice.at_grid_edge if choice else None,
         **_evidence(probe.evidence),
-        "seconds": outcome.seconds,
+        "seconds": fitted.seconds,
         "versions": json.dumps(_versions(), sort_keys=True),
         "created_at": datetime.now(UTC),
     }
     measured = {name: Score(value, math.nan) for name, value in probe.measures.items()}
-    tested = outcome.tested.metrics if outcome.tested else {}
+    tested = fitted.tested.metrics if fitted.tested else {}
     return [
         {**shared, "metric": name, "headline": name == cell.metric, **score_columns(score)}
         for name, score in {**tested, **measured}.items()

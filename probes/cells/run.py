@@ -17,11 +17,11 @@ from featurestore.errors import Failure, ProbeError
 from featurestore.store.matrices import MatrixCache
 from probes import methods, metrics, objective
 from probes.cells import results
-from probes.cells.results import Cell, Outcome, Tested
+from probes.cells.results import Cell, FittedCell, Tested
 from probes.fitting.few_shot import few_shot
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.objective import Labels, Vector, probabilities
 
 
@@ -83,10 +83,10 @@ def _read(store: FeatureStore, cell: Cell, *splits: str, n_classes: int, matrice
     return store.read(*cell.features.sets(*splits), n_classes=n_classes, cache=matrices)
 
 
-def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> Task:
+def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> LearningTask:
     n_train = store.manifest(cell.features.set("train"))["rows"]
     _check_classes(cell, images.y[:n_train], n_classes)
-    return Task(
+    return LearningTask(
         X=images.X,
         y=images.y,
         n_train=n_train,
@@ -112,17 +112,19 @@ def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
     return coef, rows.column("bias").to_numpy().astype(np.float64)
 
 
-def _run_cell(store: FeatureStore, cell: Cell, task: Task, read_test: Callable[[], Features], *, device: str) -> None:
+def _run_cell(
+    store: FeatureStore, cell: Cell, task: LearningTask, read_test: Callable[[], Features], *, device: str
+) -> None:
     begin = time.perf_counter()
     method = methods.load(cell.probe)
     if task.multilabel and not method.MULTILABEL:
         raise ProbeError(f"{cell.probe} takes one label per image; images of {cell.dataset} can have several.")
     # JSON has no tuples: the types of the fields say what its lists were.
     options: Any = TypeAdapter(method.Options).validate_json(cell.options)
-    probe = method.fit(task, options, Means(solver=cell.solver, seed=cell.seed, device=device))
+    probe = method.fit(task, options, FitResources(solver=cell.solver, seed=cell.seed, device=device))
     tested = _test(probe, read_test)
     n_train, n_val = task.n_train, len(task.X) - task.n_train
-    results.publish(store, cell, Outcome(probe, n_train, n_val, time.perf_counter() - begin, tested))
+    results.publish(store, cell, FittedCell(probe, n_train, n_val, time.perf_counter() - begin, tested))
 
 
 def _test(probe: FittedProbe, read_test: Callable[[], Features]) -> Tested | None:

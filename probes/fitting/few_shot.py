@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import ProbeError
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.objective import Labels
 
 
-def few_shot(task: Task, n_per_class: int, seed: int) -> Task:
+def few_shot(task: LearningTask, n_per_class: int, seed: int) -> LearningTask:
     """Draw `n_per_class` training images of every class, and at most as many validation images.
 
     With n = `n_per_class`, the hyper-parameter is chosen on at most n validation images per class, and the probe is

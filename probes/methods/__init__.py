@@ -13,11 +13,11 @@ from typing import Any, Protocol, cast
 
 from featurestore import registry
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 
 
 @dataclass(frozen=True)
-class Means:
+class FitResources:
     """The solver, the seed and the device that a fit uses.
 
     Attributes
@@ -46,15 +46,15 @@ class Means:
 class Fit(Protocol):
     """The function `fit` of every method."""
 
-    def __call__(self, task: Task, options: Any, means: Means) -> FittedProbe:
+    def __call__(self, task: LearningTask, options: Any, resources: FitResources) -> FittedProbe:
         """Choose on the validation images, then fit on `task.final`.
 
         Parameters
         ----------
-        task : Task
+        task : LearningTask
         options : Options
             The `Options` of the same method.
-        means : Means
+        resources : FitResources
 
         Raises
         ------
@@ -81,8 +81,8 @@ class Method(Protocol):
     """Whether the method scores images. False if it only measures features. A file without this name means True."""
 
     NEEDS_CLASSIFIER: bool
-    """Whether the method uses the network's own classifier, `Task.source_probabilities`. A file without this name means
-    False."""
+    """Whether the method uses the network's own classifier, `LearningTask.source_probabilities`. A file without this
+    name means False."""
 
     Options: type
     """A frozen dataclass of all other settings that change the numbers, such as a grid. Every field has a default.

@@ -26,8 +26,8 @@ import numpy as np
 
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.moments import class_means, covariance, mean, row_blocks
 from probes.objective import Features, Vector, check_data, class_frequencies
 
@@ -50,7 +50,7 @@ class Options:
     shrinkage: Literal["ledoit_wolf", "none"] = "ledoit_wolf"
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Measure the features, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)

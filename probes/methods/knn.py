@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import check_grid, choose_value
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.objective import Features, Labels, Vector, check_data
 from probes.scaling import unit
 
@@ -60,23 +60,23 @@ class Options:
         check_grid("temperature", [self.temperature])
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose k, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     shares = partial(_shares, temperature=options.temperature, n_classes=task.n_classes)
     ks = sorted({min(k, task.n_train) for k in options.ks})
-    similarity, index = _nearest(task.val[0], _bank(task.train[0], means), ks[-1])
+    similarity, index = _nearest(task.val[0], _bank(task.train[0], resources), ks[-1])
     val_scores = ((k, shares(similarity[:, :k], index[:, :k], task.train[1])) for k in ks)
     choice = choose_value(val_scores, task.val[1], metric=task.metric)
-    bank, labels = _bank(task.final[0], means), task.final[1]
+    bank, labels = _bank(task.final[0], resources), task.final[1]
     return FittedProbe(scores=lambda X: shares(*_nearest(X, bank, int(choice.value)), labels), choice=choice)
 
 
-def _bank(X: Features, means: Means) -> Tensor:
+def _bank(X: Features, resources: FitResources) -> Tensor:
     """Put the rows of X (n, n_features), divided by their norms, on the device."""
     import torch
 
-    return torch.from_numpy(unit(X)).to(means.torch_device())
+    return torch.from_numpy(unit(X)).to(resources.torch_device())
 
 
 def _nearest(X: Features, bank: Tensor, k: int) -> tuple[Vector, NDArray[np.int64]]:

@@ -23,9 +23,9 @@ from scipy.special import softmax
 
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import check_grid, choose_value
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.moments import affine, by_blocks, class_means, covariance, mean
 from probes.objective import Features, Labels, Vector, check_data, class_frequencies
 
@@ -53,7 +53,7 @@ class Options:
         check_grid("shrinkages", self.shrinkages, largest=1)
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose the shrinkage and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     gaussians = _Gaussians.of(*task.train, task.n_classes)

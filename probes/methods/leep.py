@@ -21,8 +21,8 @@ import numpy as np
 
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.moments import BLOCK, indicators
 from probes.objective import Vector, check_data
 
@@ -38,7 +38,7 @@ class Options:
     """The probe has no options."""
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Measure the network, as `probes.methods.Fit` describes."""
     Y = indicators(task.final[1], task.n_classes)
     sums = (Y[rows].T.astype(np.float64) @ source for rows, source in source_blocks(task, "LEEP"))
@@ -52,7 +52,7 @@ def fit(task: Task, options: Options, means: Means) -> FittedProbe:
     return FittedProbe(scores=None, measures={"leep": log_likelihood / len(Y)})
 
 
-def source_blocks(task: Task, measure: str) -> Iterator[tuple[slice, Vector]]:
+def source_blocks(task: LearningTask, measure: str) -> Iterator[tuple[slice, Vector]]:
     """Yield slices of `task.final`, each with its probabilities of the source classes (n_rows, n_source), in float64.
 
     Raises

@@ -15,9 +15,9 @@ from functools import partial
 
 from probes import solvers
 from probes.fitting.fitted import Evidence, FittedProbe
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import choose_l2
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.objective import GAP_TOLERANCE, L2_GRID, probabilities
 from probes.scaling import Scaling, scaler
 
@@ -45,13 +45,13 @@ class Options:
     scaling: Scaling = "none"
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     fit_path = partial(
-        solvers.load(means.solver).fit_path,
+        solvers.load(resources.solver).fit_path,
         n_classes=task.n_classes,
         gap_tolerance=options.gap_tolerance,
-        device=means.device,
+        device=resources.device,
     )
     scale = scaler(options.scaling, task.train[0])
     X_train, X_val = scale(task.train[0]), scale(task.val[0])

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import Evidence, FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.moments import covariance, cross, gram, indicators
 from probes.objective import Features, Vector, check_data
 
@@ -56,7 +56,7 @@ class Options:
     max_iter: int = 1000
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Measure the features, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)

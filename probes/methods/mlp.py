@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import check_grid, choose, measure_of
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.moments import mean, variances
 from probes.objective import Features, Labels, Vector, check_data
 
@@ -72,21 +72,21 @@ class Options:
         check_grid("width, max_epochs, patience, batch_size and learning_rate", positive)
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose the number of epochs and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
-    choice = _choose_epochs(task, options, means)
+    choice = _choose_epochs(task, options, resources)
     start = time.perf_counter()
-    network = _Network(*task.final, task.n_classes, options, means)
+    network = _Network(*task.final, task.n_classes, options, resources)
     for _ in range(int(choice.value)):
         loss = network.train_epoch()
     evidence = Evidence(objective=loss, n_iter=int(choice.value), seconds=time.perf_counter() - start)
     return FittedProbe(scores=network.probabilities, choice=choice, evidence=evidence)
 
 
-def _choose_epochs(task: Task, options: Options, means: Means) -> Choice:
+def _choose_epochs(task: LearningTask, options: Options, resources: FitResources) -> Choice:
     measure = measure_of(task.metric, task.val[1], probabilistic=True)
-    network = _Network(*task.train, task.n_classes, options, means)
+    network = _Network(*task.train, task.n_classes, options, resources)
     trials: list[Trial] = []
     best = 0  # trials up to and with the best
     while len(trials) < min(options.max_epochs, best + options.patience):
@@ -110,17 +110,17 @@ class _Network:
     y : ndarray of shape (n,) or (n, n_classes)
     """
 
-    def __init__(self, X: Features, y: Labels, n_classes: int, options: Options, means: Means) -> None:
+    def __init__(self, X: Features, y: Labels, n_classes: int, options: Options, resources: FitResources) -> None:
         import torch
 
         self.X, self.y, self.batch_size = X, y, options.batch_size
-        self.device = means.torch_device()
+        self.device = resources.torch_device()
         centre = mean(X)
         deviation = np.sqrt(variances(X, centre))
         deviation[deviation == 0] = 1
         self.mean, self.deviation = self._to_device(centre), self._to_device(deviation)
         # Random numbers are drawn on the CPU, whatever the device, from a generator of this network alone.
-        self.generator = torch.Generator().manual_seed(means.seed)
+        self.generator = torch.Generator().manual_seed(resources.seed)
         self.hidden = self._layer(X.shape[1], options.width)
         self.output = self._layer(options.width, n_classes)
         self.optimizer = _AdamW([*self.hidden, *self.output], options.learning_rate, options.weight_decay)

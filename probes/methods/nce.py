@@ -18,8 +18,8 @@ import numpy as np
 from scipy.special import rel_entr
 
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.methods.leep import source_blocks
 
 HYPERPARAMETER = None
@@ -34,7 +34,7 @@ class Options:
     """The probe has no options."""
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Measure the network, as `probes.methods.Fit` describes."""
     source = np.concatenate([block.argmax(axis=1) for _, block in source_blocks(task, "NCE")])
     joint = np.zeros((task.n_classes, source.max() + 1))

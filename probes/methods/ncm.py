@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.moments import by_blocks, class_means
 from probes.objective import Features, Vector, check_data, class_frequencies
 from probes.scaling import Scaling, scaler
@@ -39,7 +39,7 @@ class Options:
     scaling: Scaling = "unit"
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Average the images of each class, as `probes.methods.Fit` describes."""
     X, y = task.final
     check_data(X, y, task.n_classes)

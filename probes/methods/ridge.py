@@ -22,9 +22,9 @@ from functools import partial
 import numpy as np
 
 from probes.fitting.fitted import Evidence, FittedProbe
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import check_grid, choose_value
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.moments import affine, covariance, cross, gram, indicators, mean, row_blocks
 from probes.objective import Features, Labels, Vector, check_data
 
@@ -49,7 +49,7 @@ class Options:
         check_grid("l2s", self.l2s)
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     val_scores = _Path.of(*task.train, task.n_classes).scores(task.val[0], sorted(options.l2s))

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
-from probes.fitting.task import Task
+from probes.fitting.learning_task import LearningTask
 from probes.fitting.tuning import check_grid, choose, measure_of
-from probes.methods import Means
+from probes.methods import FitResources
 from probes.moments import affine, indicators, mean, variances
 from probes.objective import Features, Vector, check_data
 
@@ -65,7 +65,7 @@ class Options:
         check_grid("l2s", self.l2s)
 
 
-def fit(task: Task, options: Options, means: Means) -> FittedProbe:
+def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     units = _Units.of(task.train[0])
@@ -105,7 +105,7 @@ class _Units:
         return coef, intercept - coef @ self.centre
 
 
-def _choose_l2(task: Task, units: _Units, options: Options) -> Choice:
+def _choose_l2(task: LearningTask, units: _Units, options: Options) -> Choice:
     measure = measure_of(task.metric, task.val[1], probabilistic=False)
     Z, Y, Z_val = units.applied(task.train[0]), indicators(task.train[1], task.n_classes), units.applied(task.val[0])
     trials = []

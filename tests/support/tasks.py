@@ -9,8 +9,8 @@ from scipy.special import softmax
 
 from probes import methods, metrics
 from probes.fitting.fitted import FittedProbe
-from probes.fitting.task import Task
-from probes.methods import Means
+from probes.fitting.learning_task import LearningTask
+from probes.methods import FitResources
 from probes.objective import Features, Labels
 
 
@@ -35,16 +35,16 @@ def rectified(
     return X, (latent[:, :k] > [-1, 0, 1, 2] if multilabel else y)
 
 
-def task(n: int = 120, d: int = 8, *, multilabel: bool = False, dtype: Any = np.float32, **fields: Any) -> Task:
+def task(n: int = 120, d: int = 8, *, multilabel: bool = False, dtype: Any = np.float32, **fields: Any) -> LearningTask:
     """Half of the images are for validation."""
     X, y = images(n, d, multilabel=multilabel, dtype=dtype)
     given = {"n_train": n // 2, "n_classes": 3, "metric": metrics.names(multilabel=multilabel)[0], **fields}
-    return Task(X=X, y=y, source_probabilities=lambda X: softmax(X[:, :5].astype(np.float32), axis=1), **given)
+    return LearningTask(X=X, y=y, source_probabilities=lambda X: softmax(X[:, :5].astype(np.float32), axis=1), **given)
 
 
-def fit(name: str, task: Task, *, solver: str | None = None, seed: int = 0, **options: Any) -> FittedProbe:
+def fit(name: str, task: LearningTask, *, solver: str | None = None, seed: int = 0, **options: Any) -> FittedProbe:
     """Fit the method of that name on the CPU, with its preferred solver."""
     method = methods.load(name)
     preferred = method.SOLVERS[0] if method.SOLVERS else ""
-    means = Means(solver=preferred if solver is None else solver, seed=seed, device="cpu")
-    return method.fit(task, method.Options(**options), means)
+    resources = FitResources(solver=preferred if solver is None else solver, seed=seed, device="cpu")
+    return method.fit(task, method.Options(**options), resources)

@@ -54,7 +54,9 @@ def test_a_result_says_what_its_options_were_and_whether_its_scores_are_probabil
 def test_lists_of_json_are_the_tuples_that_the_options_had(filled, monkeypatch):
     seen = []
     fit = knn.fit
-    monkeypatch.setattr(knn, "fit", lambda task, options, means: seen.append(options) or fit(task, options, means))
+    monkeypatch.setattr(
+        knn, "fit", lambda task, options, resources: seen.append(options) or fit(task, options, resources)
+    )
     run(filled, cell("knn", options=knn.Options(ks=(1, 3))))
     assert seen == [knn.Options(ks=(1, 3))]
 
@@ -71,7 +73,7 @@ def test_a_few_shot_cell_is_fitted_on_as_many_images_as_it_says(filled):
 
 def test_a_cell_that_cannot_be_fitted_leaves_the_others_alone(filled):
     first, second = run(filled, cell("ncm", n_per_class=1000), cell("ncm"))
-    assert "at most the training images of the smallest class, 10. Got 1000" in first
+    assert "must be at most 10, the number of training images of the smallest class. Got 1000" in first
     assert second is None
 
 
@@ -85,7 +87,9 @@ def test_the_networks_own_classifier_is_read_for_the_probe_that_asks(filled, mon
     seen = []
     leep = methods.load("leep")
     fit = leep.fit
-    monkeypatch.setattr(leep, "fit", lambda task, options, means: seen.append(task) or fit(task, options, means))
+    monkeypatch.setattr(
+        leep, "fit", lambda task, options, resources: seen.append(task) or fit(task, options, resources)
+    )
     assert run(filled, cell("leep"), cell("nce")) == [None, None]
     assert read == [("heads", "weights")]
     (task,) = seen

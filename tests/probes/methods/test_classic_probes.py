@@ -18,7 +18,7 @@ from tasks import fit, images, task
 
 from featurestore.errors import ProbeError
 from probes import metrics
-from probes.methods import Means, knn, mlp
+from probes.methods import FitResources, knn, mlp
 from probes.methods.mlp import Options, _Network
 from probes.scaling import unit
 
@@ -213,9 +213,9 @@ def test_mlp_stops_when_patience_runs_out_and_chooses_the_first_best_epoch(metri
 def test_mlp_is_the_network_of_torch_under_its_adamw(multilabel):
     given = task(multilabel=multilabel)
     options, (X, y) = Options(width=16, max_epochs=3, batch_size=50), given.final
-    probe = mlp.fit(given, options, Means(seed=5, device="cpu"))
+    probe = mlp.fit(given, options, FitResources(seed=5, device="cpu"))
 
-    start = _Network(X, y, 3, options, Means(seed=5, device="cpu"))
+    start = _Network(X, y, 3, options, FitResources(seed=5, device="cpu"))
     layers = torch.nn.Linear(8, 16), torch.nn.Linear(16, 3)
     with torch.no_grad():
         for layer, (weights, biases) in zip(layers, (start.hidden, start.output), strict=True):

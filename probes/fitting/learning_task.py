@@ -9,7 +9,7 @@ from probes.objective import Features, Labels, Vector
 
 
 @dataclass(frozen=True)
-class Task:
+class LearningTask:
     """The training and validation images of a cell.
 
     One matrix holds both, the training images first, so that fitting on both copies nothing.
