@@ -58,7 +58,7 @@ def fit(task: LearningTask, options: Options, resources: FitResources) -> Fitted
     total = covariance(X, centre)
     variance = float(np.trace(total)) / X.shape[1]
     if not variance > 0:
-        raise ProbeError("The H-score needs images with different features. All images have equal features.")
+        raise ProbeError("The H-score needs images with different features. Got images that all have the same.")
     shrinkage = _ledoit_wolf(X, centre, total, variance) if options.shrinkage == "ledoit_wolf" else 0.0
     eigenvalues, basis = np.linalg.eigh(total)
     eigenvalues = (1 - shrinkage) * eigenvalues + shrinkage * variance

@@ -96,7 +96,9 @@ class _Gaussians:
         within = covariance(X, means, y)
         variance = float(np.trace(within)) / X.shape[1]
         if not variance > 0:
-            raise ProbeError("LDA needs features that vary within classes. Every image equals the mean of its class.")
+            raise ProbeError(
+                "LDA needs features that vary within classes. Got images that all equal the mean of their class."
+            )
         with np.errstate(divide="ignore"):
             log_frequency = np.log(class_frequencies(y, n_classes))
         return cls(centre, means - centre, log_frequency, within, variance)

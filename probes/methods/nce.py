@@ -1,4 +1,4 @@
-"""NCE, negative conditional entropy: how much the network's own classes leave open of the labels; nothing is trained.
+"""NCE, negative conditional entropy of the labels given the network's own classes; nothing is trained.
 
 Let z_i be the source class that the network's own classifier finds most probable for image i, and P(c, z) the share of
 the n images with label c and source class z:

@@ -89,7 +89,7 @@ class _Units:
         centre = mean(X)
         mean_square = float(variances(X, centre).sum())
         if mean_square == 0:
-            raise ProbeError("An SVM needs images with different features. All training images have equal features.")
+            raise ProbeError("An SVM needs images with different features. Got training images that all have the same.")
         return cls(centre, mean_square**0.5)
 
     def applied(self, X: Features) -> Vector:

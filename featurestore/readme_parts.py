@@ -1,0 +1,47 @@
+"""Parts of a README file that are made from the code. Each part stands between two comments:
+
+<!-- probes: made by `python -m probes.reference` -->
+<!-- end of probes -->
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """Replace the parts of a README, by name, with what the code makes of them now.
+
+    Raises
+    ------
+    ValueError
+        If the README does not have the two comments of a part.
+    """
+    for name, content in parts.items():
+        comments = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"
+        text, found = re.subn(
+            comments, lambda match, new=content: f"{match[1]}{new}\n{match[2]}", text, flags=re.DOTALL
+        )
+        if found != 1:
+            raise ValueError(f"The README must have the comments of the part {name!r} once. Got them {found} times.")
+    return text
+
+
+def write(readme: Path, parts: Mapping[str, str]) -> None:
+    """Write the parts of a README file anew.
+
+    Raises
+    ------
+    ValueError
+        If the file does not have the two comments of a part.
+    """
+    readme.write_text(filled(readme.read_text(encoding="utf-8"), parts), encoding="utf-8")
