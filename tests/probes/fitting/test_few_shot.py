@@ -57,7 +57,7 @@ def test_nothing_is_learned_from_the_validation_images():
 
 
 def test_too_many_is_an_error_that_says_how_many_there_are():
-    with pytest.raises(ProbeError, match="smallest class, 30. Got 31."):
+    with pytest.raises(ProbeError, match="at most 30, the number of training images of the smallest class. Got 31."):
         few_shot(numbered(), 31, 0)
     rare = numbered()
     rare.y[np.flatnonzero(rare.y[:90] == 2)[4:]] = 0
