@@ -293,7 +293,7 @@ def probabilities(X: Features, coef: Vector, intercept: Vector, multilabel: bool
 def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | None = None) -> None:
     """Raise ProbeError unless X (n, n_features), n > 0, is finite and y and the weights, if any, fit its rows."""
     if X.ndim != 2 or len(X) != len(y) or not len(X):
-        raise ProbeError(f"Features must have the shape (n, d) and labels n rows, n > 0. Got {X.shape} and {y.shape}.")
+        raise ProbeError(f"Features must have the shape (n, d) with n labels, n > 0. Got {X.shape} and {y.shape}.")
     if y.ndim == 2 and (y.shape[1] != n_classes or y.dtype != np.bool_):
         raise ProbeError(f"Multi-label y must be booleans of shape (n, {n_classes}). Got {y.dtype} of shape {y.shape}.")
     if y.ndim == 1 and not (y.min() >= 0 and y.max() < n_classes):

@@ -61,7 +61,7 @@ def test_too_many_is_an_error_that_says_how_many_there_are():
         few_shot(numbered(), 31, 0)
     rare = numbered()
     rare.y[np.flatnonzero(rare.y[:90] == 2)[4:]] = 0
-    with pytest.raises(ProbeError, match="smallest class, 4. Got 5."):
+    with pytest.raises(ProbeError, match="at most 4, the number of training images of the smallest class. Got 5."):
         few_shot(rare, 5, 0)
 
 
