@@ -1,1 +1,1 @@
-"""What stored features themselves say."""
+"""Measure the stored features themselves, without a probe."""

@@ -1,11 +1,11 @@
-"""Store -> tables: what the stored features themselves say. Mathematics that is no work for SQL, for SQL to ask about.
+"""Store -> tables of measures of the stored features. SQL then asks about these tables.
 
-neighbours        for every test image, the training or validation image that the model finds most like it
-representations   spread of the features of the training and validation images, and how far classes lie apart in them
-similarities      of every two models, how much alike the features of the same test images are
+neighbours        for every test image, the training or validation image that is most similar to it for the model
+representations   the spread of the features of training and validation images, and how far classes are apart in them
+similarities      for every two models, the similarity of their features of the same test images
 
-The formulas are in `probes.analysis.geometry`. A record is named by a hash of all that decides its numbers, so that
-what is there is never computed again, and is published whole, so that a run can be stopped at any time.
+The formulas are in `probes.analysis.geometry`. The name of a record is a hash of everything that can change its
+numbers, so that no record is computed twice. A record is published whole, so that a run can be stopped at any time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from featurestore.store.matrices import MatrixCache
 from probes.analysis import geometry
 
 CKA_IMAGES = 2000
-"""At most so many test images are compared, those with the smallest sample_id: a hash of their content."""
+"""A comparison uses at most so many test images: those with the smallest sample_id, a hash of their content."""
 
-_VERSION = 1  # raised whenever the same features give other numbers
+_VERSION = 1  # raise it whenever the same features give other numbers
 
 OF_A_SUBJECT = ("neighbours", "representations")
 """Tables that have a record for each subject."""
@@ -43,12 +43,14 @@ OF_A_DATASET = ("similarities",)
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Subject:
-    """A dataset as a model sees it: features that belong together.
+    """The features of one dataset by one model.
 
     Attributes
     ----------
     features : SplitSets
+        The feature sets of its splits.
     setting : str
+        The setting of the model's weights, such as "fixed".
     n_classes : int
     """
 
@@ -57,12 +59,12 @@ class Subject:
     n_classes: int
 
     def analysis(self, table: str) -> str:
-        """Return the name of its record in a table."""
+        """Return the name of the record of this subject in a table."""
         own = key_fields(self, without=("features",))
         return content_key({"table": table, "version": _VERSION, **key_fields(self.features), **own})
 
     def grain(self, table: str) -> dict[str, str]:
-        """Return the columns that every row of its record starts with."""
+        """Return the first columns of every row of the record of this subject."""
         return {"analysis": self.analysis(table), "setting": self.setting, **asdict(self.features)}
 
     def __str__(self) -> str:
@@ -71,13 +73,20 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The neighbours and the representation of one subject, as far as a store lacks them."""
+    """The measures of one subject that a store lacks.
+
+    Attributes
+    ----------
+    subject : Subject
+    tables : tuple of str
+        Tables whose record is to be computed, of `OF_A_SUBJECT`.
+    """
 
     subject: Subject
     tables: tuple[str, ...] = OF_A_SUBJECT
 
     def missing(self, there: Mapping[str, Collection[str]]) -> Measurement | None:
-        """Return what is missing of it; None if nothing is.
+        """Return a measurement of the tables that lack a record; None if no table does.
 
         Parameters
         ----------
@@ -88,7 +97,7 @@ class Measurement:
         return replace(self, tables=tables) if tables else None
 
     def compute(self, store: FeatureStore, *, device: str = "cpu", matrices: MatrixCache | None = None) -> None:
-        """Publish the records of the subject in these tables."""
+        """Compute and publish the records of the subject in `tables`."""
         learned = _read(store, self.subject, "train", "val", matrices=matrices)
         if "neighbours" in self.tables:
             n_train = store.manifest(self.subject.features.set("train"))["rows"]
@@ -107,19 +116,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much alike the features of every two of several models on one dataset are.
+    """The similarity of the features of every two models on one dataset.
 
     Attributes
     ----------
     members : tuple of Subject
-        Sorted, of one dataset, setting and tap.
+        One for each model, sorted; all of one dataset, setting and tap.
     """
 
     members: tuple[Subject, ...]
 
     @property
     def analysis(self) -> str:
-        """Name of its record in the table ``similarities``."""
+        """Return the name of the record of this comparison in the table ``similarities``."""
         sets = [
             [one.features.dataset, one.setting, one.features.tap, one.features.model, one.features.test_key]
             for one in self.members
@@ -127,11 +136,17 @@ class Comparison:
         return content_key({"table": "similarities", "version": _VERSION, "n_images": CKA_IMAGES, "sets": sets})
 
     def missing(self, there: Mapping[str, Collection[str]]) -> Comparison | None:
-        """Return itself where there is something to compare and `there`, as of `Measurement`, lacks it; else None."""
+        """Return this comparison if it has two models or more and the table lacks its record; else None.
+
+        Parameters
+        ----------
+        there : mapping of str to collection of str
+            Table -> names of its records.
+        """
         return self if len(self.members) > 1 and self.analysis not in there["similarities"] else None
 
     def compute(self, store: FeatureStore, *, device: str = "cpu", matrices: MatrixCache | None = None) -> None:
-        """Publish how alike the features of every two of these models are; `device` makes no difference."""
+        """Compute and publish the similarities of every two models. It runs on the CPU, whatever the `device`."""
         by_images: dict[str, list[_Seen]] = defaultdict(list)
         for member in self.members:
             test = _read(store, member, "test", matrices=matrices)
@@ -147,7 +162,7 @@ class Comparison:
 
 
 def comparisons(subjects: Iterable[Subject]) -> list[Comparison]:
-    """Return a comparison for each dataset, setting and tap, of all models that have seen it."""
+    """Return one comparison for each dataset, setting and tap, of all models that have features of it."""
     groups: dict[tuple[str, str, str], list[Subject]] = defaultdict(list)
     for subject in sorted(subjects):
         groups[subject.features.dataset, subject.setting, subject.features.tap].append(subject)
@@ -160,15 +175,15 @@ def _read(store: FeatureStore, subject: Subject, *splits: str, matrices: MatrixC
 
 @dataclass(frozen=True)
 class _Seen:
-    """Test images as one model sees them."""
+    """The test images of a comparison, by one model."""
 
     subject: Subject
     n_images: int
-    gram: npt.NDArray[np.float32] | None  # as `geometry.centred_gram` gives it
+    gram: npt.NDArray[np.float32] | None  # the result of `geometry.centred_gram`
 
 
 def _neighbours(subject: Subject, learned: Features, n_train: int, test: Features, device: str) -> pa.Table:
-    """The rows of one subject, of `learned` images of which the first `n_train` are of the training split."""
+    """Make the rows of one subject. The first `n_train` of the `learned` images are of the training split."""
     similarity, near = geometry.nearest(test.X, learned.X, device=device)
     same = learned.y[near] == test.y
     own = {
@@ -203,7 +218,7 @@ def _representation(learned: Features) -> dict[str, Any]:
 
 
 def _similarity_rows(analysis: str, seen: Sequence[_Seen]) -> Iterator[dict[str, Any]]:
-    """A row for every two models, which saw the same images."""
+    """Yield a row for every two models. All models have features of the same images."""
     varied = [one for one in seen if one.gram is not None]
     place = {one.subject: i for i, one in enumerate(varied)}
     cka = geometry.cka([one.gram for one in varied if one.gram is not None])
@@ -222,5 +237,5 @@ def _similarity_rows(analysis: str, seen: Sequence[_Seen]) -> Iterator[dict[str,
 
 
 def _digest(sample_id: npt.NDArray[np.str_], index: npt.NDArray[np.int64]) -> str:
-    """Equal for the same images in the same order."""
+    """Return a hash of these images and of their order."""
     return hashlib.sha256("\0".join(sample_id.tolist()).encode() + index.tobytes()).hexdigest()

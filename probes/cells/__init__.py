@@ -1,1 +1,1 @@
-"""Store -> probe -> results: cells are fitted, committed, and scored again."""
+"""Store -> probe -> results: fit cells, commit their results, and add metrics to them."""

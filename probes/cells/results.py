@@ -1,4 +1,4 @@
-"""Rows of results, tuning curves and predictions, and their commit: predictions first, results last."""
+"""Make the rows of results, tuning curves and predictions, and commit them: predictions first, results last."""
 
 from __future__ import annotations
 
@@ -26,21 +26,27 @@ from probes.metrics import Score
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One wanted result: which features, which probe, which choices.
+    """One fit of one probe on the features of one model and dataset.
 
     Attributes
     ----------
     features : SplitSets
-        The feature sets that it reads.
-    metric : str
-        The headline metric, which the hyper-parameter is chosen by.
+        The feature sets that the probe reads.
     model_key : str
         Hash of the weights and the preprocessing that the model's name stands for.
+    probe, solver : str
+        Names in `probes.methods` and `probes.solvers`. The solver is empty if the method has none.
+    metric : str
+        The headline metric, by which the hyper-parameter is chosen.
     options : str
         The method's `Options`, as JSON.
+    setting : str
+        The setting of the model's weights.
+    n_per_class : int, optional
+        Training images per class of a few-shot task; None for the task with all images.
     compute, inputs_key : str, optional
-        Precision that the features were computed in, and hash of all else that they come from. The features' keys
-        stand for both, so the cell's key does not depend on them.
+        The precision of the arithmetic that made the features, and a hash of everything else that made them. The keys
+        of the features stand for both, so the cell's key does not depend on them.
     """
 
     features: SplitSets
@@ -57,32 +63,32 @@ class Cell:
 
     @property
     def model(self) -> str:
-        """Name of the model whose features it reads."""
+        """Return the name of the model."""
         return self.features.model
 
     @property
     def dataset(self) -> str:
-        """Name of the dataset."""
+        """Return the name of the dataset."""
         return self.features.dataset
 
     @property
     def tap(self) -> str:
-        """Tap at which the features are taken."""
+        """Return the tap: the place in the network that the features come from."""
         return self.features.tap
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that can change the numbers. The features' keys stand for the model and the dataset."""
+        """Return a hash of everything that can change the numbers. The features' keys stand for model and dataset."""
         own = key_fields(self, without=("features", "compute", "inputs_key"))
         return content_key({"table": "results", **key_fields(self.features), **own})
 
     def grain(self) -> dict[str, Any]:
-        """Return the columns that every row of this cell starts with."""
+        """Return the first columns of every row of this cell."""
         fields = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
         return {"cell": self.key, **{name: getattr(self, name) for name in fields}}
 
     def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
-        """The cell's row of the `cells` table."""
+        """Return the cell's row of the table `cells`."""
         read = {name: getattr(self, name) for name in ("model_key", "compute", "inputs_key")}
         read |= {f"{split}_key": self.features.set(split).key for split in schema.SPLITS}
         return {**self.grain(), "options": self.options, "study": study, **read, "wanted_at": wanted_at}
@@ -90,7 +96,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tested:
-    """What a probe said of the test images."""
+    """The test images of a cell with the scores and metrics that a probe gave them."""
 
     images: Features
     scores: npt.NDArray[np.float64]  # (n_test, n_classes)
@@ -99,16 +105,17 @@ class Tested:
 
 @dataclass(frozen=True)
 class FittedCell:
-    """All that is known of a fitted cell.
+    """The fitted probe of a cell and its test.
 
     Attributes
     ----------
+    probe : FittedProbe
     n_train, n_val : int
-        Readable images that were used.
+        Numbers of readable training and validation images that were used.
     seconds : float
-        Choosing, fitting and scoring.
+        Time of choosing, fitting and scoring.
     tested : Tested or None
-        None for a method that scores features, not images.
+        None for a method that measures features and scores no images.
     """
 
     probe: FittedProbe
@@ -119,7 +126,7 @@ class FittedCell:
 
 
 def publish(store: FeatureStore, cell: Cell, fitted: FittedCell) -> None:
-    """Commit a fitted cell. The results come last: they are what "done" means."""
+    """Commit a fitted cell. The results are written last, because a cell with results counts as done."""
     if fitted.tested:
         store.publish("predictions", cell.key, _predictions(cell.grain(), fitted.tested, fitted.probe.probabilistic))
     if fitted.probe.choice:
@@ -156,7 +163,7 @@ def _result_rows(cell: Cell, fitted: FittedCell) -> list[dict[str, Any]]:
 
 
 def score_columns(score: Score) -> dict[str, float | None]:
-    """A score as columns of `results`; null for a standard error that is not known."""
+    """Return a score as columns of `results`; the standard error is null if it is not known."""
     return {
         "value": score.value,
         "standard_error": score.standard_error if math.isfinite(score.standard_error) else None,
@@ -172,7 +179,7 @@ def _tuning_rows(cell: Cell, choice: Choice) -> list[dict[str, Any]]:
 
 
 def _predictions(grain: Mapping[str, Any], tested: Tested, probabilistic: bool) -> pa.Table:
-    """One row per test image, built by column: a benchmark of 50,000 images and 1,000 classes has 50 million scores."""
+    """Make one row per test image. The table is built by column, because it may hold 50 million scores."""
     y, scores, n = tested.images.y, tested.scores, len(tested.scores)
     single = y.ndim == 1
     order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
@@ -193,13 +200,13 @@ def _predictions(grain: Mapping[str, Any], tested: Tested, probabilistic: bool) 
 
 
 def _lists(rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> pa.ListArray:
-    """Rows of numbers as an Arrow list column."""
+    """Turn rows of numbers into an Arrow list column."""
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, np.concatenate(rows))
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    """The evidence columns of `results`; its seconds are those of the whole cell."""
+    """Return the evidence columns of `results`, without seconds: that column holds the seconds of the whole cell."""
     return {name: value for name, value in asdict(evidence).items() if name != "seconds"}
 
 

@@ -27,7 +27,7 @@ from probes.objective import Labels, Vector, probabilities
 
 @dataclass(frozen=True)
 class CellReport:
-    """What became of a cell; a few numbers, whatever the size of the features."""
+    """The end of a cell: its key, its seconds, and its failure if it failed."""
 
     cell: str
     seconds: float
@@ -42,9 +42,9 @@ def run_cells(
     device: str,
     matrices: MatrixCache | None = None,
 ) -> list[CellReport]:
-    """Fit and commit cells that share their features, which are read once.
+    """Fit and commit cells that share their features. The features are read once.
 
-    A cell that raises is reported, and the others go on.
+    A cell that fails is reported; the other cells go on.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> 
 
 
 def _source_probabilities(store: FeatureStore, model_key: str) -> Callable[[objective.Features], Vector] | None:
-    """What the network's own classifier says of features; it is read when a probe first asks."""
+    """Return the network's own classifier: features -> probabilities. It is read when a probe first calls it."""
     if model_key not in store.names("heads"):
         return None
     head = cache(partial(_head, store, model_key))
@@ -105,7 +105,7 @@ def _source_probabilities(store: FeatureStore, model_key: str) -> Callable[[obje
 
 
 def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
-    """Weights (n_source_classes, n_features) and biases (n_source_classes,)."""
+    """Read the classifier: weights (n_source_classes, n_features) and biases (n_source_classes,)."""
     rows = store.read_record("heads", model_key)
     weight: NDArray[np.float32] = rows.column("weight").combine_chunks().flatten().to_numpy()
     coef = weight.reshape(len(rows), -1).astype(np.float64)
