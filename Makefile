@@ -27,6 +27,7 @@ bench: $(INSTALLED)
 # Writes the lists in the READMEs that come from the code; a test says when this is due.
 reference: $(INSTALLED)
 	$(BIN)/python -m queries.asking.reference
+	$(BIN)/python -m probes.reference
 
 clean:
 	rm -rf .venv demo-store

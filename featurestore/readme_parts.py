@@ -1,6 +1,6 @@
 """Parts of a README file that are made from the code. Each part stands between two comments:
 
-<!-- probes: made by `python -m probes.reference` -->
+<!-- probes: written by `make reference` -->
 <!-- end of probes -->
 """
 

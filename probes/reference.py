@@ -1,4 +1,4 @@
-"""The tables of probes/README.md, made from the code. `python -m probes.reference` writes them anew."""
+"""The tables of probes/README.md, made from the code: ``make reference`` writes them."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_a_value_that_was_not_fitted_is_refused():
 
 @pytest.mark.parametrize("l2s", [[], [0.0], [1.0, -1.0], [np.inf], [[1.0]]])
 def test_values_that_are_not_positive_are_refused(l2s):
-    with pytest.raises(ValueError, match="l2 must be positive"):
+    with pytest.raises(ValueError, match="l2 must be one or more numbers above 0"):
         LogisticPath(l2s).fit(*images())
 
 

@@ -50,7 +50,7 @@ def test_logme_is_finite_for_features_that_say_nothing_or_everything():
     given = task()
     for X in (rng.standard_normal((120, 8)), np.eye(3)[given.y], np.ones((120, 1))):
         assert np.isfinite(fit("logme", dataclasses.replace(given, X=X)).measures["logme"])
-    with pytest.raises(ProbeError, match="features other than 0"):
+    with pytest.raises(ProbeError, match="features that are not 0"):
         fit("logme", dataclasses.replace(given, X=np.zeros((120, 8))))
 
 
@@ -137,7 +137,7 @@ def test_the_source_classifier_is_asked_block_by_block(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["leep", "nce"])
 def test_a_network_without_a_classifier_has_no_such_measure(name):
-    with pytest.raises(ProbeError, match=f"{name.upper()} is defined by .* none is stored"):
+    with pytest.raises(ProbeError, match=f"{name.upper()} needs .* the store has none"):
         fit(name, dataclasses.replace(task(), source_probabilities=None))
 
 
