@@ -27,12 +27,11 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
         If the README does not have the two comments of a part.
     """
     for name, content in parts.items():
-        comments = rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)"
-        text, found = re.subn(
-            comments, lambda match, new=content: f"{match[1]}{new}\n{match[2]}", text, flags=re.DOTALL
-        )
-        if found != 1:
-            raise ValueError(f"The README must have the comments of the part {name!r} once. Got them {found} times.")
+        found = re.findall(rf"<!-- {name}: .*? -->\n.*?<!-- end of {name} -->", text, flags=re.DOTALL)
+        if len(found) != 1:
+            raise ValueError(f"The README must have the two comments of the part {name!r} once. Got {len(found)}.")
+        opening = found[0].split("\n", 1)[0]
+        text = text.replace(found[0], f"{opening}\n{content}\n<!-- end of {name} -->")
     return text
 
 

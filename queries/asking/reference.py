@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from featurestore import readme_parts
 from queries.asking import questions
 from queries.asking.questions import TOPICS, Question
 
 README = Path(__file__).parents[1] / "README.md"
 
-_START, _END = "<!-- questions: written by `make reference` -->", "<!-- end of questions -->"
 
-
-def with_questions(text: str) -> str:
-    """Return the text of the README with the list between its two marks made anew.
-
-    Raises
-    ------
-    ValueError
-        If the two marks are not there.
-    """
-    before, start, rest = text.partition(_START)
-    _, end, after = rest.partition(_END)
-    if not (start and end):
-        raise ValueError(f"{README.name} must hold the lines {_START!r} and {_END!r}. Put the list between them.")
-    return f"{before}{_START}\n{_listed()}{_END}{after}"
+def parts() -> dict[str, str]:
+    """Return the parts of the README: name -> Markdown."""
+    return {"questions": _listed()}
 
 
 def _listed() -> str:
     asked = questions.by_topic()
-    return "".join(
+    listed = "".join(
         f"\n### {topic.capitalize()}\n\n" + "".join(_entry(question) for question in asked if question.topic == topic)
         for topic in TOPICS
     )
+    return listed.removesuffix("\n")
 
 
 def _entry(question: Question) -> str:
@@ -48,4 +38,4 @@ def _entry(question: Question) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_questions(README.read_text(encoding="utf-8")), encoding="utf-8")
+    readme_parts.write(README, parts())

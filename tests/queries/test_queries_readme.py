@@ -10,9 +10,10 @@ import pytest
 from documents import assert_links_exist, assert_options_exist, blocks, command_lines, run_lines, run_python
 from locations import ROOT
 
+from featurestore import readme_parts
 from queries.asking import questions
 from queries.asking.database import connect
-from queries.asking.reference import README, with_questions
+from queries.asking.reference import README, parts
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -26,14 +27,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_list_of_questions_is_that_of_the_files() -> None:
-    assert with_questions(TEXT) == TEXT, "run: make reference"
+    assert readme_parts.filled(TEXT, parts()) == TEXT, "run: make reference"
 
 
 def test_make_reference_writes_the_list(tmp_path: Path) -> None:
     done = subprocess.run(["make", "--dry-run", "reference"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "python -m queries.asking.reference" in done.stdout
-    with pytest.raises(ValueError, match=r"README\.md must hold the lines"):
-        with_questions("no marks")
+    with pytest.raises(ValueError, match="two comments of the part 'questions' once"):
+        readme_parts.filled("no marks", parts())
 
 
 def test_links_lead_to_files_and_every_folder_is_named() -> None:
