@@ -28,6 +28,7 @@ bench: $(INSTALLED)
 reference: $(INSTALLED)
 	$(BIN)/python -m queries.asking.reference
 	$(BIN)/python -m probes.reference
+	$(BIN)/python -m featurestore.reference
 
 clean:
 	rm -rf .venv demo-store
