@@ -64,7 +64,7 @@ def nearest(X: Features, bank: Features, *, device: str = "cpu") -> tuple[NDArra
     ----------
     X : ndarray of shape (n, n_features)
     bank : ndarray of shape (n_bank, n_features)
-        At least one row.
+        It must have at least one row.
     device : str
         A device of torch, such as "cpu" or "cuda".
 

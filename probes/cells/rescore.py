@@ -1,4 +1,4 @@
-"""Metrics that a store's results lack, computed from its predictions: nothing is fitted again."""
+"""Add metrics that the results of a store lack. They are computed from the predictions; nothing is fitted again."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def _rescore_cell(store: FeatureStore, cell: str, wanted: set[str]) -> int:
 
 
 def _probabilistic(results: pa.Table) -> bool:
-    """Stores that do not say so were written when every probe gave probabilities."""
+    """Return whether the scores are probabilities. They are if the results do not say: once, every probe gave them."""
     return results.column("probabilistic")[0].as_py() is not False
 
 
 def _scores_and_labels(
     store: FeatureStore, cell: str, *, multilabel: bool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | npt.NDArray[np.bool_]]:
-    """Scores (n, n_classes), and labels (n,) or (n, n_classes)."""
+    """Read the scores (n, n_classes) and the labels (n,) or (n, n_classes) of a cell."""
     rows = store.read_record("predictions", cell, columns=["label", "labels", "scores"])
     scores = pc.list_flatten(rows.column("scores")).to_numpy().reshape(len(rows), -1).astype(np.float64)
     if not multilabel:
@@ -83,7 +83,7 @@ def _scores_and_labels(
 
 
 def _row(results: pa.Table, name: str, score: metrics.Score) -> pa.Table:
-    """A row that shares all but its metric with the others of its cell."""
+    """Make the row of a metric. All its other columns are those of the other rows of the cell."""
     own = {"metric": name, "headline": False, **score_columns(score)}
     first = results.slice(0, 1)
     columns = [

@@ -1,4 +1,4 @@
-"""Store -> method -> results: fit the probes of one model and dataset, score them on the test images, commit."""
+"""Store -> method -> results: fit the probes of one model and dataset, score them on the test images, and commit."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def run_cells(
     Parameters
     ----------
     cells : sequence of Cell
-        Of one model and dataset, with equal feature keys.
+        Cells of one model and dataset, with equal keys of features.
     n_classes : int
     device : str
         ``"cpu"`` or ``"cuda"``.
     matrices : MatrixCache, optional
-        Where this node keeps decoded features for all who read them.
+        The cache of this node for decoded features, which all its workers share.
 
     Raises
     ------
     MissingFeaturesError
         If the features have not been extracted.
     ProbeError
-        If a class has no training image.
+        If a class has no readable training image.
     """
     read = partial(_read, store, cells[0], n_classes=n_classes, matrices=matrices)
     whole = _task(store, cells[0], read("train", "val"), n_classes)
@@ -73,7 +73,7 @@ def run_cells(
         try:
             task = whole if cell.n_per_class is None else few_shot(whole, cell.n_per_class, cell.seed)
             _run_cell(store, cell, task, read_test, device=device)
-        except Exception as error:  # whatever a probe raises is its own failure, not that of the others
+        except Exception as error:  # one probe may raise anything; the other cells go on
             failure = Failure.of(error)
         reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))
     return reports
@@ -118,8 +118,8 @@ def _run_cell(
     begin = time.perf_counter()
     method = methods.load(cell.probe)
     if task.multilabel and not method.MULTILABEL:
-        raise ProbeError(f"{cell.probe} takes one label per image; images of {cell.dataset} can have several.")
-    # JSON has no tuples: the types of the fields say what its lists were.
+        raise ProbeError(f"{cell.probe} needs one label per image. Images of {cell.dataset} can have several.")
+    # JSON has no tuples: the types of the fields turn its lists into tuples again.
     options: Any = TypeAdapter(method.Options).validate_json(cell.options)
     probe = method.fit(task, options, FitResources(solver=cell.solver, seed=cell.seed, device=device))
     tested = _test(probe, read_test)
@@ -130,18 +130,18 @@ def _run_cell(
 def _test(probe: FittedProbe, read_test: Callable[[], Features]) -> Tested | None:
     if probe.scores is None:
         return None
-    test = read_test()  # only now, when nothing is left to choose
+    test = read_test()  # only now, after every choice is made
     scores = probe.scores(test.X)
     names = metrics.names(multilabel=test.y.ndim == 2, probabilistic=probe.probabilistic)
     return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names})
 
 
 def _check_classes(cell: Cell, y_train: Labels, n_classes: int) -> None:
-    """Every class had a training image when the dataset was opened; the unreadable ones have been left out since."""
+    """Raise ProbeError if a class has no training image left, because all of its images are unreadable."""
     counts = y_train.sum(axis=0) if y_train.ndim == 2 else np.bincount(y_train, minlength=n_classes)
     missing = np.flatnonzero(counts == 0)
     if missing.size:
         raise ProbeError(
             f"{missing.size} of the {n_classes} classes of {cell.dataset} have no readable training image, such as "
-            f"class {missing[0]}: see probestore query skipped_images."
+            f"class {missing[0]}. `probestore query skipped_images` shows why."
         )
