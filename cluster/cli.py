@@ -60,6 +60,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; every error becomes a message and an exit code."""
+    if sys.platform == "win32":
+        _fail(
+            "probestore runs on Linux and macOS, and this is Windows. Install it in the Windows Subsystem for Linux: "
+            "`wsl --install`, then pip install probestore there."
+        )
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:

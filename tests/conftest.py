@@ -11,7 +11,8 @@ import pytest
 from given import Given, Rows
 from tiny import TINY_NETWORK, save_images
 
-from cluster.pool.runtime import Runtime
+from cluster.pool.local_pool import LocalPool
+from cluster.pool.ray_pool import RayPool
 from featurestore import FeatureStore
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.catalogue.models import ModelSpec
@@ -95,8 +96,14 @@ def study_file(tmp_path: Path, images: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Iterator[Runtime]:
-    """One Ray, and the same workers, for all tests that need it."""
-    with Runtime() as runtime:
-        runtime.start()
-        yield runtime
+def pool() -> Iterator[LocalPool]:
+    """The pool in this process, and what it holds, for all tests that do not test Ray."""
+    with LocalPool() as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def ray_pool() -> Iterator[RayPool]:
+    """One Ray, and the same workers, for all tests that test it."""
+    with RayPool() as pool:
+        yield pool

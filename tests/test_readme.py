@@ -21,14 +21,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def place(runtime, study_file, tmp_path, monkeypatch) -> Path:
+def place(pool, study_file, tmp_path, monkeypatch) -> Path:
     """A folder with a small store where the README has its demo-store."""
     from featurestore import FeatureStore
 
     study = study_file(2)
-    run_study(
-        read_study(study), FeatureStore.create(str(tmp_path / "demo-store")), runtime=runtime, reporter=PlainReporter()
-    )
+    run_study(read_study(study), FeatureStore.create(str(tmp_path / "demo-store")), pool=pool, reporter=PlainReporter())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,7 +62,7 @@ def test_the_study_file_of_the_readme_is_one(tmp_path):
 
 
 @pytest.mark.ray
-def test_the_six_lines_of_an_own_network_run(runtime, tmp_path, store):
+def test_the_six_lines_of_an_own_network_run(pool, tmp_path, store):
     import torch
     from safetensors.torch import save_file
 
@@ -77,8 +75,8 @@ def test_the_six_lines_of_an_own_network_run(runtime, tmp_path, store):
     save_images(tmp_path / "flowers", {"daisy": 12, "rose": 12})
     data = '[[dataset]]\nname = "flowers"\nsource = "image_folder:flowers"\n'
     study = parse_study(blocks(README, "toml")[1].replace("224", "16") + data, tmp_path / "study.toml")
-    summary = run_study(study, store, runtime=runtime, reporter=PlainReporter())
-    assert (summary.cells, summary.failures) == (1, [])
+    summary = run_study(study, store, pool=pool, reporter=PlainReporter())
+    assert (summary.counts["cells"], summary.failures) == (1, [])
 
 
 ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}

@@ -1,4 +1,4 @@
-"""What stored features say of themselves."""
+"""Analysis of stored features."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ import sys
 import click
 
 from cluster.console import options
-from cluster.console.terminal import say
+from cluster.console.running import Place, compute
+from cluster.console.terminal import say, say_failures
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, metavar="NAME", help="The only models to look at; can be repeated.")
 @options.store_option
 @options.storage_option
-def command(models: tuple[str, ...], store: str | None, storage_options: dict[str, str]) -> None:
+@options.address_option
+@options.local_option
+@options.retry_option
+@options.events_option
+def command(
+    models: tuple[str, ...],
+    store: str | None,
+    storage_options: dict[str, str],
+    address: str | None,
+    local: bool,
+    retry_failed: bool,
+    events: str | None,
+) -> None:
     """Find copies of test images among the training images, measure features, and compare models by them.
 
     Needs no image and no network, and computes nothing twice. The answers: `probestore query leaks`, `representations`
@@ -23,16 +36,21 @@ def command(models: tuple[str, ...], store: str | None, storage_options: dict[st
     \b
     Example:  probestore analyse --store demo-store
     """
-    from cluster.runs.analysing import analyse_stored
+    from cluster.runs.stored_runs import analyse_stored
     from featurestore import FeatureStore
 
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
-    done = analyse_stored(opened, models, tell=say)
-    if done.measured or done.compared:
-        say(f"Measured {done.measured} models on datasets; compared models on {done.compared} datasets.")
-    elif not done.failures:
-        say("Nothing is missing: all that is stored has been analysed.")
-    for what, failure in done.failures:
-        say(f"Failed: {what}: {failure.message}")
+    summary = compute(
+        lambda pool, reporter: analyse_stored(opened, models, pool=pool, reporter=reporter, retry_failed=retry_failed),
+        Place(address, local),
+        opened,
+        events,
+    )
+    measured, compared = summary.counts["measured"], summary.counts["compared"]
+    if measured or compared:
+        say(f"Measured {measured} models on datasets; compared models on {compared} datasets.")
+    elif not summary.failures:
+        say("Nothing is missing: all stored features have been analysed.")
+    say_failures(summary)
     say(f"Next:  probestore query leaks --store {opened.uri}")
-    sys.exit(1 if done.failures else 0)
+    sys.exit(1 if summary.failures else 0)

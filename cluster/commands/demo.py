@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cluster.console import options
-from cluster.console.running import execute
+from cluster.console.running import Place, execute
 from cluster.console.terminal import say, say_summary, show_leaderboard
 
 
@@ -17,22 +17,20 @@ from cluster.console.terminal import say, say_summary, show_leaderboard
 @click.option("--store", metavar="URI", default="demo-store", show_default=True, help="Where to keep the demo's store.")
 @options.storage_option
 @options.address_option
-def command(store: str, storage_options: dict[str, str], address: str | None) -> None:
+@options.local_option
+def command(store: str, storage_options: dict[str, str], address: str | None, local: bool) -> None:
     """Five real networks on three real image datasets, from packages alone: features, probes, SQL and a report.
 
     \b
     Example:  probestore demo
     """
-    from cluster.runs.analysing import analyse_stored
     from cluster.study.study_file import parse_study
     from queries.report import write_report
 
     path = resources.files("cluster") / "demo.toml"
     study = parse_study(path.read_text(encoding="utf-8"), Path(str(path)))
-    summary, opened = execute(study, store, storage_options, address)
+    summary, opened = execute(study, store, storage_options, Place(address, local), analyse=True)
     say_summary(summary, opened)
-    if opened.sets():
-        analyse_stored(opened, tell=say)
     report_path = Path(store if "://" not in store else ".") / "report.html"
     write_report(opened.uri, report_path, storage_options=storage_options)
     show_leaderboard(opened)

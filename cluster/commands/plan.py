@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -16,11 +17,14 @@ from cluster.console.running import show_plan, store_of
 @options.storage_option
 @options.format_option
 @options.out_option
-def command(study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
+@click.option("--measure", is_flag=True, help="Time a few images on networks of which the store knows no speed.")
+def command(
+    study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None, measure: bool
+) -> None:
     """Show what STUDY wants, what the store has, what is missing, and about how long it takes. Computes nothing.
 
     Weights that are not here yet are fetched, because a plan depends on them. The time is that of one worker, at the
-    rates of earlier runs in the same store.
+    rates of earlier runs in the same store; where there was none, --measure finds one out.
 
     \b
     Example:  probestore plan study.toml --store s3://bucket/pets
@@ -28,4 +32,4 @@ def command(study: Path, store: str | None, storage_options: dict[str, str], for
     from cluster.study.study_file import read_study
 
     parsed = read_study(study)
-    show_plan(parsed, store_of(parsed, store), storage_options, format_, out)
+    sys.exit(show_plan(parsed, store_of(parsed, store), storage_options, format_, out, measure=measure))

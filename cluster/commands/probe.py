@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cluster.console import options
-from cluster.console.running import compute
+from cluster.console.running import Place, compute
 from cluster.console.terminal import say, say_summary
 
 
@@ -35,6 +35,7 @@ from cluster.console.terminal import say, say_summary
 @options.store_option
 @options.storage_option
 @options.address_option
+@options.local_option
 @options.retry_option
 @options.events_option
 def command(
@@ -43,6 +44,7 @@ def command(
     store: str | None,
     storage_options: dict[str, str],
     address: str | None,
+    local: bool,
     retry_failed: bool,
     events: str | None,
     **keys: Any,
@@ -59,17 +61,15 @@ def command(
 
     settings = probe_settings(probes=list(probes), options=texts, **keys)
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
-    from cluster.runs.add_probes import add_probes
+    from cluster.runs.stored_runs import add_probes
     from probes import methods
 
     say(f"Probes {', '.join(probes)}: store {opened.uri}")
     summary = compute(
-        lambda runtime, reporter: add_probes(
-            settings, opened, runtime=runtime, reporter=reporter, retry_failed=retry_failed
-        ),
+        lambda pool, reporter: add_probes(settings, opened, pool=pool, reporter=reporter, retry_failed=retry_failed),
+        Place(address, local),
+        opened,
         events,
-        address=address,
-        store=opened,
     )
     say_summary(summary, opened, of="this choice of probes")
     scoring = [name for name in probes if methods.predicts(name)]

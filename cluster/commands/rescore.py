@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from cluster.console import options
-from cluster.console.terminal import say
+from cluster.console.running import Place, compute
+from cluster.console.terminal import say, say_failures
 
 
 @click.command()
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="The only metrics to add; can be repeated.")
 @options.store_option
 @options.storage_option
-def command(metrics: tuple[str, ...], store: str | None, storage_options: dict[str, str]) -> None:
+@options.address_option
+@options.local_option
+@options.retry_option
+@options.events_option
+def command(
+    metrics: tuple[str, ...],
+    store: str | None,
+    storage_options: dict[str, str],
+    address: str | None,
+    local: bool,
+    retry_failed: bool,
+    events: str | None,
+) -> None:
     """Add the metrics that results lack, from the stored predictions; nothing is fitted again.
 
     \b
     Example:  probestore rescore --metric top5 --store demo-store
     """
+    from cluster.runs.stored_runs import rescore_stored
     from featurestore import FeatureStore
-    from probes.cells.rescore import rescore as add_metrics
 
-    added = add_metrics(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options), metrics)
-    if added.cells:
-        say(f"Added {added.rows} rows to the results of {added.cells} cells.")
-    else:
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    summary = compute(
+        lambda pool, reporter: rescore_stored(opened, metrics, pool=pool, reporter=reporter, retry_failed=retry_failed),
+        Place(address, local),
+        opened,
+        events,
+    )
+    if summary.counts["rescored"]:
+        say(f"Added {summary.counts['rows']} rows to the results of {summary.counts['rescored']} cells.")
+    elif not summary.failures:
         say("Nothing is missing: every cell whose predictions are stored has these metrics, as far as they apply.")
+    say_failures(summary)
+    sys.exit(1 if summary.failures else 0)

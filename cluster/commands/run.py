@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cluster.console import options
-from cluster.console.running import execute, show_plan, store_of
+from cluster.console.running import Place, execute, show_plan, store_of
 from cluster.console.terminal import say, say_summary, show_leaderboard
 
 
@@ -17,6 +17,7 @@ from cluster.console.terminal import say, say_summary, show_leaderboard
 @options.study_store_option
 @options.storage_option
 @options.address_option
+@options.local_option
 @options.strict_option
 @options.retry_option
 @options.events_option
@@ -26,6 +27,7 @@ def command(
     store: str | None,
     storage_options: dict[str, str],
     address: str | None,
+    local: bool,
     strict: bool,
     retry_failed: bool,
     events: str | None,
@@ -48,10 +50,11 @@ def command(
         parsed = replace(parsed, extract=replace(parsed.extract, strict=True))
     uri = store_of(parsed, store)
     if dry_run:
-        show_plan(parsed, uri, storage_options, "table", None)
-    summary, opened = execute(parsed, uri, storage_options, address, events=events, retry_failed=retry_failed)
+        sys.exit(show_plan(parsed, uri, storage_options, "table", None))
+    place = Place(address, local)
+    summary, opened = execute(parsed, uri, storage_options, place, events=events, retry_failed=retry_failed)
     say_summary(summary, opened)
-    if summary.cells_wanted:
+    if summary.counts["cells_wanted"]:
         if events != "-":  # standard output is theirs
             show_leaderboard(opened)
         say(f"Next:  probestore query leaderboard --store {uri}")

@@ -49,6 +49,11 @@ address_option = click.option(
     metavar="ADDRESS",
     help="Ray cluster to join: auto, host:port or ray://host:port. Without it Ray starts itself here.",
 )
+local_option = click.option(
+    "--local",
+    is_flag=True,
+    help="Work in this process, one unit at a time, without Ray: for debuggers and small studies.",
+)
 
 
 study_argument = click.argument("study", type=click.Path(path_type=Path))

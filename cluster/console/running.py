@@ -1,25 +1,30 @@
-"""What commands that compute share: a store, a runtime, and reporters of what happens."""
+"""Whatever the commands that compute share: a store, a pool, and reporters of what happens."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cluster.console.options import DEFAULT_STORE
 from cluster.console.terminal import say, write
+from featurestore.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cluster.pool.runtime import Runtime
+    from cluster.pool.local_pool import LocalPool
+    from cluster.pool.ray_pool import RayPool
     from cluster.reporting.events import Reporter
+    from cluster.study.cluster_settings import ClusterSettings
     from cluster.study.study_file import Study
     from cluster.work.ledger import Summary
+    from cluster.work.rounds import Pool
     from featurestore import FeatureStore
 
 
@@ -28,28 +33,37 @@ def store_of(study: Study, given: str | None) -> str:
     return given or study.store or os.environ.get("PROBESTORE_STORE") or DEFAULT_STORE
 
 
-def show_plan(study: Study, uri: str, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
-    """Show the plan and end: with exit code 1 if some of it cannot be done."""
+def show_plan(
+    study: Study,
+    uri: str,
+    storage_options: dict[str, str],
+    format_: str,
+    out: Path | None,
+    *,
+    measure: bool = False,
+) -> int:
+    """Show the plan; return the exit code: 1 if some of it cannot be done."""
     from cluster.runs.estimate import plan_table, summary_lines
     from cluster.runs.planning import existing_store, plan_study
 
     store = existing_store(uri, storage_options)
-    rows = plan_study(study, store)
+    rows = plan_study(study, store, measure=measure)
     write(plan_table(rows), format_, out)
     say(f"Study {study.name}, store {uri}{'' if store else ' (yet to be made)'}")
     for line in summary_lines(rows):
         say(line)
-    sys.exit(1 if any(row.problem for row in rows) else 0)
+    return 1 if any(row.problem for row in rows) else 0
 
 
 def execute(
     study: Study,
     uri: str,
     storage_options: dict[str, str],
-    address: str | None,
+    place: Place,
     *,
     events: str | None = None,
     retry_failed: bool = False,
+    analyse: bool = False,
 ) -> tuple[Summary, FeatureStore]:
     """Run a study in the store at `uri`, which is made if need be."""
     from featurestore import FeatureStore
@@ -59,23 +73,60 @@ def execute(
     from cluster.runs.study_run import run_study
 
     summary = compute(
-        lambda runtime, reporter: run_study(
-            study, store, runtime=runtime, reporter=reporter, retry_failed=retry_failed
+        lambda pool, reporter: run_study(
+            study, store, pool=pool, reporter=reporter, retry_failed=retry_failed, analyse=analyse
         ),
+        place,
+        store,
         events,
-        address=address,
-        store=store,
         cluster=study.cluster,
     )
     return summary, store
 
 
-def compute(work: Callable[[Runtime, Reporter], Summary], events: str | None, **runtime: Any) -> Summary:
-    """Do `work` with a `Runtime` of these arguments, and tell of it on the terminal and in the file `events`."""
-    from cluster.pool.runtime import Runtime
+@dataclass(frozen=True)
+class Place:
+    """Where work is done.
 
-    with _reporter(events) as reporter, Runtime(**runtime) as started:
-        return work(started, reporter)
+    Attributes
+    ----------
+    address : str, optional
+        Of the Ray cluster to join; None starts Ray here.
+    local : bool
+        Whether it is done in this process instead, without Ray.
+    """
+
+    address: str | None = None
+    local: bool = False
+
+    def __post_init__(self) -> None:
+        if self.local and self.address:
+            raise ConfigurationError(
+                f"--local works in this process and --address joins a cluster: give one of them. Got {self.address!r}."
+            )
+
+    def pool(self, store: FeatureStore, cluster: ClusterSettings | None) -> LocalPool | RayPool:
+        """Make the pool; nothing is started before it gets work."""
+        if self.local:
+            from cluster.pool.local_pool import LocalPool
+
+            return LocalPool(cluster=cluster)
+        from cluster.pool.ray_pool import RayPool
+
+        return RayPool(self.address, cluster=cluster, store=store)
+
+
+def compute(
+    work: Callable[[Pool, Reporter], Summary],
+    place: Place,
+    store: FeatureStore,
+    events: str | None,
+    *,
+    cluster: ClusterSettings | None = None,
+) -> Summary:
+    """Do `work` in a pool, and tell of it on the terminal and in the file `events`."""
+    with _reporter(events) as reporter, place.pool(store, cluster) as pool:
+        return work(pool, reporter)
 
 
 @contextmanager

@@ -37,14 +37,20 @@ def write(answer: Any, format_: str, out: Path | None) -> None:
 
 def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study") -> None:
     """Say what a run did, what was left out and what failed."""
-    if not summary.passes and not summary.cells and not summary.failures:
-        say(f"Nothing is missing: all {summary.cells_wanted} cells of {of} are in the store.")
+    counts = summary.counts
+    if not counts["passes"] and not counts["cells"] and not summary.failures:
+        say(f"Nothing is missing: all {counts['cells_wanted']} cells of {of} are in the store.")
     else:
-        features = f"{summary.passes} image features and " if summary.passes else ""
-        say(f"Computed {features}{summary.cells} new cells; {of} has {summary.cells_wanted}.")
-    if summary.unreadable:
-        say(f"{summary.unreadable} images could not be read and were left out. See which:")
+        features = f"{counts['passes']} image features and " if counts["passes"] else ""
+        say(f"Computed {features}{counts['cells']} new cells; {of} has {counts['cells_wanted']}.")
+    if counts["unreadable"]:
+        say(f"{counts['unreadable']} images could not be read and were left out. See which:")
         say(f"  probestore query skipped_images --store {store.uri}")
+    say_failures(summary)
+
+
+def say_failures(summary: Summary) -> None:
+    """Show what failed, and how it is tried again."""
     if summary.failures:
         Console(stderr=True).print(_failure_table(summary))
     if summary.n_failed_before:

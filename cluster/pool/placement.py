@@ -1,4 +1,4 @@
-"""How workers are laid out on nodes: what each asks for, and how many find a place. Pure."""
+"""How workers are laid out on nodes: what each asks for, and how many of each kind find a place. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cluster.study.cluster_settings import WorkerSettings
 
 _GB = 10**9
+_ROUNDING = 1e-9
 _MOST_KINDS_NAMED = 8
 Node = Mapping[str, float]  # resources of a node, by Ray's names for them: CPU, GPU, memory, and its own
 
@@ -40,12 +41,19 @@ class Request:
         return _in_words(self.cpus, self.gpus, self.memory, own)
 
 
-def place(nodes: Sequence[Node], settings: WorkerSettings | None = None) -> Request:
+def place(nodes: Sequence[Node], settings: WorkerSettings | None = None, *, beside: int = 0) -> Request:
     """Decide what a worker asks for: what the settings say, and the rest by what the nodes have.
 
     One worker per GPU where there are any, else as many as the CPUs carry. Several workers of few threads beat one of
     many: small networks on small batches do not fill more than a few cores. A worker asks for no more CPUs than the
     poorest node it could land on has for it, so that every one finds a place.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+    settings : WorkerSettings, optional
+    beside : int
+        CPUs of a node that workers on its GPUs leave to others, as long as each of them keeps one.
     """
     settings = settings or WorkerSettings()
     gpus = settings.gpus
@@ -55,12 +63,74 @@ def place(nodes: Sequence[Node], settings: WorkerSettings | None = None) -> Requ
     least = Request(settings.cpus or 1, gpus, round((settings.memory_gb or 0) * _GB), resources)
     if settings.cpus is not None:
         return least
-    return Request(_cpus([node for node in nodes if _fitting(least, node)], gpus), gpus, least.memory, resources)
+    cpus = _cpus([node for node in nodes if _fitting(least, node)], gpus, beside)
+    return Request(cpus, gpus, least.memory, resources)
+
+
+def place_all(nodes: Sequence[Node], settings: Mapping[str, WorkerSettings]) -> dict[str, Request]:
+    """Decide what the workers of several kinds of work ask for, that are to run beside each other.
+
+    Workers on GPUs leave room for one of those that need none, so that no kind waits for another to end.
+    """
+    alone = {kind: place(nodes, own) for kind, own in settings.items()}
+    beside = max((request.cpus for request in alone.values() if not request.gpus), default=0)
+    return {kind: place(nodes, own, beside=beside) for kind, own in settings.items()}
 
 
 def capacity(request: Request, nodes: Sequence[Node]) -> int:
     """How many workers find a place on the nodes when nobody else is there."""
     return sum(_fitting(request, node) for node in nodes)
+
+
+def divided(
+    requests: Sequence[Request], nodes: Sequence[Node], limits: Sequence[int | None], first: int = 0
+) -> list[int]:
+    """Count the workers of each kind that find a place beside each other: on every node one of each in turn.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+    nodes : sequence of mapping
+    limits : sequence of int or None
+        The most workers of each kind.
+    first : int
+        The kind that is placed first on each node: where two cannot be side by side, it is the other's turn later.
+    """
+    counts = [0] * len(requests)
+    order = [*range(first, len(requests)), *range(first)]
+    for node in nodes:
+        free, turn = _Free(node), order
+        while turn:
+            turn = [kind for kind in turn if counts[kind] != limits[kind] and free.take(requests[kind])]
+            for kind in turn:
+                counts[kind] += 1
+    return counts
+
+
+class _Free:
+    """What is left of a node's resources."""
+
+    def __init__(self, node: Node) -> None:
+        self._amounts = dict(node)
+        self._gpus = [1.0] * int(node.get("GPU", 0))
+
+    def take(self, request: Request) -> bool:
+        """Take what a worker asks for; False where it is not there."""
+        asked = {"CPU": request.cpus, "memory": request.memory, **dict(request.resources)}
+        gpus = self._gpus_for(request.gpus)
+        if gpus is None or any(self._amounts.get(name, 0) + _ROUNDING < amount for name, amount in asked.items()):
+            return False
+        for name, amount in asked.items():
+            self._amounts[name] = self._amounts.get(name, 0) - amount
+        for gpu in gpus:
+            self._gpus[gpu] -= min(1.0, request.gpus)
+        return True
+
+    def _gpus_for(self, gpus: float) -> list[int] | None:
+        """Devices that have room: one for a share of a GPU, else as many whole ones as are asked for."""
+        share, count = (gpus, 1) if 0 < gpus < 1 else (1.0, round(gpus))
+        there = [number for number, left in enumerate(self._gpus) if left + _ROUNDING >= share]
+        return there[:count] if len(there) >= count else None
 
 
 def inventory(nodes: Sequence[Node], request: Request) -> str:
@@ -73,11 +143,11 @@ def inventory(nodes: Sequence[Node], request: Request) -> str:
     return "; ".join([*named, *([f"{others} others"] if others else [])]) or "no node at all"
 
 
-def _cpus(nodes: Sequence[Node], gpus: float) -> int:
+def _cpus(nodes: Sequence[Node], gpus: float, beside: int) -> int:
     if not nodes:
         return 1
     if gpus:
-        return max(1, min(int(node["CPU"]) // _gpu_places(node, gpus) for node in nodes))
+        return max(1, min((int(node["CPU"]) - beside) // _gpu_places(node, gpus) for node in nodes))
     return max(1, min(4, min(int(node["CPU"]) for node in nodes) // 4))
 
 
@@ -94,7 +164,7 @@ def _gpu_places(node: Node, gpus: float) -> int:
 
 
 def _whole(quotient: float) -> int:
-    return math.floor(quotient + 1e-9)  # 1 / 0.1 and the like fall short by a rounding error
+    return math.floor(quotient + _ROUNDING)  # 1 / 0.1 and the like fall short by a rounding error
 
 
 def _describe(node: Node, *, memory: bool) -> str:

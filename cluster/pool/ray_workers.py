@@ -1,12 +1,11 @@
-"""The workers of a pool: started where there is a place for them, counted when they are ready, missed when they die."""
+"""Workers on Ray: started where there is a place for them, counted when they are ready, missed when they die."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import ray
@@ -15,7 +14,6 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from cluster.pool.nodes import NodeName, alive_nodes
 from featurestore.errors import ConfigurationError, ProbestoreError
 
-_SURVEY_EVERY_SECONDS = 5.0
 _MOST_FAILED_STARTS = 3
 _LONGEST_BACK_OFF_SECONDS = 60.0
 
@@ -50,81 +48,86 @@ class Answer(NamedTuple):
     future: Any
 
 
-class Crew:
-    """Workers that are starting, and workers that wait for a task.
+class RayWorkers:
+    """Workers that ask for the same: those that are starting, those that wait for a unit, and those that have one.
 
     Parameters
     ----------
     make_worker : callable
         Starts a worker: a Ray actor handle with the methods ``ready``, which returns its `NodeName`, and ``run``.
-    size : callable
-        How many there may be, from the resources of the nodes that are alive; asked again every few seconds.
+    answers : SimpleQueue
+        Gets (who, future) whenever one of them answers; shared by all workers of a pool, so that one wait is enough.
     """
 
-    def __init__(self, make_worker: Callable[[], Any], size: Callable[[Sequence[Mapping[str, float]]], Size]) -> None:
+    def __init__(self, make_worker: Callable[[], Any], answers: SimpleQueue[tuple[RayWorkers, Any, Any]]) -> None:
         self.idle: list[Worker] = []
         self.starting: list[Any] = []
         self.size = Size(0)
         self._make_worker = make_worker
-        self._size_of = size
+        self._answers = answers
         self._busy: set[Worker] = set()
-        self._events: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
-        self._surveyed = -_SURVEY_EVERY_SECONDS
         self._failed_starts = 0
         self._start_again = 0.0
 
     @property
     def n_busy(self) -> int:
-        """How many have a task."""
+        """How many have a unit."""
         return len(self._busy)
 
-    def survey(self) -> None:
-        """Look from time to time how many workers the nodes carry, and drop those whose node is gone."""
-        if time.monotonic() - self._surveyed >= _SURVEY_EVERY_SECONDS:
-            nodes = alive_nodes()
-            self._surveyed = time.monotonic()
-            self.size = self._size_of(list(nodes.values()))
-            self.idle = [worker for worker in self.idle if worker.node in nodes]
+    @property
+    def n_workers(self) -> int:
+        """How many there are, starting ones included."""
+        return len(self.starting) + len(self.idle) + len(self._busy)
+
+    def seconds_to_start_again(self) -> float:
+        """Time until a worker may be started after some have died while they did; not positive if that is now."""
+        return self._start_again - time.monotonic()
+
+    def keep_on(self, nodes: Collection[NodeName]) -> None:
+        """Drop idle workers whose node is gone."""
+        self.idle = [worker for worker in self.idle if worker.node in nodes]
 
     def want(self, n_starting: int) -> None:
         """Have so many workers starting, if that many may be, and stop those that wait for a node in vain."""
-        n_workers = len(self.starting) + len(self.idle) + len(self._busy)
-        if time.monotonic() >= self._start_again:
-            for _ in range(min(n_starting - len(self.starting), sum(self.size) - n_workers)):
+        if self.seconds_to_start_again() <= 0:
+            for _ in range(min(n_starting - len(self.starting), sum(self.size) - self.n_workers)):
                 actor = self._make_worker()
                 self.starting.append(actor)
                 self._watch(actor, actor.ready.remote())
-        for _ in range(min(len(self.starting) - n_starting, n_workers - self.size.fit)):
+        for _ in range(min(len(self.starting) - n_starting, self.n_workers - self.size.fit)):
             ray.kill(self.starting.pop())  # the last one; an autoscaler need not bring a node for it
 
-    def give(self, task: Any) -> Worker:
-        """Hand a task to an idle worker."""
+    def give_way(self) -> None:
+        """Stop idle workers beyond the present size, so that others find their place."""
+        while self.idle and self.n_workers > self.size.fit:
+            ray.kill(self.idle.pop().actor)
+
+    def give(self, unit: Any) -> Worker:
+        """Hand a unit to an idle worker."""
         worker = self.idle.pop()
         self._busy.add(worker)
-        self._watch(worker, worker.actor.run.remote(task))
+        self._watch(worker, worker.actor.run.remote(unit))
         return worker
 
-    def answers(self, timeout: float | None) -> list[Answer]:
-        """Wait for answers of busy workers, at most so many seconds; it may be less. Take all that are there.
+    def heard(self, who: Any, future: Any) -> Answer | None:
+        """Deal with what one of them answered; return it if it is the end of a unit.
 
         Raises
         ------
         ConfigurationError
             If workers cannot be started.
         """
-        found = []
-        for who, future in self._next(timeout):
-            if isinstance(who, Worker):
-                if who in self._busy:  # else it was stopped
-                    self._busy.remove(who)
-                    found.append(Answer(who, future))
-            elif who in self.starting:
-                self.starting.remove(who)
-                self._welcome(who, future)
-        return found
+        if isinstance(who, Worker):
+            if who in self._busy:  # else it was stopped
+                self._busy.remove(who)
+                return Answer(who, future)
+        elif who in self.starting:
+            self.starting.remove(who)
+            self._welcome(who, future)
+        return None
 
     def back(self, worker: Worker) -> None:
-        """A worker has done its task and can take the next one."""
+        """Count a worker, which has done its unit, among the idle ones."""
         self.idle.append(worker)
 
     def lost(self, worker: Worker, error: RayError) -> bool:
@@ -142,22 +145,7 @@ class Crew:
 
     def _watch(self, who: Any, reference: Any) -> None:
         """Let Ray call when there is an answer: nobody has to ask about all of them to hear of one."""
-        reference.future().add_done_callback(partial(self._note, who))
-
-    def _note(self, who: Any, future: Any) -> None:
-        self._events.put((who, future))
-
-    def _next(self, timeout: float | None) -> list[tuple[Any, Any]]:
-        limits = [_SURVEY_EVERY_SECONDS if timeout is None else min(timeout, _SURVEY_EVERY_SECONDS)]
-        if self._start_again > time.monotonic():
-            limits.append(self._start_again - time.monotonic())
-        events = []
-        try:
-            events.append(self._events.get(timeout=min(limits)))
-            while True:
-                events.append(self._events.get_nowait())
-        except Empty:
-            return events
+        reference.future().add_done_callback(lambda future: self._answers.put((self, who, future)))
 
     def _welcome(self, actor: Any, future: Any) -> None:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -46,11 +46,13 @@ class _Delayed(Generic[Task]):
 
 
 class TaskQueue(Generic[Task]):
-    """The tasks of a run.
+    """The tasks of one kind of a run.
 
     Parameters
     ----------
-    tasks : iterable
+    tasks : callable
+        Returns an iterator over what can begin now; asked again whenever the last one has run dry, so that what becomes
+        possible later is taken as well.
     skip : callable, optional
         Whether a task has become pointless; asked when it would be handed out.
     split : callable, optional
@@ -60,12 +62,13 @@ class TaskQueue(Generic[Task]):
 
     def __init__(
         self,
-        tasks: Iterable[Task],
+        tasks: Callable[[], Iterator[Task]],
         *,
         skip: Callable[[Task], bool] | None = None,
         split: Callable[[Task], Sequence[Task]] | None = None,
     ) -> None:
-        self._source = iter(tasks)
+        self._tasks = tasks
+        self._source: Iterator[Task] = iter(())
         self._skip = skip
         self._split = split
         self._waiting: deque[Attempt[Task]] = deque()
@@ -120,20 +123,26 @@ class TaskQueue(Generic[Task]):
         now = time.monotonic()
         self._waiting.extend(item.attempt for item in self._delayed if item.due <= now)
         self._delayed = [item for item in self._delayed if item.due > now]
-        while len(self._waiting) < at_most:
-            try:
-                self._waiting.append(Attempt(next(self._source)))
-            except StopIteration:
-                break
+        while len(self._waiting) < at_most and (attempt := self._new()):
+            self._waiting.append(attempt)
         return len(self._waiting)
+
+    def _new(self) -> Attempt[Task] | None:
+        for task in self._source:
+            return Attempt(task)
+        self._source = self._tasks()
+        for task in self._source:
+            return Attempt(task)
+        return None
 
 
 def _given_up(attempt: Attempt[Task], reason: str) -> Failure:
     if attempt.losses == MAX_LOSSES:
         lost = f"{MAX_LOSSES} nodes were lost one after another under this task"
-        return Failure("WorkerDied", f"{lost}; the last: {reason} Run the same command again when the cluster is calm.")
-    return Failure(
-        "WorkerDied",
-        f"{MAX_ATTEMPTS} workers died one after another on this task; the last said: {reason} "
-        "The usual cause is too little memory: use a smaller batch_size or fewer workers.",
-    )
+        message = f"{lost}; the last: {reason} Run the same command again when the cluster is calm."
+    else:
+        message = (
+            f"{MAX_ATTEMPTS} workers died one after another on this task; the last said: {reason} "
+            "The usual cause is too little memory: use a smaller batch_size or fewer workers."
+        )
+    return Failure("WorkerDied", message, "passing")

@@ -7,58 +7,63 @@ a contract: later versions may add events and fields, but none changes its meani
 run_started: study, store, models, datasets, version
     A run begins; names of the models and the datasets, and the version of probestore.
 stage_started: stage, total, unit, pieces, parts
-    Stage "features" or "probes": `total` of `unit` are to be done now, in shards or cells (`pieces`). Every one of
-    `parts` has model, tap, dataset, split (null for probes), and the pieces of it that are wanted and done before.
-shard_done: dataset, split, shard, images, seconds, node, models, failed
-    A shard is over, after `seconds` of one worker. `models` are those that saw it: each has model, taps (the feature
-    sets that got this shard) and seconds in its network. `failed` are names of those whose features could not be made.
-cell_done: cell, model, tap, dataset, probe, seconds, node, failed
-    A probe is over; `failed` is true or false.
-retry: stage, task, reason, node
-    The machine broke a task, which is tried again.
-failed: stage, model, tap, dataset, cell, error, message, before
+    A kind of work begins: `total` of `unit` are to be done now, in pieces such as shards or cells. Stages run side by
+    side. Every one of `parts` has model, tap, dataset, split (null where it is of all three), and how many of its
+    pieces are wanted and were done before.
+stage_changed: stage, total, parts
+    There is more or less to do than it seemed, for instance because a network has no classifier of its own.
+failed: stage, model, tap, dataset, cell, error, message, before, kind
     Work that failed for a reason of its own; a null model, tap or dataset stands for all of them. `before` is true when
-    that was in an earlier run and nothing that it depends on has changed, so that it was not tried again.
+    that was in an earlier run and nothing that it depends on has changed, so that it was not tried again. `kind` is the
+    stage that it belongs to, null for a model or a dataset that cannot be used at all.
+retry: stage, task, reason, node
+    The machine broke a unit of work, which is tried again.
 note: text
     Something worth knowing that is no failure.
 stage_ended: stage, seconds
     A stage is over, however it went.
-run_ended: passes, cells, cells_wanted, unreadable, failures, seconds
-    The run is over: images x models computed, cells fitted and cells that the study has, unreadable images, number of
-    failures. A run that was stopped says no such thing.
+run_ended: passes, cells, cells_wanted, unreadable, ..., failures, seconds
+    The run is over: images x models computed, cells fitted and cells that are wanted, unreadable images, what other
+    kinds of work count, number of failures. A run that was stopped says no such thing.
+
+Every kind of work tells in an event of its own that a unit is over; they are in the files of `cluster.work.kinds`:
+shard_done, cell_done, and so on.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol, TextIO
-
-Stage = Literal["features", "probes"]
+from typing import Any, ClassVar, Protocol, TextIO
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened; its classes are listed above, field by field."""
+    """Something that happened; the classes are listed above, field by field."""
 
     @classmethod
     def name(cls) -> str:
-        """What the event is called in JSON."""
+        """Return the event's name in JSON."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as they stand in JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Features or results of one model on one dataset: what progress is kept of.
+    """The work of one kind on one model and one dataset: what progress is kept of.
 
     Attributes
     ----------
     split : str or None
-        None for results, which read all three.
+        None for work that reads all three.
     wanted, done : int
-        Pieces (shards or cells) that there are to be, and those that were there when the stage began.
+        Pieces (shards, cells) that there are to be, and those that were there when the stage began.
     """
 
     model: str
@@ -68,25 +73,61 @@ class Part:
     wanted: int
     done: int
 
+    @property
+    def place(self) -> tuple[str, str, str, str | None]:
+        """Model, tap, dataset and split: unique in a stage."""
+        return (self.model, self.tap, self.dataset, self.split)
+
 
 @dataclass(frozen=True)
-class Made:
-    """What one model made of a shard.
+class Piece:
+    """A piece of a part that is done now.
 
     Attributes
     ----------
+    place : tuple
+        Of the part.
+    images : int
+        That went through the network for it.
     seconds : float
-        In the network.
+        That a worker took for them.
     """
 
-    model: str
-    taps: tuple[str, ...]
-    seconds: float
+    place: tuple[str, str, str, str | None]
+    images: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class UnitDone(Event):
+    """A unit of work is over; each kind of work has a class of its own that says more.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the kind of work.
+    """
+
+    stage: ClassVar[str]
+
+    @property
+    def amount(self) -> int:
+        """How much is over, in the unit of the stage."""
+        raise NotImplementedError
+
+    @property
+    def worker(self) -> tuple[str, float]:
+        """Node that did it, and seconds that a worker took; 0 if nobody worked on it."""
+        raise NotImplementedError
+
+    def made(self) -> Iterable[Piece]:
+        """Return the pieces that are done now."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """See above."""
+    """A run begins."""
 
     study: str
     store: str
@@ -97,9 +138,9 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class StageStarted(Event):
-    """See above."""
+    """A kind of work begins."""
 
-    stage: Stage
+    stage: str
     total: int
     unit: str
     pieces: str
@@ -107,45 +148,19 @@ class StageStarted(Event):
 
 
 @dataclass(frozen=True)
-class ShardDone(Event):
-    """See above."""
+class StageChanged(Event):
+    """There is more or less to do in a stage than there was."""
 
-    dataset: str
-    split: str
-    shard: int
-    images: int
-    seconds: float
-    node: str
-    models: tuple[Made, ...] = ()
-    failed: tuple[str, ...] = ()
-
-    @property
-    def amount(self) -> int:
-        """Images x models."""
-        return self.images * (len(self.models) + len(self.failed))
-
-
-@dataclass(frozen=True)
-class CellDone(Event):
-    """See above."""
-
-    cell: str
-    model: str
-    tap: str
-    dataset: str
-    probe: str
-    seconds: float
-    node: str
-    failed: bool = False
-
-    amount = 1
+    stage: str
+    total: int
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
 class Retry(Event):
-    """See above."""
+    """A unit of work is tried again."""
 
-    stage: Stage
+    stage: str
     task: str
     reason: str
     node: str
@@ -153,7 +168,7 @@ class Retry(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """See above."""
+    """Work failed for a reason of its own."""
 
     stage: str
     model: str | None
@@ -163,50 +178,53 @@ class Failed(Event):
     error: str
     message: str
     before: bool = False
+    kind: str | None = None
 
     def __str__(self) -> str:
         what = " on ".join(name for name in (self.model, self.dataset) if name)
-        return f"FAILED {what}: {self.message}"
+        return f"FAILED {what or self.stage}: {self.message}"
 
 
 @dataclass(frozen=True)
 class Note(Event):
-    """See above."""
+    """Something is worth knowing."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StageEnded(Event):
-    """See above."""
+    """A stage is over."""
 
-    stage: Stage
+    stage: str
     seconds: float
 
 
 @dataclass(frozen=True)
 class RunEnded(Event):
-    """See above."""
+    """A run is over.
 
-    passes: int
-    cells: int
-    cells_wanted: int
-    unreadable: int
+    Attributes
+    ----------
+    counts : mapping of str to int
+        By their names; fields of their own in JSON.
+    """
+
+    counts: Mapping[str, int]
     failures: int
     seconds: float
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields in JSON; programs may rely on the first four counts, whatever the run was."""
+        always = dict.fromkeys(("passes", "cells", "cells_wanted", "unreadable"), 0)
+        return {**always, **self.counts, "failures": self.failures, "seconds": self.seconds}
 
 
 class Reporter(Protocol):
     """Told of everything that happens in a run."""
 
     def tell(self, event: Event) -> None:
-        """`event` has just happened."""
-
-
-def skip_stage(reporter: Reporter, stage: StageStarted) -> None:
-    """Tell of a stage in which there is nothing to do."""
-    reporter.tell(stage)
-    reporter.tell(StageEnded(stage.stage, 0.0))
+        """Take note of `event`, which has just happened."""
 
 
 class Reporters:
@@ -235,5 +253,5 @@ class EventLines:
     def tell(self, event: Event) -> None:
         """Write and flush the line."""
         head = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.name()}
-        self._stream.write(json.dumps({**head, **asdict(event)}) + "\n")
+        self._stream.write(json.dumps({**head, **event.fields()}) + "\n")
         self._stream.flush()

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live view of the whole grid on a terminal, plain lines elsewhere."""
+"""Shows a person how a run goes: a live view of the whole grid on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,62 +10,64 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cluster.reporting.events import Event, Failed, Note, Reporter, Retry, StageEnded, StageStarted
+from cluster.reporting.events import Event, Failed, Note, Reporter, Retry, StageChanged, StageEnded, StageStarted
 from cluster.reporting.progress_view import duration, nodes_text, number, view
-from cluster.reporting.stage_state import Tally
+from cluster.reporting.stage_state import StageState
 from featurestore.plain_text import visible
 
 _LINE_EVERY_SECONDS = 10.0
 
 
 class LiveReporter:
-    """The grid of models and datasets with the share that is done, redrawn in place."""
+    """The grid of models and datasets with the share that is done, redrawn in place.
+
+    Stages run side by side; the view has all that are not over.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._tally: Tally | None = None
+        self._stages: dict[str, StageState] = {}
         self._live: Live | None = None
         self._lock = threading.Lock()  # the view is drawn in a thread of its own
 
     def tell(self, event: Event) -> None:
         """Take an event into account."""
-        match event:
-            case StageStarted():
-                self._begin(event)
-            case StageEnded():
-                self._end()
+        now = time.monotonic()
+        with self._lock:
+            if isinstance(event, StageStarted) and event.total:
+                self._stages[event.stage] = StageState(event, now)
+            for state in self._stages.values():
+                state.add(event, now)
+        if isinstance(event, StageStarted | StageChanged) and self._stages and not self._live:
+            self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4)
+            self._live.start()
         if line := _line(event):
             self._console.print(Text(visible(line), style="red" if isinstance(event, Failed) else "yellow"))
-        with self._lock:
-            if self._tally:
-                self._tally.add(event, time.monotonic())
+        if isinstance(event, StageEnded):
+            self._end(event.stage)
 
-    def _begin(self, stage: StageStarted) -> None:
-        if not stage.total:
-            return
-        self._tally = Tally(stage, time.monotonic())
-        self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4)
-        self._live.start()
-
-    def _end(self) -> None:
-        if self._live:
+    def _end(self, stage: str) -> None:
+        """Leave the last view of all on the screen when the last stage is over."""
+        over = all(name == stage for name in self._stages)
+        if over and self._live:
             self._live.stop()
-        self._live = self._tally = None
+            self._live = None
+        with self._lock:
+            self._stages.pop(stage, None)
 
     def _view(self) -> Text:
         with self._lock:
-            if self._tally is None:
-                return Text()
             plain = self._console.options.ascii_only
-            return view(self._tally, time.monotonic(), self._console.width, self._console.height, plain=plain)
+            states = list(self._stages.values())
+            return view(states, time.monotonic(), self._console.width, self._console.height, plain=plain)
 
 
 class PlainReporter:
     """A line at the start and end of a stage and every ten seconds in between, for logs."""
 
     def __init__(self) -> None:
-        self._tally: Tally | None = None
-        self._said = 0.0
+        self._stages: dict[str, StageState] = {}
+        self._said = time.monotonic()
 
     def tell(self, event: Event) -> None:
         """Take an event into account."""
@@ -73,30 +75,26 @@ class PlainReporter:
         if line := _line(event):
             _say(line)
         if isinstance(event, StageStarted) and event.total:
-            self._tally, self._said = Tally(event, now), now
+            self._stages[event.stage] = StageState(event, now)
             _say(f"{event.stage}: {event.total:,} {event.unit} to do")
-        elif self._tally:
-            self._tally.add(event, now)
-            self._go_on(self._tally, event, now)
-
-    def _go_on(self, tally: Tally, event: Event, now: float) -> None:
-        if isinstance(event, StageEnded):
-            all_done = tally.handled == tally.stage.total
-            state = "done" if all_done else f"stopped at {tally.handled:,} of {tally.stage.total:,}"
-            _say(f"{event.stage}: {state} after {duration(event.seconds)}")
-            self._tally = None
-        elif now - self._said >= _LINE_EVERY_SECONDS and tally.handled < tally.stage.total:
+        for state in self._stages.values():
+            state.add(event, now)
+        if isinstance(event, StageEnded) and event.stage in self._stages:
+            _say(_ending(self._stages.pop(event.stage), event.seconds))
+        elif self._stages and now - self._said >= _LINE_EVERY_SECONDS:
             self._said = now
-            _say(_state(tally, now))
+            for state in self._stages.values():
+                if 0 < state.handled < state.total or len(self._stages) == 1:
+                    _say(_state(state, now))
 
 
 def reporter_for(console: Console) -> Reporter:
-    """A live view if a person is watching."""
+    """Return a live view if a person is watching."""
     return LiveReporter(console) if console.is_terminal else PlainReporter()
 
 
 def _line(event: Event) -> str | None:
-    """What is said of an event at once, if anything."""
+    """Return what is said of an event at once, if anything."""
     match event:
         case Note():
             return event.text
@@ -107,12 +105,18 @@ def _line(event: Event) -> str | None:
     return None
 
 
-def _state(tally: Tally, now: float) -> str:
-    parts = [f"{tally.stage.stage}: {tally.handled:,} of {tally.stage.total:,} {tally.stage.unit}"]
-    if (rate := tally.rate(now)) and (left := tally.seconds_left(now)) is not None:
-        parts += [f"{number(rate)} per second", f"about {duration(left)} left", nodes_text(tally.nodes(now))]
-    parts += [f"{tally.failures} failed"] if tally.failures else []
-    parts += [f"{tally.retries} tried again"] if tally.retries else []
+def _ending(state: StageState, seconds: float) -> str:
+    done = state.handled >= state.total
+    how = "done" if done else f"stopped at {state.handled:,} of {state.total:,}"
+    return f"{state.name}: {how} after {duration(seconds)}"
+
+
+def _state(state: StageState, now: float) -> str:
+    parts = [f"{state.name}: {state.handled:,} of {state.total:,} {state.unit}"]
+    if (rate := state.rate(now)) and (left := state.seconds_left(now)) is not None:
+        parts += [f"{number(rate)} per second", f"about {duration(left)} left", nodes_text(state.nodes(now))]
+    parts += [f"{state.failures} failed"] if state.failures else []
+    parts += [f"{state.retries} tried again"] if state.retries else []
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""How far a study is, as rows of the table `progress`: one small file, written again while the run goes on."""
+"""Keeps the table `progress`, which says how far a study is: one small file, written again while the run goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.reporting.events import Event, StageEnded, StageStarted
-from cluster.reporting.stage_state import PartTally, Tally
+from cluster.reporting.stage_state import PartState, StageState
 from featurestore import FeatureStore
 from featurestore.store.feature_store import rows_table
 
@@ -34,7 +34,8 @@ class ProgressTable:
         self._study = study
         self._store = store
         self._rows = self._stored()
-        self._tally: Tally | None = None
+        self._saved = self._but_times()
+        self._stages: dict[str, StageState] = {}
         self._published = 0.0
 
     def tell(self, event: Event) -> None:
@@ -46,14 +47,17 @@ class ProgressTable:
             If the store cannot be written.
         """
         now = time.monotonic()
+        for state in self._stages.values():
+            state.add(event, now)
         if isinstance(event, StageStarted):
-            self._tally = Tally(event, now)
+            self._stages[event.stage] = StageState(event, now)
             self._forget(event.stage)
-            self._publish(now)
-        elif self._tally:
-            self._tally.add(event, now)
-            if isinstance(event, StageEnded) or now - self._published >= _EVERY_SECONDS:
-                self._publish(now)
+            self._publish(now, event.stage)
+        elif isinstance(event, StageEnded) and event.stage in self._stages:
+            self._publish(now, event.stage)
+            self._stages.pop(event.stage)
+        elif self._stages and now - self._published >= _EVERY_SECONDS:
+            self._publish(now, *self._stages)
 
     def _stored(self) -> dict[tuple[Any, ...], Row]:
         if self._study not in self._store.names(_TABLE):
@@ -61,37 +65,41 @@ class ProgressTable:
         return {_key(row): row for row in self._store.read_record(_TABLE, self._study).to_pylist()}
 
     def _forget(self, stage: str) -> None:
-        """Parts that are no longer wanted; those that are still have their rates."""
-        kept = {_key(row) for row in self._stage_rows()}
+        """Drop parts that are no longer wanted; those that are still have their rates."""
+        kept = {_key(row) for row in self._rows_of(stage)}
         self._rows = {key: row for key, row in self._rows.items() if row["stage"] != stage or key in kept}
 
-    def _stage_rows(self) -> Iterator[Row]:
-        if self._tally:
-            stage = self._tally.stage.stage
-            for part in self._tally.parts():
-                yield {"study": self._study, "stage": stage, **_columns(part), "updated_at": datetime.now(UTC)}
+    def _rows_of(self, stage: str) -> Iterator[Row]:
+        for part in self._stages[stage].parts():
+            yield {"study": self._study, "stage": stage, **_columns(part), "updated_at": datetime.now(UTC)}
 
-    def _publish(self, now: float) -> None:
-        for row in self._stage_rows():
+    def _publish(self, now: float, *stages: str) -> None:
+        """Bring the rows of some stages up to date, and publish all unless nothing has changed but the time."""
+        for row in (row for stage in stages for row in self._rows_of(stage)):
             if row["images_per_second"] is None:
                 row["images_per_second"] = self._rows.get(_key(row), {}).get("images_per_second")
             self._rows[_key(row)] = row
         self._published = now
-        self._store.publish(_TABLE, self._study, rows_table(_TABLE, self._rows.values()))
+        if (rows := self._but_times()) != self._saved:
+            self._saved = rows
+            self._store.publish(_TABLE, self._study, rows_table(_TABLE, self._rows.values()))
+
+    def _but_times(self) -> list[Row]:
+        return [{name: value for name, value in row.items() if name != "updated_at"} for row in self._rows.values()]
 
 
 def _key(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in _KEY)
 
 
-def _columns(tally: PartTally) -> Row:
-    part = tally.part
+def _columns(state: PartState) -> Row:
+    part = state.part
     return {
         "model": part.model,
         "tap": part.tap,
         "dataset": part.dataset,
         "split": part.split,
         "wanted": part.wanted,
-        "done": tally.done,
-        "images_per_second": tally.images_per_second,
+        "done": state.done,
+        "images_per_second": state.images_per_second,
     }

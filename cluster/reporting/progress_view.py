@@ -1,25 +1,27 @@
 """The live view as text: a grid of models and datasets, and below it how far and how fast. Pure.
 
 It never has more lines or columns than it is given: names are shortened, then numbered; where not everything fits, what
-is finished is left out first.
+is finished is left out first. rich draws the grid and the bars.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from io import StringIO
 
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
-from cluster.reporting.stage_state import Tally
+from cluster.reporting.stage_state import StageState
 
 _MOST_NODES = 3
 _LONGEST_LABEL = 20
 _NAMED_COLUMN = 9  # characters that a name needs at least to be recognised, and a gap
 _NUMBERED_COLUMN = 3
 _LEGEND_ENTRY = 25
-_LINES_BELOW = 3  # bar, rates, failures
 _WIDEST_BAR = 40
 _NARROWEST = 30
 _CORNER = "% done"
@@ -30,29 +32,35 @@ class _Marks:
     done: str
     failed: str
     nothing: str
-    full: str
-    empty: str
     cut: str
 
 
-_MARKS = _Marks("✓", "✗", "·", "━", "─", "…")
-_PLAIN_MARKS = _Marks("ok", "x", ".", "#", "-", "~")
+_MARKS = _Marks("✓", "✗", "·", "…")
+_PLAIN_MARKS = _Marks("ok", "x", ".", "~")
 
 
-def view(tally: Tally, now: float, width: int, height: int, *, plain: bool = False) -> Text:
-    """The view of a stage in at most `width` columns and `height` - 1 lines.
+def view(states: Sequence[StageState], now: float, width: int, height: int, *, plain: bool = False) -> Text:
+    """Return the view of the stages that are not over, in at most `width` columns and `height` - 1 lines.
+
+    The grid is that of the first stage that has something to do.
 
     Parameters
     ----------
+    states : sequence of StageState
     now : float
-        Seconds, on the clock of `tally`.
+        Seconds, on the clock of `states`.
+    width, height : int
+        Of the terminal, in characters.
     plain : bool
         ASCII only.
     """
+    if not states:
+        return Text()
     marks = _PLAIN_MARKS if plain else _MARKS
-    below = [_bar_line(tally, width, marks), *_rate_lines(tally, now, width)]
-    grid = _Grid(tally, width - 1, height - 1 - max(len(below), _LINES_BELOW), marks).lines()
-    lines = [*grid, *below]
+    below = [line for state in states for line in _lines_of(state, now, width, plain=plain)]
+    unfinished = next((state for state in states if state.handled < state.total), states[-1])
+    grid = _Grid(unfinished, width - 1, height - 1 - max(len(below), 3), marks).lines()
+    lines = [*grid, *below][: height - 1]
     for line in lines:
         line.truncate(width - 1)
     return Text("\n").join(lines)
@@ -61,9 +69,9 @@ def view(tally: Tally, now: float, width: int, height: int, *, plain: bool = Fal
 class _Grid:
     """Datasets as rows and models as columns, or the other way round where models are fewer."""
 
-    def __init__(self, tally: Tally, width: int, height: int, marks: _Marks) -> None:
-        self._tally = tally
-        self._shares = tally.shares()
+    def __init__(self, state: StageState, width: int, height: int, marks: _Marks) -> None:
+        self._state = state
+        self._shares = state.shares()
         self._width = width
         self._height = height
         self._marks = marks
@@ -102,20 +110,17 @@ class _Grid:
         return [*self._table(label, _NUMBERED_COLUMN, heads, self._height - len(legend)), *legend]
 
     def _table(self, label: int, each: int, heads: dict[str, str], height: int) -> list[Text]:
-        head = Text(_CORNER.ljust(label) + "".join(text.rjust(each) for text in heads.values()), style="bold")
-        return [head, *self._body(label, each, list(heads), height - 1)]
-
-    def _body(self, label: int, each: int, columns: Sequence[str], height: int) -> list[Text]:
-        rows, hidden = self._chosen(self._rows, height, self._row_is_done, keep_line=True)
-        lines = [
-            Text.assemble(
-                _cut(row, label, self._marks).ljust(label),
-                *chain.from_iterable(((" " * (each - len(text)), ""), (text, style)) for text, style in cells),
-            )
-            for row in rows
-            for cells in [[self._cell(row, column) for column in columns]]
-        ]
-        return [*lines, Text(f"and {hidden} more {self._kinds[0]}", style="dim")] if hidden else lines
+        """Draw the rows that fit under these heads."""
+        rows, hidden = self._chosen(self._rows, height - 1, self._row_is_done, keep_line=True)
+        table = Table(box=None, padding=0, collapse_padding=True, header_style="bold", pad_edge=False)
+        table.add_column(_CORNER, width=label, no_wrap=True)
+        for head in heads.values():
+            table.add_column(Text(head), width=each, justify="right", no_wrap=True)
+        for row in rows:
+            cells = [Text(*self._cell(row, column)) for column in heads]
+            table.add_row(Text(_cut(row, label, self._marks)), *cells)
+        more = [Text(f"and {hidden} more {self._kinds[0]}", style="dim")] if hidden else []
+        return [*_drawn(table, label + each * len(heads)), *more]
 
     def _chosen(
         self, names: Sequence[str], most: int, is_done: Callable[[str], bool], *, keep_line: bool = False
@@ -139,7 +144,7 @@ class _Grid:
     def _cell(self, row: str, column: str) -> tuple[str, str]:
         model, dataset = (row, column) if self._turned else (column, row)
         share = self._share(row, column)
-        if self._tally.has_failed(model, dataset):
+        if self._state.has_failed(model, dataset):
             return self._marks.failed, "red"
         if share is None:
             return "", ""
@@ -148,36 +153,63 @@ class _Grid:
         return (f"{int(100 * share)}", "") if share else (self._marks.nothing, "dim")
 
 
-def _bar_line(tally: Tally, width: int, marks: _Marks) -> Text:
-    total = tally.stage.total
-    share = tally.handled / total if total else 1.0
-    head = f"{tally.stage.stage} "
-    tail = f" {int(100 * share)}%  {tally.handled:,} of {total:,} {tally.stage.unit}"
+def _lines_of(state: StageState, now: float, width: int, *, plain: bool) -> list[Text]:
+    return [_bar_line(state, width, plain=plain), *_rate_lines(state, now, width)]
+
+
+def _bar_line(state: StageState, width: int, *, plain: bool) -> Text:
+    share = state.handled / state.total if state.total else 1.0
+    head = f"{state.name} "
+    tail = f" {int(100 * share)}%  {state.handled:,} of {state.total:,} {state.unit}"
     length = max(0, min(_WIDEST_BAR, width - 1 - len(head) - len(tail)))
-    full = int(length * share)
-    return Text.assemble(
-        (head, "bold"), (marks.full * full, "green"), (marks.empty * (length - full), "dim"), (tail, "")
-    )
+    bar = ProgressBar(total=state.total or 1, completed=state.handled, width=length, finished_style="green")
+    (drawn,) = _drawn(bar, length, ascii_only=plain) if length else (Text(),)
+    return Text.assemble((head, "bold"), drawn, (tail, ""))
 
 
-def _rate_lines(tally: Tally, now: float, width: int) -> list[Text]:
-    rate, left = tally.rate(now), tally.seconds_left(now)
+def _rate_lines(state: StageState, now: float, width: int) -> list[Text]:
+    rate, left = state.rate(now), state.seconds_left(now)
     lines = []
-    if tally.handled >= tally.stage.total:
-        lines.append(Text(f"done after {duration(now - tally.begun)}, {nodes_text(tally.nodes(now), width - 30)}"))
+    if state.handled >= state.total:
+        lines.append(Text(f"done after {duration(now - state.begun)}, {nodes_text(state.nodes(now), width - 30)}"))
     elif rate is None or left is None:
-        what = "measuring" if tally.handled else "waiting for the first result"
-        lines.append(Text(f"{what}, {duration(now - tally.begun)} so far", style="dim"))
+        what = "measuring" if state.handled else "waiting for the first result"
+        lines.append(Text(f"{what}, {duration(now - state.begun)} so far", style="dim"))
     else:
         known = f"{number(rate)}/s, about {duration(left)} left, "
-        lines.append(Text.assemble((known, "cyan"), nodes_text(tally.nodes(now), width - 1 - len(known))))
-    troubles = [f"{tally.failures} failed"] if tally.failures else []
-    troubles += [f"{tally.retries} tried again after a worker was lost"] if tally.retries else []
+        lines.append(Text.assemble((known, "cyan"), nodes_text(state.nodes(now), width - 1 - len(known))))
+    troubles = [f"{state.failures} failed"] if state.failures else []
+    troubles += [f"{state.retries} tried again after a worker was lost"] if state.retries else []
     return [*lines, Text(", ".join(troubles), style="red")] if troubles else lines
 
 
+def _drawn(what: RenderableType, width: int, *, ascii_only: bool = False) -> list[Text]:
+    """Let rich draw, and return the lines with their styles."""
+    encoding = "ascii" if ascii_only else "utf-8"
+    file = _Encoded(encoding)
+    console = Console(width=width, file=file, force_terminal=True, color_system="truecolor", legacy_windows=False)
+    with console.capture() as capture:
+        console.print(what, end="")
+    lines = [Text.from_ansi(line) for line in capture.get().splitlines()]
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+class _Encoded(StringIO):
+    """A file that says which characters it takes."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+
 def nodes_text(nodes: Sequence[tuple[str, float]], width: int | None = None) -> str:
-    """The fastest nodes with their rates, as many as fit, and how many there are."""
+    """Name the fastest nodes with their rates, as many as fit, and say how many there are."""
     count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
     for shown in range(min(_MOST_NODES, len(nodes)), 0, -1):
         more = f" and {len(nodes) - shown} more" if shown < len(nodes) else ""
@@ -188,12 +220,12 @@ def nodes_text(nodes: Sequence[tuple[str, float]], width: int | None = None) -> 
 
 
 def number(value: float) -> str:
-    """Three digits, without an exponent."""
+    """Write a number with three digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
-    """Time in its two largest units."""
+    """Write a time in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -205,7 +237,7 @@ def duration(seconds: float) -> str:
 
 
 def _cut(name: str, length: int, marks: _Marks) -> str:
-    """A name in at most `length` characters; its end often says more than its middle."""
+    """Shorten a name to at most `length` characters; its end often says more than its middle."""
     if len(name) <= length:
         return name
     head = length // 2

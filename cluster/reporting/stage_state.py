@@ -1,4 +1,4 @@
-"""Where a stage of a run stands: what is done of every part, how fast, how much longer. Pure: the time is given."""
+"""Where a stage of a run stands: how much is done of every part, how fast, how much longer. Pure: the time is given."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.reporting.events import CellDone, Event, Failed, Part, Retry, ShardDone, StageStarted
-
-_Key = tuple[str, str, str, str | None]
+from cluster.reporting.events import Event, Failed, Part, Retry, StageChanged, StageStarted, UnitDone
 
 
 class Meter:
@@ -46,11 +44,13 @@ class Meter:
 
 
 @dataclass
-class PartTally:
-    """What is done of a part.
+class PartState:
+    """How much is done of a part.
 
     Attributes
     ----------
+    done : int
+        Pieces.
     images : int
         That went through in this stage.
     seconds : float
@@ -68,95 +68,94 @@ class PartTally:
         return self.images / self.seconds if self.seconds > 0 else None
 
 
-class Tally:
+class StageState:
     """The state of one stage.
 
     Attributes
     ----------
-    handled : int
-        Units of work that are over, in whatever way.
+    name, unit : str
+        Name of the stage, and what it is counted in.
+    total, handled : int
+        How much is to be done, and how much is over, in whatever way.
     failures, retries : int
         Since the stage began.
     """
 
     def __init__(self, stage: StageStarted, now: float) -> None:
-        self.stage = stage
+        self.name, self.unit, self.total = stage.stage, stage.unit, stage.total
         self.begun = now
         self.handled = self.failures = self.retries = 0
-        self._parts = {_key(part): PartTally(part, part.done) for part in stage.parts}
+        self._parts = {part.place: PartState(part, part.done) for part in stage.parts}
         self._failed: set[tuple[str | None, str | None]] = set()
         self._meter = Meter()
         self._nodes: defaultdict[str, Meter] = defaultdict(Meter)
 
     def add(self, event: Event, now: float) -> None:
-        """Take an event into account; those that say nothing of the state of a stage change nothing."""
+        """Take an event into account; those that say nothing of the state of this stage change nothing."""
         match event:
-            case ShardDone() | CellDone():
+            case UnitDone() if event.stage == self.name:
                 self._work(event, now)
+            case StageChanged() if event.stage == self.name:
+                self._change(event)
             case Failed():
-                self.failures += 1
+                self.failures += event.kind == self.name
                 self._failed.add((event.model, event.dataset))
-            case Retry():
+            case Retry() if event.stage == self.name:
                 self.retries += 1
 
-    def parts(self) -> Iterator[PartTally]:
-        """Every part, in the order of the stage."""
+    def parts(self) -> Iterator[PartState]:
+        """Return every part, in the order of the stage."""
         return iter(self._parts.values())
 
     def rate(self, now: float) -> float | None:
-        """Units of work per second."""
+        """Return the units of work per second."""
         return self._meter.rate(now)
 
     def seconds_left(self, now: float) -> float | None:
-        """Until everything is done, at the present rate; None while that is not known."""
+        """Return the time until everything is done, at the present rate; None while that is not known."""
         rate = self.rate(now)
-        return (self.stage.total - self.handled) / rate if rate else None
+        return max(0, self.total - self.handled) / rate if rate else None
 
     def nodes(self, now: float) -> list[tuple[str, float]]:
-        """Nodes with their rates, the fastest first; 0 while too little has been seen."""
+        """Return the nodes with their rates, the fastest first; 0 while too little has been seen."""
         rates = [(name, meter.rate(now) or 0.0) for name, meter in self._nodes.items()]
         return sorted(rates, key=lambda item: (-item[1], item[0]))
 
     def shares(self) -> dict[tuple[str, str], float]:
-        """(model, dataset) -> share that is done of its pieces, of all taps and splits."""
+        """Return the share that is done of a model on a dataset: of its pieces, of all taps and splits."""
         wanted: Counter[tuple[str, str]] = Counter()
         done: Counter[tuple[str, str]] = Counter()
-        for tally in self.parts():
-            place = (tally.part.model, tally.part.dataset)
-            wanted[place] += tally.part.wanted
-            done[place] += tally.done
+        for state in self.parts():
+            place = (state.part.model, state.part.dataset)
+            wanted[place] += state.part.wanted
+            done[place] += state.done
         return {place: done[place] / count if count else 1.0 for place, count in wanted.items()}
 
     def has_failed(self, model: str, dataset: str) -> bool:
         """Whether something of a model on a dataset failed."""
         return not self._failed.isdisjoint({(model, dataset), (model, None), (None, dataset)})
 
-    def _work(self, event: ShardDone | CellDone, now: float) -> None:
+    def _work(self, event: UnitDone, now: float) -> None:
         self.handled += event.amount
-        if event.seconds:  # else nobody worked on it
-            self._meter.add(event.amount, event.seconds, now)
-            self._nodes[event.node].add(event.amount, event.seconds, now)
-        if isinstance(event, ShardDone):
-            self._shard(event)
-        elif not event.failed:
-            self._piece((event.model, event.tap, event.dataset, None))
+        node, seconds = event.worker
+        if seconds:  # else nobody worked on it
+            self._meter.add(event.amount, seconds, now)
+            self._nodes[node].add(event.amount, seconds, now)
+        for piece in event.made():
+            state = self._parts.get(piece.place)
+            if state:
+                state.done = min(state.done + 1, state.part.wanted)  # a piece may come twice
+                state.images += piece.images
+                state.seconds += piece.seconds
 
-    def _shard(self, event: ShardDone) -> None:
-        in_networks = sum(made.seconds for made in event.models)
-        for made in event.models:
-            share = made.seconds / in_networks if in_networks else 1 / len(event.models)
-            for tap in made.taps:
-                tally = self._piece((made.model, tap, event.dataset, event.split))
-                if tally:
-                    tally.images += event.images
-                    tally.seconds += share * event.seconds
-
-    def _piece(self, key: _Key) -> PartTally | None:
-        tally = self._parts.get(key)
-        if tally:
-            tally.done = min(tally.done + 1, tally.part.wanted)  # a piece may come twice
-        return tally
-
-
-def _key(part: Part) -> _Key:
-    return (part.model, part.tap, part.dataset, part.split)
+    def _change(self, event: StageChanged) -> None:
+        """Go on with the parts as they are now; of those that were there, what was measured stays."""
+        self.total = event.total
+        former = self._parts
+        self._parts = {}
+        for part in event.parts:
+            known = former.get(part.place)
+            state = PartState(part, part.done)
+            if known:
+                state.images, state.seconds = known.images, known.seconds
+            self._parts[part.place] = state

@@ -1,84 +1,36 @@
-"""What a study wants, what is there and what is missing, in images, shards, cells, bytes and time. Pure.
+"""The rows of a plan, and the plan in words: images, pieces of work, bytes and time. Pure.
 
 Time is that of one worker, from what was measured in the same store; where nothing was, it is not known and said so.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from cluster.reporting.progress_view import duration
 
-
-@dataclass(frozen=True, kw_only=True)
-class SetStock:
-    """What there is of one feature set.
-
-    Attributes
-    ----------
-    missing_images : int
-        In the shards that are not there.
-    bytes_per_image : int, optional
-        Of the vectors, before compression; None where their width is known only when the network has run.
-    """
-
-    model: str
-    tap: str
-    dataset: str
-    split: str
-    images: int
-    shards: int
-    missing_shards: int
-    missing_images: int
-    bytes_per_image: int | None
+_ALWAYS = ("shards", "cells")  # columns of every plan, whatever is wanted
 
 
-@dataclass(frozen=True)
-class CellStock:
-    """A wanted cell.
+class Block(NamedTuple):
+    """One kind of work on a model and a dataset.
 
     Attributes
     ----------
-    few : bool
-        Whether it learns from a few images per class.
+    wanted, missing : int
+        Pieces.
+    amount : int
+        How much is missing, in `unit`.
     """
 
-    model: str
-    dataset: str
-    probe: str
-    few: bool
-    done: bool
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What was measured in earlier runs; see `rates_of`.
-
-    Attributes
-    ----------
-    images : mapping
-        (model, dataset) and (model, None), for all datasets -> images per second of one worker.
-    cells : mapping
-        (probe, few, dataset) and (probe, few, None) -> seconds of one worker.
-    """
-
-    images: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
-    cells: Mapping[tuple[str, bool, str | None], float] = field(default_factory=dict)
-
-    def image_seconds(self, model: str, dataset: str) -> float | None:
-        """Of one image through a model, decoding included; measured on other datasets where it was not on this one."""
-        rate = self.images.get((model, dataset), self.images.get((model, None)))
-        return 1 / rate if rate else None
-
-    def cell_seconds(self, cell: CellStock) -> float | None:
-        """Of a cell like this, of any model."""
-        return self.cells.get((cell.probe, cell.few, cell.dataset), self.cells.get((cell.probe, cell.few, None)))
+    wanted: int = 0
+    missing: int = 0
+    amount: int = 0
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +43,8 @@ class PairPlan:
         None for every one: a dataset that cannot be opened is missing to all models.
     images : int
         Of the dataset.
-    passes_missing : int
-        Images that are still to go through the network.
+    blocks : mapping of str to Block
+        Pieces of work (shards, cells) -> how many of them.
     bytes_missing : int, optional
         Size of the features that are to be stored, before compression; None if not known.
     worker_seconds : float, optional
@@ -104,110 +56,73 @@ class PairPlan:
     model: str | None
     dataset: str | None
     images: int = 0
-    shards: int = 0
-    shards_missing: int = 0
-    passes_missing: int = 0
+    blocks: Mapping[str, Block] = field(default_factory=dict)
     bytes_missing: int | None = 0
-    cells: int = 0
-    cells_missing: int = 0
     worker_seconds: float | None = 0.0
     problem: str | None = None
 
+    def block(self, pieces: str) -> Block:
+        """Return what there is to do of these pieces of work."""
+        return self.blocks.get(pieces, Block())
 
-PLAN = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("model", pa.string()),
-        ("images", pa.int64()),
-        ("shards", pa.int64()),
-        ("shards_missing", pa.int64()),
-        ("cells", pa.int64()),
-        ("cells_missing", pa.int64()),
-        ("bytes_missing", pa.int64()),
-        ("worker_seconds", pa.float64()),
-        ("problem", pa.string()),
-    ]
-)
-"""Columns of the answer."""
-
-_MISSING = ("shards_missing", "cells_missing")
+    @property
+    def is_open(self) -> bool:
+        """Whether something is missing."""
+        return any(block.missing for block in self.blocks.values())
 
 
-def pair_plan(
-    sets: Sequence[SetStock], cells: Sequence[CellStock], rates: Rates, *, problem: str | None = None
-) -> PairPlan:
-    """The plan of one model on one dataset.
-
-    Parameters
-    ----------
-    sets : sequence of SetStock
-        Of every tap and split.
-    cells : sequence of CellStock
-    """
-    model, dataset = sets[0].model, sets[0].dataset
-    passes = _passes(sets)
-    missing = [cell for cell in cells if not cell.done]
-    per_image = rates.image_seconds(model, dataset) if passes else 0.0
-    times = [per_image * passes if per_image is not None else None, *map(rates.cell_seconds, missing)]
-    return PairPlan(
-        model=model,
-        dataset=dataset,
-        images=sum({item.split: item.images for item in sets}.values()),
-        shards=sum(item.shards for item in sets),
-        shards_missing=sum(item.missing_shards for item in sets),
-        passes_missing=passes,
-        bytes_missing=_sum(_bytes(item) for item in sets),
-        cells=len(cells),
-        cells_missing=len(missing),
-        worker_seconds=_sum(times),
-        problem=problem,
+def plan_table(rows: Sequence[PairPlan]) -> pa.Table:
+    """Return the plan as an answer that can be written in any format."""
+    pieces = _pieces(rows)
+    counts = [(name, pa.int64()) for each in pieces for name in (each, f"{each}_missing")]
+    schema = pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("model", pa.string()),
+            ("images", pa.int64()),
+            *counts,
+            ("bytes_missing", pa.int64()),
+            ("worker_seconds", pa.float64()),
+            ("problem", pa.string()),
+        ]
     )
-
-
-def rates_of(progress: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]]) -> Rates:
-    """What earlier runs measured.
-
-    Parameters
-    ----------
-    progress : iterable of mapping
-        ``model``, ``dataset`` and ``images_per_second`` of rows of the table `progress`.
-    results : iterable of mapping
-        ``probe``, ``n_per_class``, ``dataset`` and ``seconds`` of cells.
-    """
-    per_image: defaultdict[tuple[str, str | None], list[float]] = defaultdict(list)
-    for row in progress:
-        if row["images_per_second"]:
-            for dataset in (row["dataset"], None):
-                per_image[row["model"], dataset].append(1 / row["images_per_second"])
-    seconds: defaultdict[tuple[str, bool, str | None], list[float]] = defaultdict(list)
-    for row in results:
-        for dataset in (row["dataset"], None):
-            seconds[row["probe"], row["n_per_class"] is not None, dataset].append(row["seconds"])
-    return Rates(
-        {key: 1 / fmean(values) for key, values in per_image.items()},
-        {key: fmean(values) for key, values in seconds.items()},
-    )
-
-
-def plan_table(rows: Iterable[PairPlan]) -> pa.Table:
-    """The plan as an answer that can be written in any format."""
-    return pa.Table.from_pylist([{name: getattr(row, name) for name in PLAN.names} for row in rows], schema=PLAN)
+    return pa.Table.from_pylist([_record(row, pieces) for row in rows], schema=schema)
 
 
 def summary_lines(rows: Sequence[PairPlan]) -> list[str]:
-    """The plan in words: amounts, size, time, and what stands in the way."""
-    shards, cells = sum(row.shards for row in rows), sum(row.cells for row in rows)
-    shards_missing, cells_missing = (sum(getattr(row, name) for row in rows) for name in _MISSING)
-    if not shards_missing and not cells_missing:
-        lines = [f"Nothing is missing: {shards:,} shards and {cells:,} cells are in the store."]
+    """Say the plan in words: amounts, size, time, and what stands in the way."""
+    totals = {each: _total(row.block(each) for row in rows) for each in _pieces(rows)}
+    if not any(total.missing for total in totals.values()):
+        there = " and ".join(f"{total.wanted:,} {each}" for each, total in totals.items())
+        lines = [f"Nothing is missing: {there} are in the store."]
     else:
-        lines = [
-            f"Missing: {shards_missing:,} of {shards:,} shards ({sum(row.passes_missing for row in rows):,} images x "
-            f"models, {_size(rows)}), {cells_missing:,} of {cells:,} cells.",
-            f"Time of one worker: {_time(rows)}.",
-        ]
+        missing = ", ".join(_missing(each, total, rows) for each, total in totals.items())
+        lines = [f"Missing: {missing}.", f"Time of one worker: {_time(rows)}."]
     problems = [row for row in rows if row.problem]
     return [*lines, f"Not possible or not tried: {len(problems)} of {len(rows)} rows."] if problems else lines
+
+
+def _pieces(rows: Iterable[PairPlan]) -> list[str]:
+    return list(dict.fromkeys((*_ALWAYS, *(each for row in rows for each in row.blocks))))
+
+
+def _record(row: PairPlan, pieces: Iterable[str]) -> dict[str, Any]:
+    names = ("dataset", "model", "images", "bytes_missing", "worker_seconds", "problem")
+    counts = {each: row.block(each).wanted for each in pieces}
+    missing = {f"{each}_missing": row.block(each).missing for each in pieces}
+    return {name: getattr(row, name) for name in names} | counts | missing
+
+
+def _total(blocks: Iterable[Block]) -> Block:
+    found = list(blocks)
+    unit = next((block.unit for block in found if block.unit), "")
+    return Block(sum(b.wanted for b in found), sum(b.missing for b in found), sum(b.amount for b in found), unit)
+
+
+def _missing(pieces: str, total: Block, rows: Iterable[PairPlan]) -> str:
+    """Say how much is missing of some pieces; where progress is counted in something else, also in that."""
+    text = f"{total.missing:,} of {total.wanted:,} {pieces}"
+    return f"{text} ({total.amount:,} {total.unit}, {_size(rows)})" if total.unit not in ("", pieces) else text
 
 
 def _size(rows: Iterable[PairPlan]) -> str:
@@ -217,13 +132,12 @@ def _size(rows: Iterable[PairPlan]) -> str:
 
 
 def _time(rows: Iterable[PairPlan]) -> str:
-    open_rows = [row for row in rows if any(getattr(row, name) for name in _MISSING)]
-    times = [row.worker_seconds for row in open_rows]
+    times = [row.worker_seconds for row in rows if row.is_open]
     known = [seconds for seconds in times if seconds is not None]
     if not known:
-        return "not known, nothing like it was measured in this store yet"
+        return "not known, nothing like it was measured in this store yet; --measure tries a few images"
     unknown = len(times) - len(known)
-    rest = f", and what {unknown} of {len(times)} rows take, of which nothing was measured yet" if unknown else ""
+    rest = f", and the time of {unknown} of {len(times)} rows, of which nothing was measured yet" if unknown else ""
     return f"about {duration(sum(known))}{rest}; several workers share it"
 
 
@@ -233,23 +147,3 @@ def _bytes_text(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"
-
-
-def _passes(sets: Iterable[SetStock]) -> int:
-    """Images that go through the network: once for all taps, of which one may miss more shards than another."""
-    missing: defaultdict[str, int] = defaultdict(int)
-    for item in sets:
-        missing[item.split] = max(missing[item.split], item.missing_images)
-    return sum(missing.values())
-
-
-def _bytes(item: SetStock) -> int | None:
-    if not item.missing_images:
-        return 0
-    return None if item.bytes_per_image is None else item.missing_images * item.bytes_per_image
-
-
-def _sum(values: Iterable[Any]) -> Any:
-    """Sum of what is known; None where something is not."""
-    known = list(values)
-    return None if None in known else sum(known)

@@ -1,27 +1,23 @@
-"""A study against a store: what is wanted, done and missing. Nothing is computed, loaded or written."""
+"""A study against a store: what is wanted, done and missing. Nothing is computed or written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from cluster.runs.estimate import CellStock, PairPlan, Rates, SetStock, pair_plan, rates_of
-from cluster.runs.study_run import find_modules, identified, opened, pair_of
+from cluster.reporting.events import Part, Reporters
+from cluster.runs.estimate import Block, PairPlan
+from cluster.runs.measuring import with_measured
+from cluster.runs.study_run import begin, find_modules, works_of
 from cluster.study.study_file import Study
-from cluster.work.extraction import extraction_key
-from cluster.work.ledger import FailedWork, attempt_key, failures_of
-from cluster.work.wanted_cells import cells_of
-from cluster.work.wanted_features import WantedFeatures, wanted_features
+from cluster.work.contract import Cost, Run, Work
+from cluster.work.ledger import Ledger, failures_of
+from cluster.work.rates import Rates, rates_of
 from featurestore import FeatureStore
-from featurestore.errors import Failure, StoreError
-from featurestore.networks.taps import CLASSIFIER_INPUTS
+from featurestore.errors import StoreError
 from featurestore.store.commit import Storage
-from featurestore.store.feature_store import Stock, foreign_files
+from featurestore.store.feature_store import foreign_files
 from featurestore.store.layout import STORE_FILE
-from featurestore.store.schema import SPLITS
 from queries.asking.database import Database
 
 _IMAGE_RATES = "select model, dataset, images_per_second from progress where stage = 'features'"
@@ -48,13 +44,18 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
     return None
 
 
-def plan_study(study: Study, store: FeatureStore | None) -> list[PairPlan]:
-    """The plan of every model on every dataset; models and datasets that cannot be used have a row of their own.
+def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = False) -> list[PairPlan]:
+    """Return the plan of every model on every dataset; models and datasets that cannot be used have a row of their own.
+
+    It is made of the same work that a run carries out.
 
     Parameters
     ----------
+    study : Study
     store : FeatureStore, optional
         None stands for one that is yet to be made.
+    measure : bool
+        Put a few images through every network whose speed no earlier run has measured.
 
     Raises
     ------
@@ -64,80 +65,61 @@ def plan_study(study: Study, store: FeatureStore | None) -> list[PairPlan]:
         If the store cannot be read.
     """
     find_modules(study)
-    unusable: list[PairPlan] = []
-
-    def fail(stage: str, error: Exception, *, model: str | None = None, dataset: str | None = None) -> None:
-        unusable.append(PairPlan(model=model, dataset=dataset, problem=Failure.of(error).message))
-
-    models, datasets = identified(study, fail), opened(study, fail)
-    known = _Known.of(study, store)
-    items = wanted_features(study.extract, models.values(), datasets.values(), known.stock.overflowed)
-    pairs = groupby(items, key=lambda item: (item.dataset.spec.name, item.model.name))
-    return [*unusable, *(_pair(study, list(taps), known) for _, taps in pairs)]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """All that a plan has to know of a store."""
-
-    stock: Stock
-    results: Collection[str]
-    heads: Collection[str]
-    failures: Mapping[str, FailedWork]
-    rates: Rates
-
-    @classmethod
-    def of(cls, study: Study, store: FeatureStore | None) -> _Known:
-        if store is None:
-            return cls(Stock({}), (), (), {}, Rates())
-        with Database(store) as database:
-            rates = rates_of(database.sql(_IMAGE_RATES).to_pylist(), database.sql(_CELL_TIMES).to_pylist())
-        names = (store.names("results"), store.names("heads"))
-        return cls(store.stock(), *names, failures_of(study.name, store), rates)
+    silent = Reporters()
+    before = failures_of(study.name, store) if store else {}
+    ledger = Ledger(study.name, None, silent, before)
+    run = begin(study, store, ledger, silent, _rates(store))
+    if measure:
+        run.rates = with_measured(run)
+    unusable = [
+        PairPlan(model=work.model, dataset=work.dataset, problem=work.failure.message)
+        for work in ledger.summary.failures
+    ]
+    works = works_of(run)
+    return [*unusable, *_rows(run, works)]
 
 
-def _pair(study: Study, taps: list[WantedFeatures], known: _Known) -> PairPlan:
-    sets = [_set_stock(item, split, known.stock) for item in taps for split in SPLITS]
-    cells, failed = [], []
-    for item in taps:
-        complete = all(map(known.stock.has, item.sets.values()))
-        if not complete:
-            failed.append(known.failures.get(extraction_key(item, study.extract)))
-        for key, cell in _cells(study, item, known, complete=complete):
-            cells.append(cell)
-            failed.append(None if cell.done else known.failures.get(attempt_key(key)))
-    return pair_plan(sets, cells, known.rates, problem=_problem([work for work in failed if work]))
+def _rates(store: FeatureStore | None) -> Rates:
+    if store is None:
+        return Rates()
+    with Database(store) as database:
+        return rates_of(database.sql(_IMAGE_RATES).to_pylist(), database.sql(_CELL_TIMES).to_pylist())
 
 
-def _set_stock(item: WantedFeatures, split: str, stock: Stock) -> SetStock:
-    dataset, target = item.dataset, item.sets[split]
-    shards = set(range(dataset.n_shards(split)))
-    missing = set() if stock.has(target) else shards - stock.shards(target)
-    ranges = [dataset.shard_range(split, shard) for shard in missing]
-    width = item.model.spec.feature_dim if item.tap in CLASSIFIER_INPUTS else None
-    return SetStock(
-        model=item.model.name,
-        tap=item.tap,
-        dataset=dataset.spec.name,
-        split=split,
-        images=len(dataset.splits[split].rows),
-        shards=len(shards),
-        missing_shards=len(missing),
-        missing_images=sum(stop - start for start, stop in ranges),
-        bytes_per_image=width * np.dtype(item.storage).itemsize if width else None,
+def _rows(run: Run, works: Sequence[Work]) -> Iterator[PairPlan]:
+    """Sum the parts of all kinds of work of each model on each dataset."""
+    found: dict[tuple[str, str], list[tuple[Work, Part, Cost]]] = {
+        (dataset, model): [] for dataset in run.datasets for model in run.models
+    }
+    for work in works:
+        for part in work.parts():
+            found.setdefault((part.dataset, part.model), []).append((work, part, work.cost(part)))
+    for (dataset, model), parts in found.items():
+        yield _row(run, model, dataset, parts)
+
+
+def _row(run: Run, model: str, dataset: str, parts: Sequence[tuple[Work, Part, Cost]]) -> PairPlan:
+    costs = [cost for _, _, cost in parts]
+    problems = [problem for cost in costs for problem in cost.problems]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    known = f"failed before, not tried again without --retry-failed: {problems[0]}{more}" if problems else None
+    return PairPlan(
+        model=model,
+        dataset=dataset,
+        images=sum(len(split.rows) for split in run.datasets[dataset].splits.values()),
+        blocks={work.PIECES: _block([(p, c) for own, p, c in parts if own is work], work) for work, _, _ in parts},
+        bytes_missing=_sum(cost.n_bytes for cost in costs),
+        worker_seconds=_sum(cost.seconds for cost in costs),
+        problem=known,
     )
 
 
-def _cells(study: Study, item: WantedFeatures, known: _Known, *, complete: bool) -> Iterator[tuple[str, CellStock]]:
-    """The wanted cells, with their keys. Whether a network has a classifier is known once its features are there."""
-    classifier = item.tap in CLASSIFIER_INPUTS and (not complete or item.model.key in known.heads)
-    for cell in cells_of(replace(pair_of(item), classifier=classifier), study.probe):
-        few = cell.n_per_class is not None
-        yield cell.key, CellStock(cell.model, cell.dataset, cell.probe, few, cell.key in known.results)
+def _block(parts: Sequence[tuple[Part, Cost]], work: Work) -> Block:
+    wanted, done = sum(part.wanted for part, _ in parts), sum(part.done for part, _ in parts)
+    return Block(wanted, wanted - done, sum(cost.amount for _, cost in parts), work.UNIT)
 
 
-def _problem(failed: list[FailedWork]) -> str | None:
-    if not failed:
-        return None
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    return f"failed before, not tried again without --retry-failed: {failed[0].failure.message}{more}"
+def _sum(values: Iterable[Any]) -> Any:
+    """Sum of what is known; None where something is not."""
+    known = list(values)
+    return None if None in known else sum(known)

@@ -1,38 +1,56 @@
-"""A study -> a store that holds all it wants: identify, plan, extract, probe. Failures are recorded; others go on."""
+"""A study -> a store that holds all it wants. Failures are recorded; others go on."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
-from cluster.pool.runtime import Runtime
-from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
+from cluster.pool.local_pool import LocalPool
+from cluster.reporting.events import Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
 from cluster.study.study_file import Study
-from cluster.work.extraction import Extraction
-from cluster.work.ledger import Ledger, Summary
-from cluster.work.probing import run_probes, with_classifiers
-from cluster.work.wanted_cells import Pair, cells_of
-from cluster.work.wanted_features import WantedFeatures
-from featurestore import FeatureStore, SplitSets
+from cluster.work import kinds
+from cluster.work.contract import Run, Work
+from cluster.work.inventory import Inventory
+from cluster.work.kinds.analysis import Analysis
+from cluster.work.ledger import Ledger, Summary, failures_of
+from cluster.work.pairs import Pairs
+from cluster.work.rates import Rates
+from cluster.work.rounds import Pool, carry_out
+from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
-from featurestore.networks.identity import Model, identify, inputs_key
+from featurestore.networks.identity import Model, identify
 from featurestore.store.feature_store import rows_table
 from probes import metrics
 
 
 def run_study(
-    study: Study, store: FeatureStore, *, runtime: Runtime, reporter: Reporter, retry_failed: bool = False
+    study: Study,
+    store: FeatureStore,
+    *,
+    pool: Pool | None = None,
+    reporter: Reporter,
+    retry_failed: bool = False,
+    analyse: bool = False,
 ) -> Summary:
     """Compute whatever `study` wants and `store` does not have.
 
     Parameters
     ----------
+    study : Study
+    store : FeatureStore
+    pool : Pool, optional
+        Where the work is done; by default in this process.
+    reporter : Reporter
+        Is told of everything that happens.
     retry_failed : bool
         Try again what failed before, although nothing that it depends on has changed.
+    analyse : bool
+        Also compute what the features say of themselves, as `analyse_stored` does.
 
     Raises
     ------
@@ -46,20 +64,42 @@ def run_study(
     reporter = Reporters(reporter, ProgressTable(study.name, store))
     models_named, datasets_named = (tuple(spec.name for spec in specs) for specs in (study.models, study.datasets))
     reporter.tell(RunStarted(study.name, store.uri, models_named, datasets_named, version("probestore")))
-    ledger = Ledger(study.name, store, reporter, retry_failed=retry_failed)
-    models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
-    _record_catalogue(store, models, datasets)
-    extraction = Extraction(study, store, models, datasets, ledger=ledger, reporter=reporter)
-    _want(study, extraction, ledger)
-    while extraction.run(runtime):
-        _want(study, extraction, ledger)
-        reporter.tell(Note("Extracting again as float32 what float16 cannot hold."))
-    wanted = extraction.wanted()
-    pairs = with_classifiers([pair_of(item) for item in wanted if not extraction.failed(item)], store)
-    not_made = [pair_of(item) for item in wanted if extraction.failed(item)]
-    ledger.want([cell for pair in [*pairs, *not_made] for cell in cells_of(pair, study.probe)])
-    run_probes(pairs, study.probe, store, ledger=ledger, runtime=runtime, reporter=reporter)
+    ledger = Ledger(study.name, store, reporter, {} if retry_failed else failures_of(study.name, store))
+    run = begin(study, store, ledger, reporter)
+    _record_catalogue(store, run)
+    works = works_of(run)
+    if analyse:
+        works.append(Analysis(run))
+    carry_out(works, pool or LocalPool(cluster=study.cluster), ledger, reporter)
     return ledger.close()
+
+
+def begin(
+    study: Study, store: FeatureStore | None, ledger: Ledger, reporter: Reporter, rates: Rates | None = None
+) -> Run:
+    """Identify the models of a study, open its datasets, and look at what the store has; nothing is computed."""
+    return Run(
+        store,
+        Inventory(store),
+        Pairs(),
+        ledger,
+        reporter.tell,
+        study,
+        identified(study, ledger.fail),
+        opened(study, ledger.fail),
+        rates or Rates(),
+    )
+
+
+def works_of(run: Run) -> list[Work]:
+    """Return the work of every kind that the study of a run asks for: each file of `cluster.work.kinds` is asked."""
+    found = (registry.load(kinds, "kind of work", name).of_study for name in _in_order(registry.names(kinds)))
+    return [work for of_study in found if (work := of_study(run)) is not None]
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Features first: they say which pairs there are."""
+    return sorted(names, key=lambda name: (name != "features", name))
 
 
 def find_modules(study: Study) -> None:
@@ -69,7 +109,7 @@ def find_modules(study: Study) -> None:
 
 
 def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
-    """The models of a study by name; of those that cannot be identified, `fail` is told as `Ledger.fail` is."""
+    """Return the models of a study by name; `fail` is told of those that cannot be identified, as `Ledger.fail` is."""
     models = {}
     for spec in study.models:
         try:
@@ -82,7 +122,7 @@ def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
 
 
 def opened(study: Study, fail: Callable[..., None]) -> dict[str, Dataset]:
-    """The datasets of a study by name; of those that cannot be used, `fail` is told as `Ledger.fail` is."""
+    """Return the datasets of a study by name; `fail` is told of those that cannot be used, as `Ledger.fail` is."""
     datasets = {}
     for spec in study.datasets:
         try:
@@ -97,7 +137,7 @@ def opened(study: Study, fail: Callable[..., None]) -> dict[str, Dataset]:
 
 
 def _check_metric(dataset: Dataset) -> None:
-    """The headline metric must be one that the task has and the leaderboard can use: a share, higher is better."""
+    """Make sure that the task has the headline metric and the leaderboard can use it: a share, higher is better."""
     usable = [name for name in metrics.names(multilabel=dataset.multilabel) if metrics.by_name(name).higher_is_better]
     if dataset.spec.metric not in usable:
         task = "an image can have several labels" if dataset.multilabel else "every image has one label"
@@ -107,27 +147,16 @@ def _check_metric(dataset: Dataset) -> None:
         )
 
 
-def _record_catalogue(store: FeatureStore, models: dict[str, Model], datasets: dict[str, Dataset]) -> None:
+def _record_catalogue(store: FeatureStore, run: Run) -> None:
+    """Record the models and the datasets, as far as the store does not say the same of them already."""
     now = datetime.now(UTC)
-    for name, model in models.items():
-        store.publish("models", name, rows_table("models", [{**model.record(), "recorded_at": now}]))
-    for name, dataset in datasets.items():
-        store.publish("datasets", name, rows_table("datasets", [{**dataset.record(), "recorded_at": now}]))
+    for table, items in (("models", run.models), ("datasets", run.datasets)):
+        known = {row[table[:-1]]: row for row in store.read_records(table)}
+        for name, item in items.items():
+            rows = rows_table(table, [{**item.record(), "recorded_at": now}])
+            if _but_time(rows.to_pylist()[0]) != _but_time(known.get(name, {})):
+                store.publish(table, name, rows)
 
 
-def _want(study: Study, extraction: Extraction, ledger: Ledger) -> None:
-    ledger.want([cell for item in extraction.wanted() for cell in cells_of(pair_of(item), study.probe)])
-
-
-def pair_of(item: WantedFeatures) -> Pair:
-    """What a probe has to be told of wanted features."""
-    dataset = item.dataset
-    return Pair(
-        features=SplitSets.of(item.sets),
-        model_key=item.model.key,
-        metric=dataset.spec.metric,
-        n_classes=len(dataset.classes),
-        multilabel=dataset.multilabel,
-        compute=item.model.compute,
-        inputs_key=inputs_key(item.model, dataset, item.storage, tap=item.tap),
-    )
+def _but_time(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "recorded_at"}

@@ -1,16 +1,22 @@
 """What the workers of a study ask of a cluster: its ``[cluster]`` table.
 
 [cluster]
-extract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
-probe = { gpus = 0, cpus = 2 }
+features = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
+probes = { gpus = 0, cpus = 2 }
+autoscaling = true
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pkgutil import iter_modules
 
 from featurestore.errors import ConfigurationError
+
+FORMER_NAMES = {"extract": "features", "probe": "probes"}
+"""Keys by which study files of earlier versions call two kinds of work."""
 
 _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
 
@@ -56,7 +62,28 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """The ``[cluster]`` table: workers that extract features, and workers that fit probes."""
+    """The ``[cluster]`` table.
 
-    extract: WorkerSettings = field(default_factory=WorkerSettings)
-    probe: WorkerSettings = field(default_factory=WorkerSettings)
+    Attributes
+    ----------
+    workers : mapping of str to WorkerSettings
+        Kind of work -> what each of its workers asks for.
+    autoscaling : bool
+        Whether the cluster starts nodes on demand: then workers that no node can carry yet wait for one to come.
+    """
+
+    workers: Mapping[str, WorkerSettings] = field(default_factory=dict)
+    autoscaling: bool = False
+
+    def of(self, kind: str) -> WorkerSettings:
+        """Return what the workers of a kind of work ask for."""
+        return self.workers.get(kind, WorkerSettings())
+
+
+def kinds_of_work() -> list[str]:
+    """Return the names of the kinds of work, which are the files of one folder.
+
+    The folder is looked at, and none of its files is loaded: a study file stands below the work that it asks for.
+    """
+    found = find_spec("cluster.work.kinds")
+    return sorted(module.name for module in iter_modules(found.submodule_search_locations if found else None))

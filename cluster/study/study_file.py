@@ -26,8 +26,9 @@
     scaling = "standardize"
 
     [cluster]                                            # what a worker asks for; default: what suits the nodes
-    extract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
-    probe = { gpus = 0, cpus = 2 }
+    features = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
+    probes = { gpus = 0, cpus = 2 }
+    autoscaling = false                                  # true: the cluster starts nodes when they are asked for
 
     [[model]]                                            # any number; the fields of ModelSpec
     [[dataset]]                                          # any number; the fields of DatasetSpec
@@ -45,7 +46,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cluster.study.cluster_settings import ClusterSettings, WorkerSettings
+from cluster.study.cluster_settings import FORMER_NAMES, ClusterSettings, WorkerSettings, kinds_of_work
 from cluster.study.probe_settings import ProbeSettings, read_probe_settings
 from cluster.study.toml_tables import Place, TomlTables
 from featurestore.catalogue.datasets import DatasetSpec, find_dataset
@@ -120,6 +121,13 @@ class _Top:
     datasets: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ClusterKeys:
+    """The keys of ``[cluster]`` that are no kind of work."""
+
+    autoscaling: bool = False
+
+
 _TABLES = ("extract", "probe", "cluster", "model", "dataset")
 
 
@@ -170,10 +178,18 @@ def parse_study(text: str, path: Path) -> Study:
 
 
 def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
-    for role in ("extract", "probe"):
-        if isinstance(content, dict) and role in content:  # one by one first: a mistake is named with its own line
-            tables.record(WorkerSettings, content[role], Place(f"cluster.{role}"))
-    return tables.record(ClusterSettings, content, Place("cluster"))
+    if not isinstance(content, dict):
+        return tables.record(ClusterSettings, content, Place("cluster"))
+    kinds = kinds_of_work()
+    workers = {}
+    for key in [key for key in content if key in (*kinds, *FORMER_NAMES)]:
+        kind = FORMER_NAMES.get(key, key)
+        if kind in workers:
+            raise tables.error(f"[cluster] sets {kind!r} twice: {key!r} is its former name.", Place("cluster", key))
+        workers[kind] = tables.record(WorkerSettings, content[key], Place(f"cluster.{key}"))
+    own = {key: value for key, value in content.items() if key not in (*kinds, *FORMER_NAMES)}
+    keys = tables.record(_ClusterKeys, own, Place("cluster"), other_keys=kinds)
+    return ClusterSettings(workers=workers, autoscaling=keys.autoscaling)
 
 
 def _members(

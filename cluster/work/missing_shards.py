@@ -42,7 +42,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class ShardUnit:
+class MissingShard:
     """One shard to be decoded once, for the models and taps that still miss it (none: only its image table does)."""
 
     dataset: str
@@ -62,7 +62,7 @@ class ShardUnit:
         return self.n_images * len(self.models)
 
 
-def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] | None = None) -> list[ShardUnit]:
+def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] | None = None) -> list[MissingShard]:
     """The shards that some model, or the image table, still misses.
 
     Parameters
@@ -84,12 +84,12 @@ def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] |
     return units
 
 
-def _units(wanted: Iterable[Wanted], models: Collection[str]) -> Iterator[ShardUnit]:
+def _units(wanted: Iterable[Wanted], models: Collection[str]) -> Iterator[MissingShard]:
     for item in wanted:
         for shard in range(item.n_shards):
             parts = tuple(part for part, done in item.committed.items() if part.model in models and shard not in done)
             if parts or shard not in item.committed_samples:
-                yield ShardUnit(item.dataset, item.split, shard, item.images_of(shard), parts)
+                yield MissingShard(item.dataset, item.split, shard, item.images_of(shard), parts)
 
 
 def groups_that_fit(weight_bytes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:

@@ -6,15 +6,16 @@ Nothing here needs a network: whoever plans the work does not load torch for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from featurestore.errors import Failure
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import FeatureType, Model, feature_key_parts, feature_set
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
 from featurestore.store.feature_store import FeatureStore, Part
-from featurestore.store.layout import PENULTIMATE, FeatureSet
+from featurestore.store.layout import PENULTIMATE, FeatureSet, SampleSet
 
 MADE_WITH = b"probestore"
 """Key of the Parquet metadata in which a part says how it was made, as JSON."""
@@ -84,36 +85,51 @@ class ShardReport:
     network_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def finish_features(
-    store: FeatureStore,
-    model: Model,
-    dataset: Dataset,
-    split: str,
-    storage: FeatureType,
-    *,
-    tap: str = PENULTIMATE,
-    parts: Iterable[Part] = (),
-) -> None:
-    """Complete a feature set whose shards are all published: write its manifest.
+@dataclass(frozen=True)
+class FullSet:
+    """A set whose shards are all published: what its manifest is to say.
 
-    Parameters
+    Attributes
     ----------
-    parts : iterable of Part
+    item : FeatureSet or SampleSet
+    record : mapping of str to Any
+        What should be known of the set beside rows, checksums, and how its parts say that they were made.
+    parts : tuple of Part
         Those that are known; the others are read back for their checksums.
     """
-    target = feature_set(model, dataset, split, storage, tap=tap)
-    n_shards = dataset.n_shards(split)
-    record = {
-        **feature_key_parts(model, dataset, split, storage, tap=tap),
-        "model": model.name,
-        "dataset": dataset.spec.name,
-        "samples": dataset.samples(split).key,
-        **json.loads(store.part_metadata(target, 0, n_shards).get(MADE_WITH, b"{}")),
-    }
-    store.finish(target, n_shards, record, parts=parts)
 
+    item: FeatureSet | SampleSet
+    n_shards: int
+    record: Mapping[str, Any]
+    parts: tuple[Part, ...] = ()
 
-def finish_samples(store: FeatureStore, dataset: Dataset, split: str, *, parts: Iterable[Part] = ()) -> None:
-    """Complete a sample set whose shards are all published: write its manifest."""
-    record = {**dataset.key_parts(split), "dataset": dataset.spec.name, "made": dataset.splits[split].made}
-    store.finish(dataset.samples(split), dataset.n_shards(split), record, parts=parts)
+    @classmethod
+    def of_features(
+        cls, model: Model, dataset: Dataset, split: str, storage: FeatureType, *, tap: str = PENULTIMATE
+    ) -> FullSet:
+        """Describe the features of a split."""
+        own = {"model": model.name, "dataset": dataset.spec.name, "samples": dataset.samples(split).key}
+        return cls(
+            feature_set(model, dataset, split, storage, tap=tap),
+            dataset.n_shards(split),
+            {**feature_key_parts(model, dataset, split, storage, tap=tap), **own},
+        )
+
+    @classmethod
+    def of_samples(cls, dataset: Dataset, split: str) -> FullSet:
+        """Describe the image table of a split."""
+        own = {"dataset": dataset.spec.name, "made": dataset.splits[split].made}
+        return cls(dataset.samples(split), dataset.n_shards(split), {**dataset.key_parts(split), **own})
+
+    def complete(self, store: FeatureStore) -> None:
+        """Write the manifest.
+
+        Raises
+        ------
+        StoreError
+            If a shard is missing or cannot be read.
+        """
+        made = {}
+        if isinstance(self.item, FeatureSet):
+            made = json.loads(store.part_metadata(self.item, 0, self.n_shards).get(MADE_WITH, b"{}"))
+        store.finish(self.item, self.n_shards, {**self.record, **made}, parts=self.parts)

@@ -277,6 +277,12 @@ class FeatureStore:
         own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
         return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
 
+    def read_records(self, table: str) -> list[dict[str, Any]]:
+        """Return the rows of all records of one of `schema.TABLES`, without those of imports."""
+        with ThreadPoolExecutor(_MOST_THREADS) as pool:
+            read = pool.map(lambda name: self.read_record(table, name).to_pylist(), sorted(self.names(table)))
+            return [row for rows in read for row in rows]
+
     def origins(self, table: str) -> set[str]:
         """Names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,8 @@ from probes import metrics
 from probes.cells.results import score_columns
 
 
-@dataclass(frozen=True)
-class Rescored:
-    """How many cells got rows that they lacked, and how many rows."""
-
-    cells: int = 0
-    rows: int = 0
-
-
-def rescore(store: FeatureStore, names: Sequence[str] = ()) -> Rescored:
-    """Add metrics to the results of every cell whose predictions are stored.
+def rescore_cell(store: FeatureStore, cell: str, wanted: Collection[str]) -> int:
+    """Publish the results of a cell with the metrics that they lacked; return how many rows were added.
 
     Scores are stored as float32, so a metric may differ in its last digits from one that was computed when the probe
     was fitted. Rows that are there stay as they are.
@@ -33,24 +24,16 @@ def rescore(store: FeatureStore, names: Sequence[str] = ()) -> Rescored:
     Parameters
     ----------
     store : FeatureStore
-    names : sequence of str
-        The only metrics to add; by default all that are defined for a cell.
+    cell : str
+        Whose predictions are stored.
+    wanted : collection of str
+        Names of metrics; those that are not defined for the cell are left out.
 
     Raises
     ------
-    UnknownNameError
-        If there is no such metric.
     StoreError
-        If the store cannot be written.
+        If the store cannot be read or written.
     """
-    wanted = {metrics.by_name(name).name for name in names} or {metric.name for metric in metrics.METRICS}
-    cells = sorted(store.names("results") & store.names("predictions"))
-    added = [n_rows for cell in cells if (n_rows := _rescore_cell(store, cell, wanted))]
-    return Rescored(cells=len(added), rows=sum(added))
-
-
-def _rescore_cell(store: FeatureStore, cell: str, wanted: set[str]) -> int:
-    """Publish the results of a cell with what they lacked; return how many rows that is."""
     results = store.read_record("results", cell)
     multilabel = store.read_record("predictions", cell, columns=["label"]).column("label").null_count > 0
     defined = metrics.names(multilabel=multilabel, probabilistic=_probabilistic(results))

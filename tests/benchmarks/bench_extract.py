@@ -35,13 +35,13 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from cluster.pool.actor import _keep_freed_memory
+from cluster.pool.ray_pool import RayPool
+from cluster.work.extraction import Extraction
 from PIL import Image
 
-from cluster.pool.actor import _keep_freed_memory
-from cluster.pool.runtime import Runtime
 from cluster.reporting.events import Reporters
 from cluster.study.study_file import Study, parse_study
-from cluster.work.extraction import Extraction
 from cluster.work.ledger import Ledger
 from featurestore import FeatureStore
 from featurestore.catalogue.models import find_model
@@ -147,9 +147,9 @@ shard_images = {shard_images}
 
 def probestore(folder: Path, few: Path, compute: str, work: Path) -> float:
     """Images x models per second of a study's extraction."""
-    with Runtime() as runtime:
-        _extract(study_of(few, compute, 4), work / "warm", runtime)
-        return _extract(study_of(folder, compute, 64), work / "timed", runtime)
+    with RayPool() as runtime:
+        _extract(study_of(few, compute, 4), work / "warm", pool)
+        return _extract(study_of(folder, compute, 64), work / "timed", pool)
 
 
 def _extract(study: Study, place: Path, runtime: Runtime) -> float:
@@ -160,10 +160,10 @@ def _extract(study: Study, place: Path, runtime: Runtime) -> float:
     ledger = Ledger(study.name, store, reporter)
     extraction = Extraction(study, store, models, datasets, ledger=ledger, reporter=reporter)
     begin = time.perf_counter()
-    extraction.run(runtime)
+    extraction.run(pool)
     seconds = time.perf_counter() - begin
     assert not ledger.summary.failures, ledger.summary.failures
-    return ledger.summary.passes / seconds
+    return ledger.summary.counts["passes"] / seconds
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -31,9 +32,9 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from cluster.pool.ray_pool import RayPool
 from tiny import TINY_NETWORK, save_images
 
-from cluster.pool.runtime import Runtime
 from cluster.reporting.events import Reporters
 from cluster.runs.study_run import find_modules, identified, opened, run_study
 from cluster.study.study_file import Study, read_study
@@ -41,7 +42,7 @@ from cluster.work.missing_shards import missing_shards
 from cluster.work.shard_stock import ShardBook
 from cluster.work.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
-from featurestore.extraction.shards import finish_features, finish_samples
+from featurestore.extraction.shards import FullSet
 from featurestore.store import schema
 
 DIM = 32
@@ -68,12 +69,13 @@ def fill(store: FeatureStore, items: Sequence[WantedFeatures]) -> int:
         n_parts = dataset.n_shards(split)
         samples = dataset.samples(split)
         parts = [store.write_shard(samples, shard, n_parts, image_row(shard)) for shard in range(n_parts)]
-        finish_samples(store, dataset, split, parts=parts)
+        replace(FullSet.of_samples(dataset, split), parts=tuple(parts)).complete(store)
         n_shards += n_parts
         for item in items:
             target = item.sets[split]
             parts = [store.write_shard(target, shard, n_parts, feature_row(shard)) for shard in range(n_parts)]
-            finish_features(store, item.model, dataset, split, item.storage, tap=item.tap, parts=parts)
+            full = FullSet.of_features(item.model, dataset, split, item.storage, tap=item.tap)
+            replace(full, parts=tuple(parts)).complete(store)
             n_shards += n_parts
     return n_shards
 
@@ -121,8 +123,8 @@ def main() -> None:
             assert missing_shards(ShardBook(store, items, list(datasets.values())).wanted) == []
 
         def run() -> None:
-            summary = run_study(study, store, runtime=Runtime(), reporter=Reporters())
-            assert (summary.passes, summary.failures) == (0, [])
+            summary = run_study(study, store, runtime=RayPool(), reporter=Reporters())
+            assert (summary.counts["passes"], summary.failures) == (0, [])
 
         for name, work in {"listing": store.stock, "planning": plan, "run": run}.items():
             print(f"{name:<10}{timed(work, options.repeats):8.2f} s")

@@ -30,10 +30,10 @@ from pathlib import Path
 
 import numpy as np
 import ray
+from cluster.pool.worker_pool import WorkerPool
 
 from cluster.pool.nodes import NodeName, this_node
 from cluster.pool.ray_workers import Size
-from cluster.pool.worker_pool import WorkerPool
 from cluster.work.missing_shards import ModelTap, ShardUnit, Wanted, missing_shards
 
 SPLITS = {"train": 0.7, "val": 0.1, "test": 0.2}

@@ -38,8 +38,8 @@ def command(monkeypatch, capsys):
 
 
 @pytest.fixture
-def filled(runtime, study_file, store) -> FeatureStore:
-    run_study(read_study(study_file(2)), store, runtime=runtime, reporter=PlainReporter())
+def filled(pool, study_file, store) -> FeatureStore:
+    run_study(read_study(study_file(2)), store, pool=pool, reporter=PlainReporter())
     return store
 
 
@@ -103,8 +103,8 @@ def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
 
 
 @pytest.mark.ray
-def test_probes_are_added_and_said(command, filled, runtime, monkeypatch):
-    monkeypatch.setattr("cluster.pool.runtime.Runtime", lambda **_: nullcontext(runtime))
+def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
     arguments = ["probe", "--probe", "knn", "--n-per-class", 2, "--few-shot-seeds", 1, "-o", "knn.ks=[1]"]
     code, _, err = command(*arguments, "--store", filled.uri)
     assert code == 0, err
@@ -118,8 +118,8 @@ def test_probes_are_added_and_said(command, filled, runtime, monkeypatch):
 
 
 @pytest.mark.ray
-def test_events_go_to_a_file_or_to_standard_output_alone(command, runtime, study_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.pool.runtime.Runtime", lambda **_: nullcontext(runtime))
+def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
     run = ["run", study_file(1), "--store", tmp_path / "s", "--events"]
     for _ in range(2):
         code, out, err = command(*run, tmp_path / "events.jsonl")
@@ -135,8 +135,8 @@ def test_events_go_to_a_file_or_to_standard_output_alone(command, runtime, study
 
 
 @pytest.mark.ray
-def test_what_failed_before_is_said_with_what_tries_it_again(command, runtime, study_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.pool.runtime.Runtime", lambda **_: nullcontext(runtime))
+def test_what_failed_before_is_said_with_what_tries_it_again(command, pool, study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
     run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
     said = "1 of them failed before and were not tried again"
     assert [said in command(*run, *more)[2] for more in ((), (), ("--retry-failed",))] == [False, True, False]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import ray
+from cluster.pool.ray_pool import RayPool
 
-from cluster.pool.runtime import Runtime
 from featurestore.errors import ConfigurationError
 
 SLOW = RuntimeError("Starting Ray client server failed. See ray_client_server_23000.err for detailed logs.")
@@ -32,19 +32,19 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 def test_ray_is_joined_again_when_its_server_for_the_client_did_not_come_up(said: list[Exception]) -> None:
     said += [SLOW, DEAD, OTHER]
     with pytest.raises(ConfigurationError, match="Cannot start Ray on this machine: Version mismatch"):
-        Runtime().start()
+        RayPool().start()
     assert said == []
 
 
 def test_a_server_that_never_comes_up_is_said_with_the_setting_that_gives_it_more_time(said: list[Exception]) -> None:
     said += [DEAD, SLOW, SLOW, SLOW, OTHER]
     with pytest.raises(ConfigurationError, match="RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S=120"):
-        Runtime().start()
+        RayPool().start()
     assert said == [OTHER]
 
 
 def test_what_another_try_cannot_mend_is_said_at_once(said: list[Exception]) -> None:
     said += [OTHER, SLOW]
     with pytest.raises(ConfigurationError, match="Version mismatch"):
-        Runtime().start()
+        RayPool().start()
     assert said == [SLOW]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from cluster.pool.worker_pool import WorkerPool
 
 from cluster.pool.nodes import alive_nodes, this_node
 from cluster.pool.ray_workers import Size
-from cluster.pool.worker_pool import WorkerPool
 from featurestore.errors import ConfigurationError, Failure
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runtime")]

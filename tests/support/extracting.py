@@ -8,7 +8,7 @@ from typing import Any, Literal
 from featurestore import FeatureStore
 from featurestore.catalogue.models import ModelSpec
 from featurestore.extraction.extract import extract_shard
-from featurestore.extraction.shards import Job, ShardReport, finish_features, finish_samples
+from featurestore.extraction.shards import FullSet, Job, ShardReport
 from featurestore.images.splits import Dataset
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set, identify
@@ -40,6 +40,6 @@ def extract(
         by_name = {model.name: model for model in models}
         outcomes = [outcome for report in reports for outcome in report.outcomes if outcome.target.split == split]
         for target in {outcome.target for outcome in outcomes} - {item.target for item in outcomes if not item.part}:
-            finish_features(store, by_name[target.model], dataset, split, storage, tap=target.tap)
-        finish_samples(store, dataset, split)
+            FullSet.of_features(by_name[target.model], dataset, split, storage, tap=target.tap).complete(store)
+        FullSet.of_samples(dataset, split).complete(store)
     return reports

@@ -2,7 +2,6 @@ import pytest
 from studies import MINIMAL, PATH
 
 from cluster.pool.placement import Request, capacity, inventory, place
-from cluster.pool.runtime import _size
 from cluster.study.cluster_settings import WorkerSettings
 from cluster.study.study_file import parse_study
 from featurestore.errors import ConfigurationError

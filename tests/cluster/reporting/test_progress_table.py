@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.reporting.events import CellDone, Made, Note, Part, ShardDone, StageEnded, StageStarted
+from cluster.work.kinds.probes import CellDone
+from cluster.reporting.events import Made, Note, Part, ShardDone, StageEnded, StageStarted
 from cluster.reporting.progress_table import ProgressTable
 from featurestore import FeatureStore
 from queries.asking.database import Database

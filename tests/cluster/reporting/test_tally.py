@@ -2,7 +2,8 @@
 
 import pytest
 
-from cluster.reporting.events import CellDone, Failed, Made, Part, Retry, ShardDone, StageStarted
+from cluster.work.kinds.probes import CellDone
+from cluster.reporting.events import Failed, Made, Part, Retry, ShardDone, StageStarted
 from cluster.reporting.stage_state import Meter, Tally
 
 TAPS = ("penultimate", "cls")

@@ -18,21 +18,21 @@ import torch
 from PIL import Image
 from tiny import save_images
 
-from cluster.pool.runtime import Runtime
-from cluster.pool.tasks import ExtractTask
-from cluster.reporting.events import CellDone, Failed, Note, ShardDone, StageStarted
-from cluster.runs.add_probes import add_probes
+from cluster.pool.local_pool import LocalPool
+from cluster.pool.units import Hands, run_unit
+from cluster.reporting.events import Failed, Note, StageStarted, UnitDone
+from cluster.runs.stored_runs import add_probes
 from cluster.runs.study_run import run_study
 from cluster.study.probe_settings import probe_settings
 from cluster.study.study_file import read_study
+from cluster.work.contract import StoreAddress
+from cluster.work.kinds.features import ShardDone, ShardUnit
 from cluster.work.ledger import Summary
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import MissingFeaturesError, UnknownNameError
 from probes import GAP_TOLERANCE, methods
 from queries.asking.database import Database
 from queries.report import write_report
-
-pytestmark = pytest.mark.ray
 
 
 class Recorder:
@@ -46,18 +46,18 @@ class Recorder:
         match event:
             case StageStarted() if event.total:
                 self.stages.append((event.stage, event.total))
-            case ShardDone() | CellDone():
-                self.done[self.stages[-1][0]] += event.amount
+            case UnitDone():
+                self.done[event.stage] += event.amount
             case Note():
                 self.notes.append(event.text)
             case Failed():
                 self.failures.append(str(event))
 
 
-def run(path: Path, store: FeatureStore, runtime: Runtime, **options: bool) -> tuple[Summary, Recorder]:
+def run(path: Path, store: FeatureStore, pool: LocalPool, **options: bool) -> tuple[Summary, Recorder]:
     recorder = Recorder()
     try:
-        return run_study(read_study(path), store, runtime=runtime, reporter=recorder, **options), recorder
+        return run_study(read_study(path), store, pool=pool, reporter=recorder, **options), recorder
     finally:
         sys.modules.pop("tiny_network", None)
         sys.path[:] = [folder for folder in sys.path if folder != str(path.parent)]
@@ -76,9 +76,9 @@ def feature_bytes(store: FeatureStore) -> dict[FeatureSet, bytes]:
 TIMES = ("seconds", "created_at", "wanted_at", "recorded_at")
 
 
-def test_a_study_fills_every_table(runtime, study_file, store):
-    summary, recorder = run(study_file(2), store, runtime)
-    assert (summary.passes, summary.cells, summary.failures) == (80, 2, [])
+def test_a_study_fills_every_table(pool, study_file, store):
+    summary, recorder = run(study_file(2), store, pool)
+    assert (summary.counts["passes"], summary.counts["cells"], summary.failures) == (80, 2, [])
     assert recorder.stages == [("features", 80), ("probes", 2)]
     assert recorder.done == {"features": 80, "probes": 2}
     assert len(rows(store, "samples")) == 40
@@ -99,8 +99,8 @@ def test_a_study_fills_every_table(runtime, study_file, store):
     assert {row["model"] for row in rows(store, "models")} == {"tiny_0", "tiny_1"}
 
 
-def test_every_number_can_be_traced_to_the_predictions(runtime, study_file, store):
-    run(study_file(1), store, runtime)
+def test_every_number_can_be_traced_to_the_predictions(pool, study_file, store):
+    run(study_file(1), store, pool)
     with Database(store) as database:
         answer = database.sql(
             "select r.value, avg((p.predicted = p.label)::int) as recomputed, any_value(m.weights_digest) as digest "
@@ -111,67 +111,72 @@ def test_every_number_can_be_traced_to_the_predictions(runtime, study_file, stor
     assert answer[0]["digest"].startswith("random:")
 
 
-def test_a_second_run_computes_nothing(runtime, study_file, store):
-    run(study_file(1), store, runtime)
+def test_a_second_run_computes_nothing(pool, study_file, store):
+    run(study_file(1), store, pool)
     before = {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")}
-    summary, recorder = run(study_file(1), store, runtime)
-    assert (summary.passes, summary.cells, summary.cells_wanted, recorder.stages) == (0, 0, 1, [])
+    summary, recorder = run(study_file(1), store, pool)
+    assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"], recorder.stages) == (
+        0,
+        0,
+        1,
+        [],
+    )
     assert {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")} == before
 
 
-def test_another_model_computes_only_its_own_cells(runtime, study_file, store):
-    run(study_file(1), store, runtime)
-    summary, _ = run(study_file(2), store, runtime)
-    assert (summary.passes, summary.cells, summary.cells_wanted) == (40, 1, 2)
+def test_another_model_computes_only_its_own_cells(pool, study_file, store):
+    run(study_file(1), store, pool)
+    summary, _ = run(study_file(2), store, pool)
+    assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"]) == (40, 1, 2)
 
 
-def test_another_seed_of_the_probe_reuses_all_features(runtime, study_file, store):
-    run(study_file(1), store, runtime)
-    summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store, runtime)
-    assert (summary.passes, summary.cells) == (0, 1)
+def test_another_seed_of_the_probe_reuses_all_features(pool, study_file, store):
+    run(study_file(1), store, pool)
+    summary, _ = run(study_file(1, more="[probe]\nseed = 1\n"), store, pool)
+    assert (summary.counts["passes"], summary.counts["cells"]) == (0, 1)
 
 
-def test_a_name_stands_for_one_model_in_every_answer(runtime, study_file, store, tmp_path):
+def test_a_name_stands_for_one_model_in_every_answer(pool, study_file, store, tmp_path):
     """Other weights under the name of before, and not on every dataset: what the name stood for is history."""
     save_images(tmp_path / "more", {"cats": 10, "dogs": 10})
     second = '[[dataset]]\nname = "zoo"\nsource = "image_folder:more"\n'
     study = study_file(1, second)
-    run(study, store, runtime)
+    run(study, store, pool)
     study.write_text(study.read_text().replace("seed = 0", "seed = 7").replace(second, ""))
-    run(study, store, runtime)
+    run(study, store, pool)
     with Database(store) as database:
         assert database.sql("select distinct dataset from results").to_pylist() == [{"dataset": "pets"}]
         assert database.sql("select distinct dataset from stored_results order by 1").num_rows == 2
 
 
-def test_a_lost_shard_is_the_only_one_that_is_made_again(runtime, study_file, store):
-    run(study_file(1), store, runtime)
+def test_a_lost_shard_is_the_only_one_that_is_made_again(pool, study_file, store):
+    run(study_file(1), store, pool)
     whole = feature_bytes(store)
     folder = Path(store.uri) / next(item.folder for item in whole if item.split == "train")
     (folder / "manifest.json").unlink()
     (folder / "part-00001-of-00004.parquet").unlink()
-    summary, _ = run(study_file(1), store, runtime)
-    assert summary.passes == 8
+    summary, _ = run(study_file(1), store, pool)
+    assert summary.counts["passes"] == 8
     assert feature_bytes(store) == whole
 
 
-def test_a_lost_manifest_is_written_again_without_computing(runtime, study_file, store):
-    run(study_file(1), store, runtime)
+def test_a_lost_manifest_is_written_again_without_computing(pool, study_file, store):
+    run(study_file(1), store, pool)
     for manifest in Path(store.uri).rglob("manifest.json"):
         manifest.unlink()
-    summary, _ = run(study_file(1), store, runtime)
-    assert (summary.passes, summary.cells) == (0, 0)
+    summary, _ = run(study_file(1), store, pool)
+    assert (summary.counts["passes"], summary.counts["cells"]) == (0, 0)
     assert len(store.sets()) == 6
 
 
-def test_what_fails_is_recorded_and_the_rest_goes_on(runtime, study_file, store):
+def test_what_fails_is_recorded_and_the_rest_goes_on(pool, study_file, store):
     more = (
         '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
         '[[model]]\nname = "absent"\nbackbone = "python:tiny_network:no_such"\nweights = "none"\ninput_size = 16\n'
         '[[dataset]]\nname = "nowhere"\nsource = "image_folder:nowhere"\n'
     )
-    summary, recorder = run(study_file(1, more), store, runtime)
-    assert summary.cells == 1
+    summary, recorder = run(study_file(1, more), store, pool)
+    assert summary.counts["cells"] == 1
     assert [(work.stage, work.model, work.dataset) for work in summary.failures] == [
         ("model", "absent", None),
         ("dataset", None, "nowhere"),
@@ -181,32 +186,32 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(runtime, study_file, store)
     assert {row["stage"] for row in rows(store, "failures")} == {"model", "dataset", "extract"}
 
 
-def test_weights_of_another_architecture_fail_their_model_only(runtime, study_file, store, tmp_path):
+def test_weights_of_another_architecture_fail_their_model_only(pool, study_file, store, tmp_path):
     torch.save({"0.weight": torch.zeros(4, 3, 5, 5), "0.bias": torch.zeros(4)}, tmp_path / "other.pth")
     more = (
         '[[model]]\nname = "misfit"\nbackbone = "python:tiny_network:build"\nweights = "other.pth"\ninput_size = 16\n'
     )
-    summary, _ = run(study_file(1, more), store, runtime)
-    assert summary.cells == 1
+    summary, _ = run(study_file(1, more), store, pool)
+    assert summary.counts["cells"] == 1
     (work,) = summary.failures
     assert "another architecture" in work.failure.message
 
 
-def test_what_float16_cannot_hold_is_stored_as_float32(runtime, study_file, store):
+def test_what_float16_cannot_hold_is_stored_as_float32(pool, study_file, store):
     more = '[[model]]\nname = "loud"\nbackbone = "python:tiny_network:loud"\nweights = "none"\ninput_size = 16\n'
-    summary, recorder = run(study_file(1, more), store, runtime)
-    assert (summary.cells, summary.failures) == (2, [])
+    summary, recorder = run(study_file(1, more), store, pool)
+    assert (summary.counts["cells"], summary.failures) == (2, [])
     assert any("loud on pets: the largest feature is" in note for note in recorder.notes)
     dtypes = {item.model: store.read(item).X.dtype for item in store.sets() if isinstance(item, FeatureSet)}
     assert dtypes == {"tiny_0": np.float16, "loud": np.float32}
-    assert run(study_file(1, more), store, runtime)[0].passes == 0
+    assert run(study_file(1, more), store, pool)[0].counts["passes"] == 0
 
 
-def test_unreadable_images_are_counted_and_left_out(runtime, study_file, store, images):
+def test_unreadable_images_are_counted_and_left_out(pool, study_file, store, images):
     (images / "cats" / "003.png").write_bytes(b"")
     Image.new("L", (1, 1)).save(images / "dogs" / "004.png")
-    summary, _ = run(study_file(1), store, runtime)
-    assert (summary.unreadable, summary.failures) == (1, [])
+    summary, _ = run(study_file(1), store, pool)
+    assert (summary.counts["unreadable"], summary.failures) == (1, [])
     with Database(store) as database:
         (skipped,) = database.query("skipped_images").to_pylist()
     assert skipped["reason"] == "the file is empty"
@@ -223,27 +228,27 @@ def test_unreadable_images_are_counted_and_left_out(runtime, study_file, store, 
         ("limit = 2\n", "no image left for its (val|test) split"),
     ],
 )
-def test_a_dataset_that_cannot_be_used_fails_before_it_is_extracted(runtime, study_file, store, more, message):
-    summary, recorder = run(study_file(1, more), store, runtime)
+def test_a_dataset_that_cannot_be_used_fails_before_it_is_extracted(pool, study_file, store, more, message):
+    summary, recorder = run(study_file(1, more), store, pool)
     assert recorder.stages == []
     (work,) = summary.failures
     assert (work.stage, work.dataset) == ("dataset", "pets")
     assert re.search(message, work.failure.message)
 
 
-def test_an_unknown_backbone_stops_a_study_before_anything_is_computed(runtime, study_file, store):
+def test_an_unknown_backbone_stops_a_study_before_anything_is_computed(pool, study_file, store):
     more = '[[model]]\nname = "net"\nbackbone = "tim:resnet18"\n'
     with pytest.raises(UnknownNameError, match="Unknown backbone family 'tim'. Did you mean 'timm'"):
-        run(study_file(1, more), store, runtime)
+        run(study_file(1, more), store, pool)
 
 
-def test_coverage_knows_what_failed_and_what_is_done(runtime, study_file, store):
+def test_coverage_knows_what_failed_and_what_is_done(pool, study_file, store):
     more = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
-    run(study_file(1, more), store, runtime)
+    run(study_file(1, more), store, pool)
     with Database(store) as database:
         found = {row["model"]: row["status"] for row in database.query("coverage").to_pylist()}
     assert found == {"tiny_0": "done", "broken": "failed"}
-    run(study_file(1), store, runtime)
+    run(study_file(1), store, pool)
     with Database(store) as database:
         assert database.query("open_failures").num_rows == 0
 
@@ -257,35 +262,35 @@ def failing(store: FeatureStore) -> list[tuple[str, str, bool]]:
     return [(row["stage"], row["model"], row["tried_again"]) for row in rows]
 
 
-def test_what_failed_is_not_tried_again_until_it_is_asked_for(runtime, study_file, store):
+def test_what_failed_is_not_tried_again_until_it_is_asked_for(pool, study_file, store):
     study = study_file(1, BROKEN)
-    run(study, store, runtime)
+    run(study, store, pool)
     assert failing(store) == [("extract", "broken", False)]
-    summary, recorder = run(study, store, runtime)
+    summary, recorder = run(study, store, pool)
     assert [(work.model, work.before) for work in summary.failures] == [("broken", True)]
     assert recorder.stages == []
     assert [event.before for event in recorder.events if isinstance(event, Failed)] == [True]
     assert any("1 failed before and are not tried again" in note for note in recorder.notes)
     with Database(store) as database:
         assert {row["status"] for row in database.query("coverage").to_pylist()} == {"done", "failed"}
-    summary, recorder = run(study, store, runtime, retry_failed=True)
-    assert recorder.stages == [("features", 40)]
+    summary, recorder = run(study, store, pool, retry_failed=True)
+    assert recorder.stages == [("features", 40), ("probes", 1)], "its probes may follow"
     assert [(work.model, work.before) for work in summary.failures] == [("broken", False)]
 
 
-def test_what_failed_is_tried_again_when_its_code_has_changed(runtime, study_file, store):
+def test_what_failed_is_tried_again_when_its_code_has_changed(pool, study_file, store):
     study = study_file(1, BROKEN)
-    run(study, store, runtime)
+    run(study, store, pool)
     module = study.parent / "tiny_network.py"
     module.write_text(module.read_text().replace("return torch.nn.Linear(7, 7)", "return build()"))
-    summary, _ = run(study, store, runtime)
-    assert (summary.failures, summary.cells) == ([], 2)
+    summary, _ = run(study, store, pool)
+    assert (summary.failures, summary.counts["cells"]) == ([], 2)
     assert failing(store) == []
 
 
-def test_events_add_up_to_what_was_done(runtime, study_file, store):
+def test_events_add_up_to_what_was_done(pool, study_file, store):
     """Also of what failed: every shard is told of once, and every unit of work is accounted for."""
-    _, recorder = run(study_file(2, BROKEN), store, runtime)
+    _, recorder = run(study_file(2, BROKEN), store, pool)
     names = [event.name() for event in recorder.events]
     assert (names[0], names[-1]) == ("run_started", "run_ended")
     shards = [event for event in recorder.events if isinstance(event, ShardDone)]
@@ -297,11 +302,11 @@ def test_events_add_up_to_what_was_done(runtime, study_file, store):
     assert all(event.node and event.seconds > 0 for event in shards)
     assert recorder.done == {"features": 120, "probes": 2}
     ended = recorder.events[-1]
-    assert (ended.passes, ended.cells, ended.cells_wanted, ended.failures) == (80, 2, 3, 1)
+    assert tuple(ended.fields()[name] for name in ("passes", "cells", "cells_wanted", "failures")) == (80, 2, 3, 1)
 
 
-def test_progress_is_a_table_that_a_later_run_brings_up_to_date(runtime, study_file, store):
-    run(study_file(1), store, runtime)
+def test_progress_is_a_table_that_a_later_run_brings_up_to_date(pool, study_file, store):
+    run(study_file(1), store, pool)
     question = "select stage, sum(wanted)::int w, sum(done)::int d, min(images_per_second) r from progress group by 1"
     for _ in range(2):
         with Database(store) as database:
@@ -309,20 +314,20 @@ def test_progress_is_a_table_that_a_later_run_brings_up_to_date(runtime, study_f
         assert (features["stage"], features["w"], features["d"]) == ("features", 6, 6)
         assert features["r"] > 0
         assert (probes["stage"], probes["w"], probes["d"], probes["r"]) == ("probes", 1, 1, None)
-        run(study_file(1), store, runtime)
+        run(study_file(1), store, pool)
 
 
-def test_strict_names_the_dataset_once(runtime, study_file, store, images):
+def test_strict_names_the_dataset_once(pool, study_file, store, images):
     for path in sorted(images.rglob("*.png"))[::3]:
         path.write_bytes(b"")
-    summary, _ = run(study_file(1, more="[extract]\nstrict = true\n"), store, runtime)
+    summary, _ = run(study_file(1, more="[extract]\nstrict = true\n"), store, pool)
     (work,) = summary.failures
     assert "is unreadable (the file is empty)" in work.failure.message
 
 
-def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(runtime, image_spec, store, tmp_path):
-    task = ExtractTask(
-        store=store.uri,
+def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(pool, image_spec, store, tmp_path):
+    unit = ShardUnit(
+        store=StoreAddress(store.uri),
         python_path=str(tmp_path),
         dataset=image_spec,
         fingerprint="other",
@@ -333,12 +338,10 @@ def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(r
         batch_size=4,
         strict=False,
     )
-    results = []
-    runtime.run([task], on_result=lambda _, result, node: results.append(result), on_retry=lambda *_: None)
-    assert "have changed since the run was planned" in results[0].message
+    assert "have changed since the run was planned" in run_unit(unit, Hands("cpu", 1)).message
 
 
-def test_a_multilabel_dataset_is_probed_with_its_own_metric(runtime, study_file, store, tmp_path):
+def test_a_multilabel_dataset_is_probed_with_its_own_metric(pool, study_file, store, tmp_path):
     rng = np.random.default_rng(0)
     images, labels = [], []
     for _ in range(60):
@@ -352,16 +355,16 @@ def test_a_multilabel_dataset_is_probed_with_its_own_metric(runtime, study_file,
     (tmp_path / "colours").mkdir()
     pq.write_table(pa.table({"image": images, "labels": labels}), tmp_path / "colours" / "train.parquet")
     more = '[[dataset]]\nname = "colours"\nsource = "parquet:colours"\nmetric = "map_11point"\n'
-    summary, _ = run(study_file(1, more), store, runtime)
+    summary, _ = run(study_file(1, more), store, pool)
     assert summary.failures == []
     values = {row["metric"]: row["value"] for row in rows(store, "results") if row["dataset"] == "colours"}
     assert set(values) == {"map_11point", "balanced_accuracy", "nll"}
     assert values["map_11point"] > 0.9
 
 
-def test_both_solvers_give_the_same_answer(runtime, study_file, store):
-    run(study_file(1, more='[probe]\nsolver = "sklearn"\n'), store, runtime)
-    run(study_file(1, more='[probe]\nsolver = "path"\n'), store, runtime)
+def test_both_solvers_give_the_same_answer(pool, study_file, store):
+    run(study_file(1, more='[probe]\nsolver = "sklearn"\n'), store, pool)
+    run(study_file(1, more='[probe]\nsolver = "path"\n'), store, pool)
     tuned = {row["solver"]: [] for row in rows(store, "results")}
     for row in sorted(rows(store, "tuning"), key=lambda row: row["value"]):
         tuned[row["solver"]].append(row["objective"])
@@ -374,13 +377,13 @@ def test_both_solvers_give_the_same_answer(runtime, study_file, store):
 PROBES = '[probe]\nprobes = ["knn", "logme"]\nn_per_class = [2, 5]\nfew_shot_seeds = 2\n[probe.knn]\nks = [1, 3]\n'
 
 
-def add(store: FeatureStore, runtime: Runtime, *probes: str, **keys) -> tuple[Summary, Recorder]:
+def add(store: FeatureStore, pool: LocalPool, *probes: str, **keys) -> tuple[Summary, Recorder]:
     recorder = Recorder()
     settings = probe_settings(probes=list(probes), **{"options": [], **keys})
-    return add_probes(settings, store, runtime=runtime, reporter=recorder), recorder
+    return add_probes(settings, store, pool=pool, reporter=recorder), recorder
 
 
-def test_every_probe_runs_where_it_applies(runtime, study_file, store, tmp_path):
+def test_every_probe_runs_where_it_applies(pool, study_file, store, tmp_path):
     """Two networks: one without a classifier of its own, on which LEEP and NCE are left out, and one with."""
     torch.manual_seed(0)
     network = timm.create_model("test_resnet", num_classes=7)
@@ -390,7 +393,7 @@ def test_every_probe_runs_where_it_applies(runtime, study_file, store, tmp_path)
         f"[probe]\nprobes = {json.dumps(methods.names())}\n"
     )
     study = study_file(1, more)
-    summary, recorder = run(study, store, runtime)
+    summary, recorder = run(study, store, pool)
     asking = {"leep", "nce"}
     assert summary.failures == []
     assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep, nce."]
@@ -399,20 +402,20 @@ def test_every_probe_runs_where_it_applies(runtime, study_file, store, tmp_path)
         ("tiny_0", probe) for probe in methods.names() if probe not in asking
     }
     assert found == wanted
-    assert summary.cells == summary.cells_wanted == len(wanted)
+    assert summary.counts["cells"] == summary.counts["cells_wanted"] == len(wanted)
     measures = {row["metric"]: row["value"] for row in rows(store, "results") if row["n_test"] == 0}
     assert set(measures) == {"logme", "hscore", "leep", "nce"}
     assert measures["leep"] <= 0
     assert measures["nce"] <= 0
     with Database(store) as database:
         assert set(database.query("coverage")["status"].to_pylist()) == {"done"}
-    again, _ = run(study, store, runtime)
-    assert (again.cells, again.cells_wanted) == (0, len(wanted))
+    again, _ = run(study, store, pool)
+    assert (again.counts["cells"], again.counts["cells_wanted"]) == (0, len(wanted))
 
 
-def test_a_study_of_several_probes_has_full_and_few_shot_cells(runtime, study_file, store):
-    summary, _ = run(study_file(1, PROBES), store, runtime)
-    assert (summary.cells, summary.cells_wanted, summary.failures) == (6, 6, [])
+def test_a_study_of_several_probes_has_full_and_few_shot_cells(pool, study_file, store):
+    summary, _ = run(study_file(1, PROBES), store, pool)
+    assert (summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (6, 6, [])
     found = {(row["probe"], row["n_per_class"], row["seed"]) for row in rows(store, "results")}
     few = {("knn", n, seed) for n in (2, 5) for seed in (0, 1)}
     assert found == {("knn", None, 0), ("logme", None, 0)} | few
@@ -423,54 +426,64 @@ def test_a_study_of_several_probes_has_full_and_few_shot_cells(runtime, study_fi
         slices = [(row["probe"], row["n_per_class"]) for row in database.query("slices").to_pylist()]
         assert slices == [("knn", None), ("knn", 5), ("knn", 2)]
         assert database.query("leaderboard", probe="knn", n_per_class=5)["model"].to_pylist() == ["tiny_0"]
-    assert run(study_file(1, PROBES), store, runtime)[0].cells == 0
+    assert run(study_file(1, PROBES), store, pool)[0].counts["cells"] == 0
     other_options = PROBES.replace("[1, 3]", "[1, 5]")
-    assert run(study_file(1, other_options), store, runtime)[0].cells == 5
+    assert run(study_file(1, other_options), store, pool)[0].counts["cells"] == 5
 
 
-def test_the_report_is_written_where_measures_of_the_features_are_all_there_is(runtime, study_file, store, tmp_path):
-    run(study_file(3, '[probe]\nprobes = ["logme", "hscore"]\n'), store, runtime)
+def test_the_report_is_written_where_measures_of_the_features_are_all_there_is(pool, study_file, store, tmp_path):
+    run(study_file(3, '[probe]\nprobes = ["logme", "hscore"]\n'), store, pool)
     page = write_report(store.uri, tmp_path / "report.html").read_text()
     assert "Of 6 results wanted" in page
     assert "6 are done" in page
 
 
-def test_probes_are_added_to_what_is_stored_without_networks_or_images(runtime, study_file, store, images, monkeypatch):
-    run(study_file(2), store, runtime)
+def test_probes_are_added_to_what_is_stored_without_networks_or_images(pool, study_file, store, images, monkeypatch):
+    run(study_file(2), store, pool)
     shutil.rmtree(images)
     (images.parent / "tiny_network.py").unlink()
-    for module, name in [("backbones", "resolve"), ("backbones", "weights_digest"), ("splits", "Dataset")]:
+    for module, name in [
+        ("networks.backbones", "resolve"),
+        ("networks.backbones", "weights_digest"),
+        ("images.splits", "Dataset"),
+    ]:
         monkeypatch.setattr(f"featurestore.{module}.{name}", lambda *_: pytest.fail("was touched"))
-    summary, recorder = add(store, runtime, "knn", n_per_class=[2], few_shot_seeds=1)
-    assert (summary.passes, summary.cells, summary.cells_wanted, summary.failures) == (0, 4, 4, [])
+    summary, recorder = add(store, pool, "knn", n_per_class=[2], few_shot_seeds=1)
+    assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (
+        0,
+        4,
+        4,
+        [],
+    )
     assert (recorder.stages, recorder.notes) == ([("probes", 4)], [])
     with Database(store) as database:
         coverage = database.query("coverage").to_pylist()
     assert {(row["study"], row["status"]) for row in coverage} == {("study", "done"), ("probe+knn", "done")}
     assert len(coverage) == 2 + 4
-    again, recorder = add(store, runtime, "knn", "ncm")
-    assert (again.cells, again.cells_wanted) == (2, 4)
+    again, recorder = add(store, pool, "knn", "ncm")
+    assert (again.counts["cells"], again.counts["cells_wanted"]) == (2, 4)
 
 
-def test_probing_loads_no_library_of_networks(runtime, study_file, store):
+def test_probing_loads_no_library_of_networks(pool, study_file, store):
     """In a process of its own, which shows what planning and fitting import."""
-    run(study_file(1), store, runtime)
+    run(study_file(1), store, pool)
     code = f"""
 import sys
-from cluster.runs.add_probes import add_probes
+from cluster.runs.stored_runs import add_probes
+from cluster.pool.units import Hands
 from cluster.study.probe_settings import probe_settings
 from cluster.reporting.progress import PlainReporter
 from featurestore import FeatureStore
-from probes.cells.run import run_cells
 
 class Here:
-    def run_stage(self, stage, tasks, *, on_result, describe, reporter, role):
-        for task in tasks:
-            on_result(task, run_cells(store, task.cells, n_classes=task.n_classes, device="cpu"), "here")
+    def run(self, lanes, *, note):
+        (lane,) = lanes
+        while attempt := lane.queue.take():
+            lane.on_outcome(attempt.task, attempt.task.run(Hands("cpu", 1)), "here")
 
 store = FeatureStore.open({store.uri!r})
 settings = probe_settings(probes=["ridge"], options=[])
-print(add_probes(settings, store, runtime=Here(), reporter=PlainReporter()).cells)
+print(add_probes(settings, store, pool=Here(), reporter=PlainReporter()).counts["cells"])
 print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -479,44 +492,44 @@ print(*sys.modules)
     assert not {"timm", "torchvision", "torch", "ray"} & set(modules.split())
 
 
-def test_a_probe_that_fails_leaves_the_others_alone(runtime, study_file, store):
-    run(study_file(1), store, runtime)
-    summary, recorder = add(store, runtime, "knn", "ncm", n_per_class=[1000], few_shot_seeds=1)
+def test_a_probe_that_fails_leaves_the_others_alone(pool, study_file, store):
+    run(study_file(1), store, pool)
+    summary, recorder = add(store, pool, "knn", "ncm", n_per_class=[1000], few_shot_seeds=1)
     failed = [work.failure.message for work in summary.failures]
     assert len(failed) == 2
     assert all("training images of the smallest class" in message for message in failed)
-    assert (summary.cells, len(recorder.failures)) == (2, 2)
+    assert (summary.counts["cells"], len(recorder.failures)) == (2, 2)
     with Database(store) as database:
         assert database.query("open_failures").num_rows == 2
 
 
-def test_a_probe_that_no_network_allows_is_left_out_and_said(runtime, study_file, store):
-    run(study_file(1), store, runtime)
-    summary, recorder = add(store, runtime, "leep")
-    assert (summary.cells_wanted, summary.failures) == (0, [])
+def test_a_probe_that_no_network_allows_is_left_out_and_said(pool, study_file, store):
+    run(study_file(1), store, pool)
+    summary, recorder = add(store, pool, "leep")
+    assert (summary.counts["cells_wanted"], summary.failures) == (0, [])
     assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep."]
 
 
-def test_probes_are_added_where_three_complete_sets_belong_together(runtime, study_file, store):
-    run(study_file(2), store, runtime)
+def test_probes_are_added_where_three_complete_sets_belong_together(pool, study_file, store):
+    run(study_file(2), store, pool)
     lost = next(item for item in store.sets() if isinstance(item, FeatureSet) and item.model == "tiny_0")
     (Path(store.uri) / lost.folder / "manifest.json").unlink()
-    summary, recorder = add(store, runtime, "ncm")
-    assert (summary.cells, recorder.notes) == (1, [])
+    summary, recorder = add(store, pool, "ncm")
+    assert (summary.counts["cells"], recorder.notes) == (1, [])
     for path in [*Path(store.uri).glob("cells/*.parquet"), *Path(store.uri).glob("results/*.parquet")]:
         path.unlink()
     with pytest.raises(MissingFeaturesError, match=r"There is nothing to probe .*probestore run STUDY"):
-        add(store, runtime, "ncm")
+        add(store, pool, "ncm")
 
 
-def test_features_that_no_study_wants_any_more_are_said(runtime, study_file, store):
+def test_features_that_no_study_wants_any_more_are_said(pool, study_file, store):
     study = study_file(2)
-    run(study, store, runtime)
+    run(study, store, pool)
     for path in (Path(store.uri) / "results").glob("*.parquet"):
         path.unlink()
-    run(study_file(1), store, runtime)
-    summary, recorder = add(store, runtime, "ncm")
-    assert summary.cells_wanted == 1
+    run(study_file(1), store, pool)
+    summary, recorder = add(store, pool, "ncm")
+    assert summary.counts["cells_wanted"] == 1
     assert [note for note in recorder.notes if "Left out: tiny_1 on pets" in note]
 
 

@@ -31,9 +31,9 @@ def own_modules():
 
 
 @pytest.fixture
-def ran(runtime, store):
+def ran(pool, store):
     def run(path: Path) -> FeatureStore:
-        run_study(read_study(path), store, runtime=runtime, reporter=PlainReporter())
+        run_study(read_study(path), store, pool=pool, reporter=PlainReporter())
         return store
 
     return run
@@ -87,16 +87,16 @@ def test_a_plan_counts_lost_shards_and_their_images_and_knows_how_long_they_took
 
 
 @pytest.mark.ray
-def test_the_plan_promises_what_the_run_then_does(runtime, study_file, ran):
+def test_the_plan_promises_what_the_run_then_does(pool, study_file, ran):
     """Also where sets are complete but for their manifest, which a run writes and a plan does not."""
     store = ran(study_file(1))
     for manifest in Path(store.uri).rglob("manifest.json"):
         manifest.unlink()
     study = read_study(study_file(2))
     rows = plan_study(study, store)
-    summary = run_study(study, store, runtime=runtime, reporter=PlainReporter())
-    assert summary.passes == sum(row.passes_missing for row in rows) == 40
-    assert summary.cells == sum(row.cells_missing for row in rows) == 1
+    summary = run_study(study, store, pool=pool, reporter=PlainReporter())
+    assert summary.counts["passes"] == sum(row.passes_missing for row in rows) == 40
+    assert summary.counts["cells"] == sum(row.cells_missing for row in rows) == 1
 
 
 @pytest.mark.ray

@@ -14,7 +14,7 @@ from cluster.runs.study_run import identified, opened
 from cluster.study.study_file import Study, read_study
 from featurestore import FeatureSet, FeatureStore
 from featurestore.extraction.extract import extract_shard
-from featurestore.extraction.shards import Job, finish_features, finish_samples
+from featurestore.extraction.shards import FullSet, Job
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set
 from featurestore.store.schema import SPLITS
@@ -103,8 +103,8 @@ def extract_study(study: Study, store: FeatureStore) -> None:
             for shard in range(dataset.n_shards(split)):
                 extract_shard(store, dataset, split, shard, jobs, Extractors("cpu"), batch_size=4, decode_threads=1)
             for model in models.values():
-                finish_features(store, model, dataset, split, "float16")
-            finish_samples(store, dataset, split)
+                FullSet.of_features(model, dataset, split, "float16").complete(store)
+            FullSet.of_samples(dataset, split).complete(store)
 
 
 def test_a_deep_check_finds_an_image_that_was_replaced(command, study_file, tmp_path, images):

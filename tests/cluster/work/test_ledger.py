@@ -140,7 +140,7 @@ def test_what_cannot_be_had_today_is_still_wanted(store):
     later.fail("dataset", DatasetError("there is no folder"), dataset="zoo")
     later.want([cell("knn")])
     assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets", "zoo"}
-    assert later.summary.cells_wanted == 1
+    assert later.summary.counts["cells_wanted"] == 1
     last = Ledger("study", store, Recorder())
     last.want([cell("knn")])
     assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets"}

@@ -2,9 +2,10 @@ import json
 from dataclasses import replace
 
 from cluster.runs.add_probes import study_name
+from cluster.work.wanted_cells import Pair, cells_of, left_out
+
 from cluster.study.probe_settings import ProbeSettings, probe_settings
 from cluster.work.missing_shards import ModelTap, ShardUnit, Wanted, groups_that_fit, missing_shards
-from cluster.work.wanted_cells import Pair, cells_of, left_out
 from featurestore import SplitSets
 from featurestore.store.layout import check_name
 from probes.cells.results import Cell

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cluster.work.wanted_cells import cells_of
 from locations import DATA
 
 from cluster.runs import analysing, planning, study_run
 from cluster.runs.estimate import summary_lines
 from cluster.study.study_file import Study, read_study
 from cluster.work import extraction, ledger
-from cluster.work.wanted_cells import cells_of
 from cluster.work.wanted_features import WantedFeatures
 from featurestore import FeatureStore
 from featurestore.images.splits import Dataset
@@ -101,7 +101,12 @@ def computed(store: FeatureStore) -> dict[str, str]:
 def test_a_study_that_an_earlier_version_finished_computes_nothing(study, store):
     before = computed(store)
     summary = study_run.run_study(study, store, runtime=NoWorkers(), reporter=Silent())
-    assert (summary.passes, summary.cells, summary.cells_wanted, summary.failures) == (0, 0, 6, [])
+    assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (
+        0,
+        0,
+        6,
+        [],
+    )
     assert computed(store) == before
 
 

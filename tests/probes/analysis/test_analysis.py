@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster.runs.analysing import analyse_stored
 from given_features import analyse, dataset_record, save, subject, want
 
 from cluster.cli import main
-from cluster.runs.analysing import analyse_stored
 from featurestore import FeatureStore
 from featurestore.care.verify import verify
 from featurestore.errors import MissingFeaturesError, UnknownNameError

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stored
+from cluster.pool.ray_pool import RayPool
 from given import Given, Row, logit, score, wanted
 from scipy import stats
 
-from cluster.pool.runtime import Runtime
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
 from featurestore import FeatureStore
@@ -124,11 +124,11 @@ def test_a_study_run_in_two_precisions_can_be_compared(
     for compute in ("fp32", "bf16"):
         path = study_file(1, '[extract]\ncompute = "' + compute + '"\n[probe]\nprobes = ["ncm"]\n')
         try:
-            summary = run_study(read_study(path), store, runtime=runtime, reporter=Silent())
+            summary = run_study(read_study(path), store, pool=pool, reporter=Silent())
         finally:
             sys.modules.pop("tiny_network", None)
             sys.path[:] = [folder for folder in sys.path if folder != str(path.parent)]
-        assert (summary.cells, summary.failures) == (1, [])
+        assert (summary.counts["cells"], summary.failures) == (1, [])
     with Database(store) as database:
         (row,) = database.query("precision_effect", probe="ncm").to_pylist()
     assert (row["model"], row["dataset"], row["compute"]) == ("tiny_0", "pets", "bf16")

@@ -1,0 +1,129 @@
+"""What a pool knows of work: units that can be run anywhere, and the lanes on which they come.
+
+No kind of work is known by name here. A unit carries all it needs, by value, and is small enough to send anywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from cluster.pool.task_queue import Attempt, TaskQueue
+from featurestore.errors import Failure, verdict_on
+
+T = TypeVar("T")
+
+
+class Hands:
+    """What a worker holds: a device, threads, and whatever was dear to load.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    threads : int
+        How many a unit may use.
+    """
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.device = device
+        self.threads = threads
+        self._held: dict[Hashable, Any] = {}
+
+    def held(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what is held under `key`; the first who asks makes it."""
+        if key not in self._held:
+            self._held[key] = make()
+        found: T = self._held[key]
+        return found
+
+
+class Unit(Protocol):
+    """A piece of work that one worker does at a time.
+
+    Its text says what it is: ``pets train shard 3``.
+    """
+
+    @property
+    def amount(self) -> int:
+        """How much it is, in what its kind of work is counted in."""
+
+    def run(self, hands: Hands) -> Any:
+        """Do it, by calling a plain function; return a few numbers, whatever was computed."""
+
+    def split_up(self) -> Sequence[Unit]:
+        """Return smaller units that together are this one; itself where there are none."""
+
+
+def run_unit(unit: Unit, hands: Hands) -> Any:
+    """Run a unit; return its report, or a `Failure` where the unit itself raised.
+
+    Raises
+    ------
+    Exception
+        What the machine is to blame for: another worker may do better.
+    """
+    try:
+        return unit.run(hands)
+    except Exception as error:
+        if verdict_on(error) == "machine":
+            raise
+        return Failure.of(error)
+
+
+@dataclass
+class Lane:
+    """The units of one kind of work, on their way through a pool.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the kind of work; a key of the table ``[cluster]``.
+    queue : TaskQueue
+        The units that wait for a worker.
+    on_outcome : callable
+        Is called with a unit, what came of it (a `Failure` where no worker came back), and the name of the node.
+    on_retry : callable
+        Is called with a unit, the reason, and the name of the node, before the unit is tried again.
+    running, untold : int
+        Units that workers have now, and units that are over while `on_outcome` was not called yet.
+    seconds : float
+        That workers have taken for units that are over.
+    """
+
+    kind: str
+    queue: TaskQueue[Any]
+    on_outcome: Callable[[Any, Any, str], None]
+    on_retry: Callable[[Any, str, str], None]
+    running: int = 0
+    untold: int = 0
+    seconds: float = 0.0
+
+
+def take(lanes: Sequence[Lane]) -> tuple[Lane, Attempt[Any]] | None:
+    """Return the next unit that may begin now: of the lane that has the fewest running, then the least time used.
+
+    So no kind of work starves another: days of one hold back no unit of the next, and a lane that comes late has a
+    turn at once.
+    """
+    for lane in sorted(lanes, key=lambda lane: (lane.running, lane.seconds)):
+        if attempt := lane.queue.take():
+            return lane, attempt
+    return None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of activations instead of returning it to the kernel after every layer.
+
+    Otherwise each layer's output is mapped, faulted in page by page, and unmapped: up to a third of the time of a small
+    network on a CPU. Other C libraries have no such settings and are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that glibc takes
+        mallopt(_M_TRIM_THRESHOLD, 1024**3)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>

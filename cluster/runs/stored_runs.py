@@ -1,0 +1,244 @@
+"""Runs over whatever a store holds already: probes, analyses, metrics. No network is loaded and no image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from importlib.metadata import version
+from typing import Any
+
+from cluster.pool.local_pool import LocalPool
+from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
+from cluster.reporting.progress_table import ProgressTable
+from cluster.study.probe_settings import ProbeSettings
+from cluster.work.contract import Run, Work
+from cluster.work.inventory import Inventory
+from cluster.work.kinds.analysis import Analysis
+from cluster.work.kinds.probes import Probes
+from cluster.work.kinds.rescore import Rescore
+from cluster.work.ledger import Ledger, Summary, failures_of
+from cluster.work.pairs import Pair, Pairs
+from cluster.work.rounds import Pool, carry_out
+from featurestore import FeatureSet, FeatureStore, SplitSets
+from featurestore.errors import MissingFeaturesError, UnknownNameError
+from featurestore.store.layout import content_key
+from featurestore.store.schema import SPLITS
+from probes import metrics
+from queries.asking.database import Database
+
+_LONGEST_NAME = 100
+_PAIRS = """
+select
+    model, coalesce(model_key, '') as model_key, dataset, metric, n_classes, multilabel, train_key, val_key, test_key,
+    setting, tap, compute, inputs_key
+from cells join datasets using (dataset)
+group by all
+order by max(wanted_at) desc, model, dataset
+"""
+_SCORED = """
+select cell, any_value(r.model) as model, any_value(tap) as tap, r.dataset, list(distinct r.metric) as metrics,
+    any_value(probabilistic) as probabilistic, any_value(multilabel) as multilabel
+from stored_results r left join datasets using (dataset)
+where r.origin is null
+group by cell, r.dataset
+order by all
+"""
+
+
+def add_probes(
+    settings: ProbeSettings,
+    store: FeatureStore,
+    *,
+    pool: Pool | None = None,
+    reporter: Reporter,
+    retry_failed: bool = False,
+) -> Summary:
+    """Fit probes on every model and dataset whose features the store holds, and compute no cell twice.
+
+    Which features belong together is known from the cells of the studies that were run.
+
+    Parameters
+    ----------
+    settings : ProbeSettings
+    store : FeatureStore
+    pool : Pool, optional
+        Where the work is done; by default in this process.
+    reporter : Reporter
+        Is told of everything that happens.
+    retry_failed : bool
+        Try again what failed before, although nothing that it depends on has changed.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If there are none.
+    StoreError
+        If the store cannot be written.
+    """
+    pairs = stored_pairs(store, reporter)
+    name = study_name(settings)
+    return _run(name, pairs, lambda run: Probes(run, settings), store, pool, reporter, retry_failed)
+
+
+def analyse_stored(
+    store: FeatureStore,
+    models: Sequence[str] = (),
+    *,
+    pool: Pool | None = None,
+    reporter: Reporter,
+    retry_failed: bool = False,
+) -> Summary:
+    """Compute the neighbours, representations and similarities that a store lacks.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    models : sequence of str
+        The only ones to look at; by default all whose features are stored.
+    pool, reporter, retry_failed
+        As for `add_probes`.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If no features are stored.
+    UnknownNameError
+        If those of a model are not.
+    StoreError
+        If the store cannot be written.
+    """
+    pairs = stored_pairs(store, reporter, to="analyse")
+    known = sorted({pair.model for pair in pairs})
+    for name in models:
+        if name not in known:
+            raise UnknownNameError("model", name, known, f"Features are stored of: {', '.join(known)}.")
+    return _run("analyse", pairs, lambda run: Analysis(run, models), store, pool, reporter, retry_failed)
+
+
+def rescore_stored(
+    store: FeatureStore,
+    names: Sequence[str] = (),
+    *,
+    pool: Pool | None = None,
+    reporter: Reporter,
+    retry_failed: bool = False,
+) -> Summary:
+    """Add metrics to the results of every cell whose predictions are stored.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    names : sequence of str
+        The only metrics to add; by default all that are defined for a cell.
+    pool, reporter, retry_failed
+        As for `add_probes`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    StoreError
+        If the store cannot be written.
+    """
+    wanted = {metrics.by_name(name).name for name in names} or {metric.name for metric in metrics.METRICS}
+    rows = list(_lacking(store, wanted))
+    return _run("rescore", [], lambda run: Rescore(run, rows), store, pool, reporter, retry_failed)
+
+
+def _run(
+    name: str,
+    pairs: Iterable[Pair],
+    make: Callable[[Run], Work],
+    store: FeatureStore,
+    pool: Pool | None,
+    reporter: Reporter,
+    retry_failed: bool,
+) -> Summary:
+    """Carry out one kind of work on pairs whose features are complete."""
+    reporter = Reporters(reporter, ProgressTable(name, store))
+    known = Pairs()
+    known.want(pairs)
+    models, datasets = (tuple(dict.fromkeys(getattr(pair, kind) for pair in known)) for kind in ("model", "dataset"))
+    reporter.tell(RunStarted(name, store.uri, models, datasets, version("probestore")))
+    for pair in known:
+        known.arrive(pair.place)
+    ledger = Ledger(name, store, reporter, {} if retry_failed else failures_of(name, store))
+    run = Run(store, Inventory(store), known, ledger, reporter.tell)
+    carry_out([make(run)], pool or LocalPool(), ledger, reporter)
+    return ledger.close()
+
+
+def _lacking(store: FeatureStore, wanted: set[str]) -> Iterator[dict[str, Any]]:
+    """Cells whose predictions are stored, and which of the wanted metrics they lack."""
+    with Database(store) as database:
+        rows = database.sql(_SCORED).to_pylist()
+    predicted = store.names("predictions")
+    for row in rows:
+        if row["cell"] in predicted:
+            lacking = sorted(wanted.intersection(_defined(row)).difference(row["metrics"]))
+            yield {name: row[name] for name in ("cell", "model", "tap", "dataset")} | {"lacking": lacking}
+
+
+def _defined(row: dict[str, Any]) -> set[str]:
+    """Metrics that are defined for a cell; of a dataset that no record describes, those of both kinds of labels."""
+    tasks = (False, True) if row["multilabel"] is None else (row["multilabel"],)
+    # Stores that do not say so were written when every probe gave probabilities.
+    probabilistic = row["probabilistic"] is not False
+    return {name for multilabel in tasks for name in metrics.names(multilabel=multilabel, probabilistic=probabilistic)}
+
+
+def study_name(settings: ProbeSettings) -> str:
+    """Name under which the cells of the command are wanted: ``probe+knn+ridge``."""
+    name = "+".join(["probe", *settings.probes])
+    return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
+
+
+def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") -> list[Pair]:
+    """Every model and dataset whose features the store holds, as the study says that was run last.
+
+    Parameters
+    ----------
+    reporter : Reporter
+        Is told of features that no study puts together.
+    to : str
+        What is to be done with them, for the error.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If there are none.
+    """
+    complete = {item for item in store.sets() if isinstance(item, FeatureSet)}
+    found: dict[tuple[str, ...], Pair] = {}
+    for pair in _wanted_pairs(store):  # the latest wish first; an earlier one may have keys that are superseded
+        if complete.issuperset(pair.features.sets()):
+            found.setdefault((pair.model, pair.dataset, pair.setting, pair.tap), pair)
+    _say_what_is_left_out(complete, list(found.values()), reporter)
+    if not found:
+        raise MissingFeaturesError(
+            f"There is nothing to {to} in {store.uri}: for no model and dataset are the train, val and test features "
+            "complete that a study wants. Run the study: probestore run STUDY."
+        )
+    return list(found.values())
+
+
+def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
+    with Database(store) as database:
+        yield from map(_pair, database.sql(_PAIRS).to_pylist())
+
+
+def _pair(row: dict[str, Any]) -> Pair:
+    bound = {field.name: row.pop(field.name) for field in fields(SplitSets)}
+    return Pair(features=SplitSets(**bound), **row)
+
+
+def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:
+    """Models and datasets that have all three splits under keys that no current cell puts together."""
+    splits: dict[tuple[str, str], set[str]] = {}
+    for item in complete:
+        splits.setdefault((item.model, item.dataset), set()).add(item.split)
+    known = {(pair.model, pair.dataset) for pair in pairs}
+    for model, dataset in sorted(place for place, found in splits.items() if found == set(SPLITS)):
+        if (model, dataset) not in known:
+            text = f"Left out: {model} on {dataset}. It has features, but no study says which of them belong together; "
+            reporter.tell(Note(f"{text}run one that wants them: probestore run STUDY."))

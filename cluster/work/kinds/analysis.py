@@ -1,0 +1,212 @@
+"""Analysis: what stored features say of themselves. A model on a dataset is measured, models on a dataset are compared.
+
+analysis_done: unit, models, tap, dataset, seconds, node, failed
+    A model was measured, or several were compared; `failed` is true or false.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cluster.pool.units import Hands
+from cluster.reporting.events import Event, Part, Piece, UnitDone
+from cluster.work.contract import Outcome, Run, StoreAddress, Work
+from cluster.work.ledger import attempt_key
+from cluster.work.pairs import Pair, Place
+from featurestore.errors import Failure
+from probes.analysis.analyse import (
+    OF_A_DATASET,
+    OF_A_SUBJECT,
+    Comparison,
+    Measurement,
+    Subject,
+    comparisons,
+)
+
+_KIND = "analysis"
+
+
+@dataclass(frozen=True)
+class AnalysisDone(UnitDone):
+    """A model was measured, or several were compared."""
+
+    stage: ClassVar[str] = _KIND
+
+    unit: str
+    models: tuple[str, ...]
+    tap: str
+    dataset: str
+    seconds: float
+    node: str
+    failed: bool = False
+
+    @property
+    def amount(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def worker(self) -> tuple[str, float]:
+        """Node that did it, and seconds that a worker took."""
+        return self.node, self.seconds
+
+    def made(self) -> Iterator[Piece]:
+        """Return a piece for each model, unless it failed."""
+        if not self.failed:
+            yield from (Piece((model, self.tap, self.dataset, None)) for model in self.models)
+
+
+@dataclass(frozen=True)
+class AnalysisUnit:
+    """A measurement or a comparison."""
+
+    store: StoreAddress
+    analysis: Measurement | Comparison
+    key: str
+
+    amount: ClassVar[int] = 1
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """Whatever it looks at: models on one dataset."""
+        return (self.analysis.subject,) if isinstance(self.analysis, Measurement) else self.analysis.members
+
+    def run(self, hands: Hands) -> float:
+        """Compute and publish it; return how many seconds that took."""
+        from featurestore.store.matrices import MatrixCache
+
+        begin = time.perf_counter()
+        self.analysis.compute(self.store.open(hands), device=hands.device, matrices=MatrixCache.default())
+        return time.perf_counter() - begin
+
+    def split_up(self) -> Sequence[AnalysisUnit]:
+        """Return itself: it has no parts."""
+        return [self]
+
+    def __str__(self) -> str:
+        return str(self.analysis)
+
+
+def of_study(run: Run) -> None:
+    """Return nothing: a study is analysed when the command `analyse` or the demo asks for it."""
+
+
+class Analysis(Work):
+    """Neighbours, representations and similarities of the pairs of a run.
+
+    Parameters
+    ----------
+    run : Run
+    models : collection of str
+        The only ones to look at; all by default.
+    """
+
+    UNIT = "analyses"
+    PIECES = "analyses"
+    AFTER = ("features",)
+
+    def __init__(self, run: Run, models: Sequence[str] = ()) -> None:
+        self._run = run
+        self._models = models
+        self._there = run.inventory.records((*OF_A_SUBJECT, *OF_A_DATASET))
+        self._units: deque[AnalysisUnit] = deque()
+        self._wanted: dict[str, Measurement | Comparison] = {}
+        self._of_pair: dict[Place, list[str]] = {}
+        self._missing: dict[str, Measurement | Comparison] = {}
+        self._settled: set[str] = set()  # handed out, or known to fail
+        self._done: set[str] = set()
+        self._read = 0
+        self._take_stock()
+
+    @property
+    def total(self) -> int:
+        """Analyses that this run is to do, done or not."""
+        return len(self._missing)
+
+    def parts(self) -> Iterator[Part]:
+        """Return how many analyses look at each pair, and how many of these are there."""
+        for (model, tap, dataset), keys in self._of_pair.items():
+            done = sum(key in self._done or key not in self._missing for key in keys)
+            yield Part(model, tap, dataset, None, len(keys), done)
+
+    def missing(self) -> Iterator[AnalysisUnit]:
+        """Return what can be computed of the features that are complete."""
+        changes = self._run.pairs.changes
+        news = dict.fromkeys(changes[self._read :])
+        self._read = len(changes)
+        if any(map(self._run.pairs.is_lost, news)):
+            self._take_stock()
+        for place in news:
+            self._look_at(place)
+        while self._units:
+            yield self._units.popleft()
+
+    def told(self, unit: AnalysisUnit, outcome: Outcome, node: str) -> Iterator[Event]:
+        """Take note of an analysis that is over."""
+        features = unit.subjects[0].features
+        models = tuple(subject.features.model for subject in unit.subjects)
+        failure = outcome if isinstance(outcome, Failure) else None
+        if failure:
+            model = models[0] if len(models) == 1 else None
+            place = {"model": model, "tap": features.tap, "dataset": features.dataset}
+            self._run.ledger.fail(_KIND, failure, **place, key=unit.key, kind=_KIND)
+        else:
+            self._done.add(unit.key)
+            counts = self._run.ledger.summary.counts
+            counts["measured" if isinstance(unit.analysis, Measurement) else "compared"] += 1
+        seconds = 0.0 if failure else float(outcome)
+        yield AnalysisDone(str(unit), models, features.tap, features.dataset, seconds, node, failure is not None)
+
+    def _take_stock(self) -> None:
+        """Find out which analyses are wanted of the pairs that can be had, and which of them are missing."""
+        pairs = {
+            _subject(pair): pair.place
+            for pair in self._run.pairs
+            if not self._run.pairs.is_lost(pair.place) and (not self._models or pair.model in self._models)
+        }
+        several = [found for found in comparisons(pairs) if len(found.members) > 1]
+        wanted: list[Measurement | Comparison] = [*map(Measurement, sorted(pairs)), *several]
+        self._wanted = {_key(found): found for found in wanted}
+        self._of_pair = {place: [] for place in pairs.values()}
+        self._missing = {}
+        for key, found in self._wanted.items():
+            for subject in _subjects(found):
+                self._of_pair[pairs[subject]].append(key)
+            if missing := found.missing(self._there):
+                self._missing[key] = missing
+
+    def _look_at(self, place: Place) -> None:
+        """Hand out what can begin now that something became of a pair."""
+        for key in self._of_pair.get(place, ()):
+            found = self._missing.get(key)
+            if found is None or key in self._settled:
+                continue
+            if self._run.ledger.remembers(key):
+                self._settled.add(key)
+                self._run.ledger.leave_alone(key, kind=_KIND)
+            elif all(self._run.pairs.is_there(_place(subject)) for subject in _subjects(found)):
+                self._settled.add(key)
+                self._units.append(AnalysisUnit(self._run.address, found, key))
+
+
+def _place(subject: Subject) -> Place:
+    return (subject.features.model, subject.features.tap, subject.features.dataset)
+
+
+def _subject(pair: Pair) -> Subject:
+    return Subject(features=pair.features, setting=pair.setting, n_classes=pair.n_classes)
+
+
+def _subjects(wanted: Measurement | Comparison) -> tuple[Subject, ...]:
+    return (wanted.subject,) if isinstance(wanted, Measurement) else wanted.members
+
+
+def _key(wanted: Measurement | Comparison) -> str:
+    """Name what is tried."""
+    if isinstance(wanted, Comparison):
+        return attempt_key(wanted.analysis)
+    return attempt_key(*(wanted.subject.analysis(table) for table in OF_A_SUBJECT))

@@ -1,0 +1,502 @@
+"""Features and image tables that a store lacks, made shard by shard: every image is decoded once, for all models.
+
+shard_done: dataset, split, shard, images, seconds, node, models, failed
+    A shard is over, after `seconds` of one worker. `models` are those that saw it: each has model, taps (the feature
+    sets that got this shard) and seconds in its network. `failed` are names of those whose features could not be made.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import ClassVar
+
+import numpy as np
+
+from cluster.pool.units import Hands
+from cluster.reporting.events import Event, Note, Part, Piece, UnitDone
+from cluster.study.study_file import ExtractSettings, Study
+from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
+from cluster.work.ledger import attempt_key
+from cluster.work.missing_shards import MissingShard, Wanted, missing_shards
+from cluster.work.pairs import Pair, Place
+from cluster.work.shard_stock import ShardStock
+from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
+from featurestore import FeatureSet, SampleSet, SplitSets
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.errors import DatasetError, Failure, StoreError
+from featurestore.extraction.shards import FullSet, Job, ShardReport
+from featurestore.images.splits import Dataset
+from featurestore.networks.identity import inputs_key
+from featurestore.networks.taps import CLASSIFIER_INPUTS
+from featurestore.store.schema import SPLITS
+
+_KIND = "features"
+_STAGE = "extract"  # as the table `failures` has called it from the beginning
+_MOST_SETS_AT_ONCE = 32
+_THREADS = 8  # an object store takes its time for each manifest
+
+
+@dataclass(frozen=True)
+class Made:
+    """The part of one model in a shard.
+
+    Attributes
+    ----------
+    seconds : float
+        In the network.
+    """
+
+    model: str
+    taps: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ShardDone(UnitDone):
+    """A shard is over."""
+
+    stage: ClassVar[str] = _KIND
+
+    dataset: str
+    split: str
+    shard: int
+    images: int
+    seconds: float
+    node: str
+    models: tuple[Made, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def amount(self) -> int:
+        """Images x models."""
+        return self.images * (len(self.models) + len(self.failed))
+
+    @property
+    def worker(self) -> tuple[str, float]:
+        """Node that did it, and seconds that a worker took."""
+        return self.node, self.seconds
+
+    def made(self) -> Iterator[Piece]:
+        """Return a piece for each tap of each model; what they share is told by the time in their networks."""
+        in_networks = sum(made.seconds for made in self.models)
+        for made in self.models:
+            share = made.seconds / in_networks if in_networks else 1 / len(self.models)
+            for tap in made.taps:
+                yield Piece((made.model, tap, self.dataset, self.split), self.images, share * self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardUnit:
+    """One shard, for the models that miss it.
+
+    Attributes
+    ----------
+    store : StoreAddress
+    python_path : str
+        Folder in which modules of ``python:`` models are looked for, beside those of the installation.
+    fingerprint : str
+        Of the dataset when the unit was planned.
+    n_images : int
+        Of the shard.
+    batch_size : int, optional
+        Images; the worker knows what suits its device.
+    strict : bool
+        Whether an unreadable image is an error.
+    """
+
+    store: StoreAddress
+    python_path: str
+    dataset: DatasetSpec
+    fingerprint: str
+    split: str
+    shard: int
+    n_images: int
+    jobs: tuple[Job, ...]
+    batch_size: int | None
+    strict: bool
+
+    @property
+    def targets(self) -> list[FeatureSet]:
+        """The sets that get a part."""
+        return [target for job in self.jobs for target, _ in job.targets]
+
+    @property
+    def amount(self) -> int:
+        """Images x models."""
+        return self.n_images * len(self.jobs)
+
+    def run(self, hands: Hands) -> ShardReport:
+        """Decode the shard once, and put it through every network."""
+        from featurestore.extraction.extract import extract_shard
+        from featurestore.networks.extractor import Extractors
+
+        if self.python_path not in sys.path:
+            sys.path.insert(0, self.python_path)
+        return extract_shard(
+            self.store.open(hands),
+            self._dataset(hands),
+            self.split,
+            self.shard,
+            self.jobs,
+            hands.held("extractors", lambda: Extractors(hands.device)),
+            batch_size=self.batch_size or default_batch_size(hands.device),
+            decode_threads=hands.threads,
+            strict=self.strict,
+        )
+
+    def split_up(self) -> Sequence[ShardUnit]:
+        """Return the same shard for one model at a time: one that takes its workers along spares the others."""
+        return [replace(self, jobs=(job,)) for job in self.jobs]
+
+    def _dataset(self, hands: Hands) -> Dataset:
+        found = hands.held((self.dataset, self.fingerprint), lambda: Dataset(self.dataset))
+        if found.fingerprint != self.fingerprint:
+            raise DatasetError(
+                f"The files of dataset {self.dataset.name!r} have changed since the run was planned, or this node sees "
+                "others than the driver. Run the same command again to plan with what is there now."
+            )
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.dataset.name} {self.split} shard {self.shard}"
+
+
+def default_batch_size(device: str) -> int:
+    """Return few images on a CPU, whose activations stay in its cache: twice as fast as 32; on a GPU enough to fill it.
+
+    Never a matter of threads: another number of images at a time can change the last bit of a feature.
+    """
+    return 256 if device == "cuda" else 4
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The manifests of sets whose shards are all published."""
+
+    store: StoreAddress
+    sets: tuple[FullSet, ...]
+
+    amount: ClassVar[int] = 0
+
+    def run(self, hands: Hands) -> None:
+        """Write them."""
+        store = self.store.open(hands)
+        with ThreadPoolExecutor(min(_THREADS, len(self.sets))) as threads:
+            list(threads.map(lambda full: full.complete(store), self.sets))
+
+    def split_up(self) -> Sequence[Completion]:
+        """Return the same for one set at a time."""
+        return [replace(self, sets=(full,)) for full in self.sets]
+
+    def __str__(self) -> str:
+        return f"manifests of {len(self.sets)} sets, the first of {self.sets[0].item.folder}"
+
+
+def of_study(run: Run) -> Features | None:
+    """Return the features that the study of a run wants."""
+    return Features(run, run.study) if run.study else None
+
+
+class Features(Work):
+    """Features of every model and dataset of a study, at every tap."""
+
+    UNIT = "images x models"
+    PIECES = "shards"
+
+    def __init__(self, run: Run, study: Study) -> None:
+        self._run = run
+        self._settings = study.extract
+        self._folder = str(study.folder)
+        self._stock = ShardStock(run.inventory)
+        self._problems: dict[Place, str] = {}
+        self._unreadable: dict[tuple[str, str, int], int] = {}
+        self._queue: deque[MissingShard] = deque()
+        self._total = 0
+        wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
+        self._items = {item.place: item for item in wanted}
+        run.pairs.want(map(pair_of, wanted))
+        self._take_stock()
+        self._enqueue(self._missing_now())
+
+    @property
+    def total(self) -> int:
+        """Images x models that this run is to do."""
+        return self._total
+
+    def parts(self) -> Iterator[Part]:
+        """Return how many shards are wanted of every feature set, and how many are there."""
+        for dataset in self._run.datasets.values():
+            for split in SPLITS:
+                for item in self._items_of(dataset):
+                    done = len(self._stock.shards(item.sets[split]))
+                    yield Part(item.model.name, item.tap, dataset.spec.name, split, dataset.n_shards(split), done)
+
+    def cost(self, part: Part) -> Cost:
+        """Return the images that are to go through the network for a part; what taps share is in the first of them."""
+        item = self._items[part.model, part.tap, part.dataset]
+        assert part.split is not None
+        missing = self._missing_shards(item, part.split)
+        alone = missing.difference(*(self._missing_shards(other, part.split) for other in self._earlier_taps(item)))
+        images, own = _n_images(item.dataset, part.split, missing), _n_images(item.dataset, part.split, alone)
+        width = item.model.spec.feature_dim if item.tap in CLASSIFIER_INPUTS else None
+        per_image = self._run.rates.image_seconds(part.model, part.dataset) if own else 0.0
+        return Cost(
+            amount=own,
+            n_bytes=images * width * np.dtype(item.storage).itemsize if width else (None if images else 0),
+            seconds=per_image * own if per_image is not None else None,
+            problems=(self._problems[item.place],) if part.split == SPLITS[0] and item.place in self._problems else (),
+        )
+
+    def missing(self) -> Iterator[ShardUnit | Completion]:
+        """Return manifests that can be written, then shards."""
+        while self._stock.due or self._queue:
+            if self._stock.due:
+                count = min(len(self._stock.due), _MOST_SETS_AT_ONCE)
+                sets = tuple(self._full(self._stock.due.popleft()) for _ in range(count))
+                yield Completion(self._run.address, sets)
+            else:
+                yield self._unit(self._queue.popleft())
+
+    def skip(self, unit: ShardUnit | Completion) -> Iterable[Event] | None:
+        """Leave out a shard if all that would come of it belongs to features that are lost, or have other keys now."""
+        if isinstance(unit, Completion) or not unit.jobs or any(map(self._is_wanted, unit.targets)):
+            return None
+        return [_shard_done(unit, None, "")]
+
+    def told(self, unit: ShardUnit | Completion, outcome: Outcome, node: str) -> Iterator[Event]:
+        """Take note of a shard, or of manifests that are written."""
+        if isinstance(outcome, Failure) and outcome.error == StoreError.__name__:
+            raise StoreError(outcome.message)  # nothing could be kept now, whatever it is of
+        if isinstance(unit, Completion):
+            self._completed(unit, outcome)
+            return
+        yield _shard_done(unit, None if isinstance(outcome, Failure) else outcome, node)
+        if isinstance(outcome, Failure):
+            self._fail_unit(unit, outcome)
+        else:
+            yield from self._extracted(unit, outcome)
+
+    # ---- what is wanted, and what is there ---------------------------------------------------------------------
+
+    def _take_stock(self) -> None:
+        for dataset in self._run.datasets.values():
+            for split in SPLITS:
+                self._stock.add(dataset.samples(split), dataset.n_shards(split))
+        for item in self._items.values():
+            complete = all(map(self._run.inventory.has, item.sets.values()))
+            if complete:
+                self._run.pairs.arrive(item.place)
+            elif known := self._run.ledger.remembers(key := extraction_key(item, self._settings)):
+                self._lose(item.place, known.failure)
+                self._run.ledger.leave_alone(key, kind=_KIND)
+            self._add(item)
+
+    def _add(self, item: WantedFeatures) -> None:
+        for split, target in item.sets.items():
+            self._stock.add(target, item.dataset.n_shards(split))
+
+    def _missing_now(self) -> list[MissingShard]:
+        wanted = [self._wanted(dataset, split) for dataset in self._run.datasets.values() for split in SPLITS]
+        lacking = {
+            source.model for item in wanted for source, done in item.committed.items() if len(done) < item.n_shards
+        }
+        needed = [model for name, model in self._run.models.items() if name in lacking]
+        return missing_shards(wanted, model_groups(needed, self._settings.model_memory_gb) or [()])
+
+    def _wanted(self, dataset: Dataset, split: str) -> Wanted:
+        items = [item for item in self._items_of(dataset) if item.place not in self._problems]
+        committed = {item.source: self._stock.shards(item.sets[split]) for item in items}
+        return Wanted(
+            dataset.spec.name,
+            split,
+            len(dataset.splits[split].rows),
+            dataset.n_shards(split),
+            dataset.shard_images(split),
+            committed,
+            self._stock.shards(dataset.samples(split)),
+        )
+
+    def _enqueue(self, shards: Iterable[MissingShard]) -> None:
+        for shard in shards:
+            self._queue.append(shard)
+            self._total += shard.passes
+
+    def _items_of(self, dataset: Dataset) -> Iterator[WantedFeatures]:
+        return (item for item in self._items.values() if item.dataset is dataset)
+
+    def _earlier_taps(self, item: WantedFeatures) -> Iterator[WantedFeatures]:
+        for tap in self._settings.taps[: self._settings.taps.index(item.tap)]:
+            yield self._items[item.model.name, tap, item.dataset.spec.name]
+
+    def _missing_shards(self, item: WantedFeatures, split: str) -> set[int]:
+        return set(range(item.dataset.n_shards(split))) - self._stock.shards(item.sets[split])
+
+    # ---- units -------------------------------------------------------------------------------------------------
+
+    def _unit(self, missing: MissingShard) -> ShardUnit:
+        dataset = self._run.datasets[missing.dataset]
+        return ShardUnit(
+            store=self._run.address,
+            python_path=self._folder,
+            dataset=dataset.spec,
+            fingerprint=dataset.fingerprint,
+            split=missing.split,
+            shard=missing.shard,
+            n_images=missing.n_images,
+            jobs=tuple(self._jobs(missing)),
+            batch_size=self._settings.batch_size,
+            strict=self._settings.strict,
+        )
+
+    def _jobs(self, missing: MissingShard) -> Iterator[Job]:
+        for _, parts in groupby(missing.parts, key=lambda part: part.model):
+            items = [self._items[*part, missing.dataset] for part in parts]
+            targets = tuple((item.sets[missing.split], item.storage) for item in items)
+            yield Job(items[0].model, targets, self._settings.max_relative_error)
+
+    def _full(self, item: FeatureSet | SampleSet) -> FullSet:
+        parts = self._stock.parts(item)
+        if isinstance(item, SampleSet):
+            return replace(FullSet.of_samples(self._run.datasets[item.dataset], item.split), parts=parts)
+        known = self._items[_place(item)]
+        full = FullSet.of_features(known.model, known.dataset, item.split, known.storage, tap=known.tap)
+        return replace(full, parts=parts)
+
+    # ---- outcomes ----------------------------------------------------------------------------------------------
+
+    def _completed(self, unit: Completion, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure):
+            self._fail([full.item for full in unit.sets if isinstance(full.item, FeatureSet)], outcome)
+            for name in {full.item.dataset for full in unit.sets if isinstance(full.item, SampleSet)}:
+                self._run.ledger.fail("dataset", outcome, dataset=name, kind=_KIND)
+            return
+        for full in unit.sets:
+            self._run.inventory.completed(full.item)
+        for place in {_place(full.item) for full in unit.sets if isinstance(full.item, FeatureSet)}:
+            if all(map(self._run.inventory.has, self._items[place].sets.values())):
+                self._run.pairs.arrive(place)
+
+    def _extracted(self, unit: ShardUnit, report: ShardReport) -> Iterator[Event]:
+        counts = self._run.ledger.summary.counts
+        name = unit.dataset.name
+        self._unreadable[name, unit.split, unit.shard] = report.n_unreadable  # a shard may come twice
+        counts["unreadable"] = sum(self._unreadable.values())
+        counts["passes"] += unit.n_images * len(
+            {outcome.target.model for outcome in report.outcomes if not outcome.failure and not outcome.overflow}
+        )
+        self._stock.note(self._run.datasets[name].samples(unit.split), unit.shard, report.samples)
+        for outcome in report.outcomes:
+            if outcome.failure:
+                self._fail([outcome.target], outcome.failure)
+            elif outcome.overflow:
+                yield from self._store_as_float32(outcome.target, outcome.overflow)
+            else:
+                self._stock.note(outcome.target, unit.shard, outcome.part)
+
+    def _store_as_float32(self, target: FeatureSet, why: str) -> Iterator[Event]:
+        """Want the features of a model on a dataset as float32, all of them, since float16 cannot hold some."""
+        place = _place(target)
+        if not self._is_wanted(target):  # said once, not for every shard
+            return
+        self._run.mark_overflow(target, why)
+        former = self._items[place]
+        item = self._items[place] = replace(former, storage="float32")
+        self._add(item)
+        waiting = {
+            (shard.split, shard.shard)
+            for shard in self._queue
+            if shard.dataset == target.dataset and item.source in shard.parts
+        }
+        self._enqueue(
+            shard for split in SPLITS for shard in self._shards_of(item, split) if (split, shard.shard) not in waiting
+        )
+        self._run.pairs.want([pair_of(item)])
+        yield Note(f"{target.model} on {target.dataset}: {why}; extracting again, stored as float32.")
+
+    def _shards_of(self, item: WantedFeatures, split: str) -> list[MissingShard]:
+        """Missing shards of one tap; the image table does not come into it."""
+        wanted = self._wanted(item.dataset, split)
+        own = {item.source: self._stock.shards(item.sets[split])}
+        return missing_shards([replace(wanted, committed=own, committed_samples=set(range(wanted.n_shards)))])
+
+    def _fail_unit(self, unit: ShardUnit, failure: Failure) -> None:
+        """Record a shard that could not be made for any of its models: its dataset is at fault, or its one model is."""
+        if len(unit.jobs) == 1 and len(self._run.models) > 1:
+            self._fail(unit.targets, failure)
+            return
+        name = unit.dataset.name
+        open_places = [place for place in self._items if place[-1] == name and place not in self._problems]
+        if open_places:  # said once, not for every shard
+            for place in open_places:
+                self._lose(place, failure)
+            self._run.ledger.fail("dataset", failure, dataset=name, kind=_KIND)
+
+    def _fail(self, targets: Collection[FeatureSet], failure: Failure) -> None:
+        for target in targets:
+            if self._is_wanted(target):  # said once, not for every shard
+                key = extraction_key(self._items[_place(target)], self._settings)
+                place: Mapping[str, str] = {"model": target.model, "tap": target.tap, "dataset": target.dataset}
+                self._lose(_place(target), failure)
+                self._run.ledger.fail(_STAGE, failure, **place, key=key, kind=_KIND)
+
+    def _lose(self, place: Place, failure: Failure) -> None:
+        self._problems[place] = failure.message
+        self._run.pairs.lose(place)
+
+    def _is_wanted(self, target: FeatureSet) -> bool:
+        """Whether features may still come to a set: they did not fail, and are not stored as another type instead."""
+        place = _place(target)
+        return place not in self._problems and self._items[place].sets[target.split] == target
+
+
+def pair_of(item: WantedFeatures) -> Pair:
+    """Return the pair of a model and a dataset that wanted features are of."""
+    dataset = item.dataset
+    return Pair(
+        features=SplitSets.of(item.sets),
+        model_key=item.model.key,
+        metric=dataset.spec.metric,
+        n_classes=len(dataset.classes),
+        multilabel=dataset.multilabel,
+        compute=item.model.compute,
+        inputs_key=inputs_key(item.model, dataset, item.storage, tap=item.tap),
+    )
+
+
+def extraction_key(item: WantedFeatures, settings: ExtractSettings) -> str:
+    """Name what is tried when features are made: their keys, and the settings that decide whether it goes well."""
+    decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
+    return attempt_key(*(target.key for target in item.sets.values()), *decides)
+
+
+def _place(target: FeatureSet) -> Place:
+    return (target.model, target.tap, target.dataset)
+
+
+def _n_images(dataset: Dataset, split: str, shards: Iterable[int]) -> int:
+    ranges = [dataset.shard_range(split, shard) for shard in shards]
+    return sum(stop - start for start, stop in ranges)
+
+
+def _shard_done(unit: ShardUnit, report: ShardReport | None, node: str) -> ShardDone:
+    """Describe a unit that is over; without a report, nothing came of it."""
+    seconds = report.seconds if report else 0.0
+    done = ShardDone(unit.dataset.name, unit.split, unit.shard, unit.n_images, seconds, node)
+    if report is None:
+        return replace(done, failed=tuple(job.model.name for job in unit.jobs))
+    failed = {outcome.target for outcome in report.outcomes if outcome.failure}
+    written = {outcome.target for outcome in report.outcomes if not outcome.overflow} - failed
+    made, lost = [], []
+    for job in unit.jobs:
+        targets, name = [target for target, _ in job.targets], job.model.name
+        if failed.issuperset(targets):
+            lost.append(name)
+        else:
+            taps = tuple(target.tap for target in targets if target in written)
+            made.append(Made(name, taps, report.network_seconds.get(name, 0.0)))
+    return replace(done, models=tuple(made), failed=tuple(lost))

@@ -1,0 +1,291 @@
+"""Probes: the cells that a store lacks, fitted from stored features. A pair's begin as soon as its features are there.
+
+cell_done: cell, model, tap, dataset, probe, seconds, node, failed
+    A probe is over; `failed` is true or false.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+from typing import ClassVar
+
+from cluster.pool.units import Hands
+from cluster.reporting.events import Event, Note, Part, Piece, UnitDone
+from cluster.study.probe_settings import ProbeSettings
+from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
+from cluster.work.ledger import FailedWork, attempt_key
+from cluster.work.pairs import Pair, Place
+from featurestore.errors import Failure
+from featurestore.networks.taps import CLASSIFIER_INPUTS
+from featurestore.store.layout import PENULTIMATE
+from probes import methods
+from probes.cells.results import Cell
+from probes.cells.run import CellReport
+
+_KIND = "probes"
+_STAGE = "probe"  # as the table `failures` has called it from the beginning
+
+
+@dataclass(frozen=True)
+class CellDone(UnitDone):
+    """A probe is over."""
+
+    stage: ClassVar[str] = _KIND
+
+    cell: str
+    model: str
+    tap: str
+    dataset: str
+    probe: str
+    seconds: float
+    node: str
+    failed: bool = False
+
+    @property
+    def amount(self) -> int:
+        """One cell."""
+        return 1
+
+    @property
+    def worker(self) -> tuple[str, float]:
+        """Node that did it, and seconds that a worker took."""
+        return self.node, self.seconds
+
+    def made(self) -> Iterator[Piece]:
+        """Return the cell, unless it failed."""
+        if not self.failed:
+            yield Piece((self.model, self.tap, self.dataset, None))
+
+
+@dataclass(frozen=True)
+class CellsUnit:
+    """Missing cells of one pair and one probe: small enough to spread, large enough to read the features once."""
+
+    store: StoreAddress
+    cells: tuple[Cell, ...]
+    n_classes: int
+
+    @property
+    def amount(self) -> int:
+        """Cells."""
+        return len(self.cells)
+
+    def run(self, hands: Hands) -> Sequence[CellReport]:
+        """Fit, score and commit them; neither a network nor an image is needed."""
+        from featurestore.store.matrices import MatrixCache
+        from probes.cells.run import run_cells
+
+        store, matrices = self.store.open(hands), MatrixCache.default()
+        return run_cells(store, self.cells, n_classes=self.n_classes, device=hands.device, matrices=matrices)
+
+    def split_up(self) -> Sequence[CellsUnit]:
+        """Return itself: the cells belong together."""
+        return [self]
+
+    def __str__(self) -> str:
+        first = self.cells[0]
+        return f"{first.probe} of {first.model} on {first.dataset}"
+
+
+def of_study(run: Run) -> Probes | None:
+    """Return the probes that the study of a run wants."""
+    return Probes(run, run.study.probe) if run.study else None
+
+
+class Probes(Work):
+    """The cells that probe settings want of every pair of a run."""
+
+    UNIT = "cells"
+    PIECES = "cells"
+    AFTER = ("features",)
+
+    def __init__(self, run: Run, settings: ProbeSettings) -> None:
+        self._run = run
+        self._settings = settings
+        self._cells: dict[Place, list[Cell]] = {}
+        self._problems: dict[str, FailedWork] = {}  # cell -> why it is not tried again
+        self._open: dict[Place, int] = {}  # cells that this run is to do
+        self._recorded: list[str] = []  # cells
+        self._units: deque[CellsUnit] = deque()
+        self._notes: deque[str] = deque()
+        self._said: set[str] = set()
+        self._read = 0
+        self._headless: set[str] = set()
+        self._begun: set[Place] = set()
+        self._follow()
+        self._want()
+
+    @property
+    def total(self) -> int:
+        """Cells that this run is to do, done or not."""
+        return sum(self._open.values())
+
+    def parts(self) -> Iterator[Part]:
+        """Return how many cells are wanted of every pair, and how many are there."""
+        done = self._run.inventory.names("results")
+        for (model, tap, dataset), cells in self._cells.items():
+            yield Part(model, tap, dataset, None, len(cells), sum(cell.key in done for cell in cells))
+
+    def cost(self, part: Part) -> Cost:
+        """Return the cells that are missing of a part, and the time that cells like them took."""
+        done = self._run.inventory.names("results")
+        missing = [cell for cell in self._cells[part.model, part.tap, part.dataset] if cell.key not in done]
+        few = [cell.n_per_class is not None for cell in missing]
+        times = [
+            self._run.rates.cell_seconds(cell.probe, fewer, cell.dataset)
+            for cell, fewer in zip(missing, few, strict=True)
+        ]
+        known = [seconds for seconds in times if seconds is not None]
+        return Cost(
+            amount=len(missing),
+            seconds=sum(known) if len(known) == len(times) else None,
+            problems=tuple(self._problems[cell.key].failure.message for cell in missing if cell.key in self._problems),
+        )
+
+    def missing(self) -> Iterator[CellsUnit]:
+        """Return the cells of the pairs whose features are complete, probe by probe."""
+        self._follow()
+        while self._notes:
+            self._run.tell(Note(self._notes.popleft()))
+        while self._units:
+            yield self._units.popleft()
+
+    def told(self, unit: CellsUnit, outcome: Outcome, node: str) -> Iterator[Event]:
+        """Take note of cells that are over."""
+        failure = outcome if isinstance(outcome, Failure) else None
+        reports = {} if failure else {report.cell: report for report in outcome}
+        for cell in unit.cells:
+            report = CellReport(cell.key, 0.0, failure) if failure else reports[cell.key]
+            place = {"model": cell.model, "tap": cell.tap, "dataset": cell.dataset, "cell": cell.key}
+            if report.failure:
+                self._run.ledger.fail(_STAGE, report.failure, **place, key=attempt_key(cell.key), kind=_KIND)
+            else:
+                self._run.ledger.summary.counts["cells"] += 1
+                self._run.inventory.recorded("results", cell.key)
+            failed = report.failure is not None
+            yield CellDone(**place, probe=cell.probe, seconds=report.seconds, node=node, failed=failed)
+
+    def end(self) -> None:
+        """Record what is wanted as it turned out to be."""
+        self._want()
+
+    # ---- what is wanted ----------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Take note of what became of pairs since this was asked last."""
+        changes = self._run.pairs.changes
+        news = dict.fromkeys(changes[self._read :])
+        self._read = len(changes)
+        former = {place: self._cells.get(place) for place in news}
+        for place in news:
+            self._look_at(self._run.pairs[place])
+        if any(cells and cells[0].features != self._run.pairs[place].features for place, cells in former.items()):
+            self._want()  # before there are features that no wanted cell reads
+
+    def _look_at(self, pair: Pair) -> None:
+        """Find the cells of a pair, until they are handed out: its features may get other keys before."""
+        if pair.place in self._begun:
+            return
+        there, lost = self._run.pairs.is_there(pair.place), self._run.pairs.is_lost(pair.place)
+        classifier = pair.tap in CLASSIFIER_INPUTS and (not there or lost or self._has_classifier(pair))
+        cells = self._cells[pair.place] = cells_of(pair, self._settings, classifier=classifier)
+        done = self._run.inventory.names("results")
+        missing = [cell for cell in cells if cell.key not in done]
+        self._problems |= {
+            cell.key: known for cell in missing if (known := self._run.ledger.remembers(attempt_key(cell.key)))
+        }
+        open_cells = [cell for cell in missing if cell.key not in self._problems]
+        self._open[pair.place] = 0 if lost else len(open_cells)
+        if there and not lost:
+            self._begin(pair, missing, open_cells, classifier=classifier)
+
+    def _begin(self, pair: Pair, missing: Iterable[Cell], open_cells: Iterable[Cell], *, classifier: bool) -> None:
+        self._begun.add(pair.place)
+        for cell in missing:
+            if cell.key in self._problems:
+                self._run.ledger.leave_alone(attempt_key(cell.key), kind=_KIND)
+        for _, group in groupby(open_cells, key=lambda cell: cell.probe):
+            self._units.append(CellsUnit(self._run.address, tuple(group), pair.n_classes))
+        notes = [note for note in left_out(pair, self._settings, classifier=classifier) if note not in self._said]
+        self._notes.extend(notes)
+        self._said.update(notes)
+
+    def _has_classifier(self, pair: Pair) -> bool:
+        """Whether the network's classifier was kept with its features; workers may have added it meanwhile."""
+        if not any(map(methods.needs_classifier, self._settings.probes)) or pair.model_key in self._headless:
+            return False
+        if pair.model_key not in self._run.inventory.names("heads"):
+            self._run.inventory.look_again("heads")
+        found = pair.model_key in self._run.inventory.names("heads")
+        if not found:
+            self._headless.add(pair.model_key)
+        return found
+
+    def _want(self) -> None:
+        """Record what is wanted, unless that is recorded already."""
+        wanted = [cell for cells in self._cells.values() for cell in cells]
+        keys = [cell.key for cell in wanted]
+        if keys != self._recorded or not keys:
+            self._run.ledger.want(wanted)
+            self._recorded = keys
+
+
+def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) -> list[Cell]:
+    """Return the cells that are wanted of a pair, probe by probe; without those that do not apply to it.
+
+    Parameters
+    ----------
+    classifier : bool
+        False once it is known that the network has no linear classifier of its own that sees these features.
+    """
+    return [
+        Cell(
+            features=pair.features,
+            model_key=pair.model_key,
+            setting=pair.setting,
+            probe=probe,
+            solver=settings.solver_of(probe),
+            n_per_class=n_per_class,
+            seed=seed,
+            metric=pair.metric,
+            options=settings.options_json(probe),
+            compute=pair.compute,
+            inputs_key=pair.inputs_key,
+        )
+        for probe in settings.probes
+        for n_per_class, seed in _tasks(pair, probe, settings, classifier=classifier)
+    ]
+
+
+def left_out(pair: Pair, settings: ProbeSettings, *, classifier: bool) -> list[str]:
+    """Say in words what the settings ask for and cannot have of a pair."""
+    return [*_left_out_by_labels(pair, settings), *_left_out_by_network(pair, settings, classifier)]
+
+
+def _left_out_by_labels(pair: Pair, settings: ProbeSettings) -> Iterator[str]:
+    single_label = [probe for probe in settings.probes if not methods.load(probe).MULTILABEL]
+    what = [*single_label, *(["few-shot tasks"] if settings.n_per_class else [])]
+    if pair.multilabel and what:
+        yield f"Images of {pair.dataset} can have several labels; left out there: {', '.join(what)}."
+
+
+def _left_out_by_network(pair: Pair, settings: ProbeSettings, classifier: bool) -> Iterator[str]:
+    asking = ", ".join(probe for probe in settings.probes if methods.needs_classifier(probe))
+    if asking and pair.tap == PENULTIMATE and not classifier:
+        yield f"No linear classifier of {pair.model} is in the store; left out there: {asking}."
+    if asking and pair.tap not in CLASSIFIER_INPUTS:
+        yield f"A network's classifier does not see the features at {pair.tap}; left out there: {asking}."
+
+
+def _tasks(pair: Pair, probe: str, settings: ProbeSettings, *, classifier: bool) -> Iterator[tuple[int | None, int]]:
+    """Number of training images per class, None for all of them, and seed."""
+    if pair.multilabel and not methods.load(probe).MULTILABEL:
+        return
+    if methods.needs_classifier(probe) and not classifier:
+        return
+    yield None, settings.seed
+    if methods.predicts(probe) and not pair.multilabel:
+        yield from product(settings.n_per_class, range(settings.few_shot_seeds))

@@ -1,0 +1,157 @@
+"""Rescore: metrics that results lack, computed from stored predictions; nothing is fitted again.
+
+rescore_done: model, tap, dataset, cells, rows, seconds, node, failed
+    The cells of a model on a dataset have the metrics that they lacked, in so many new rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cluster.pool.units import Hands
+from cluster.reporting.events import Event, Part, Piece, UnitDone
+from cluster.work.contract import Outcome, Run, StoreAddress, Work
+from cluster.work.ledger import attempt_key
+from cluster.work.pairs import Place
+from featurestore.errors import Failure
+
+_KIND = "rescore"
+_MOST_CELLS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class RescoreDone(UnitDone):
+    """Cells of a model on a dataset have the metrics that they lacked."""
+
+    stage: ClassVar[str] = _KIND
+
+    model: str
+    tap: str
+    dataset: str
+    cells: int
+    rows: int
+    seconds: float
+    node: str
+    failed: bool = False
+
+    @property
+    def amount(self) -> int:
+        """Cells."""
+        return self.cells
+
+    @property
+    def worker(self) -> tuple[str, float]:
+        """Node that did it, and seconds that a worker took."""
+        return self.node, self.seconds
+
+    def made(self) -> Iterator[Piece]:
+        """Return a piece for each cell, unless they failed."""
+        if not self.failed:
+            yield from (Piece((self.model, self.tap, self.dataset, None)) for _ in range(self.cells))
+
+
+@dataclass(frozen=True)
+class RescoreUnit:
+    """Cells of a model on a dataset, each with the metrics that it lacks."""
+
+    store: StoreAddress
+    place: Place
+    cells: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def amount(self) -> int:
+        """Cells."""
+        return len(self.cells)
+
+    def run(self, hands: Hands) -> tuple[int, int, float]:
+        """Add what they lack; return how many cells got rows, how many rows that are, and the seconds."""
+        from probes.cells.rescore import rescore_cell
+
+        begin, store = time.perf_counter(), self.store.open(hands)
+        added = [rescore_cell(store, cell, lacking) for cell, lacking in self.cells]
+        return sum(n > 0 for n in added), sum(added), time.perf_counter() - begin
+
+    def split_up(self) -> Sequence[RescoreUnit]:
+        """Return the same cell by cell."""
+        return [RescoreUnit(self.store, self.place, (cell,)) for cell in self.cells]
+
+    def __str__(self) -> str:
+        return f"metrics of {self.place[0]} on {self.place[2]}"
+
+
+def of_study(run: Run) -> None:
+    """Return nothing: results are scored again when the command `rescore` asks for it."""
+
+
+class Rescore(Work):
+    """Metrics that the results of a store lack.
+
+    Parameters
+    ----------
+    run : Run
+    rows : iterable of mapping
+        ``cell``, ``model``, ``tap``, ``dataset`` and ``lacking`` (metrics to add) of the cells whose predictions are
+        stored.
+    """
+
+    UNIT = "cells"
+    PIECES = "cells"
+
+    def __init__(self, run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._run = run
+        self._cells: defaultdict[Place, int] = defaultdict(int)
+        self._lacking: defaultdict[Place, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        for row in rows:
+            place = (row["model"], row["tap"], row["dataset"])
+            self._cells[place] += 1
+            if row["lacking"]:
+                self._lacking[place][row["cell"]] = tuple(row["lacking"])
+        self._units = deque(self._make_units())
+        self._total = sum(unit.amount for unit in self._units)
+
+    @property
+    def total(self) -> int:
+        """Cells that lack a metric."""
+        return self._total
+
+    def parts(self) -> Iterator[Part]:
+        """Return how many cells each model has on each dataset, and how many of them have all metrics."""
+        for place, count in self._cells.items():
+            yield Part(*place, None, count, count - len(self._lacking[place]))
+
+    def missing(self) -> Iterator[RescoreUnit]:
+        """Return the cells that lack metrics."""
+        while self._units:
+            yield self._units.popleft()
+
+    def told(self, unit: RescoreUnit, outcome: Outcome, node: str) -> Iterator[Event]:
+        """Take note of cells that are over."""
+        model, tap, dataset = unit.place
+        if isinstance(outcome, Failure):
+            key = _key(unit.cells)
+            self._run.ledger.fail(_KIND, outcome, model=model, tap=tap, dataset=dataset, key=key, kind=_KIND)
+            yield RescoreDone(model, tap, dataset, unit.amount, 0, 0.0, node, failed=True)
+            return
+        cells, rows, seconds = outcome
+        for cell, _ in unit.cells:
+            self._lacking[unit.place].pop(cell, None)
+        self._run.ledger.summary.counts["rescored"] += cells
+        self._run.ledger.summary.counts["rows"] += rows
+        yield RescoreDone(model, tap, dataset, unit.amount, rows, seconds, node)
+
+    def _make_units(self) -> Iterator[RescoreUnit]:
+        for place, cells in self._lacking.items():
+            for start in range(0, len(cells), _MOST_CELLS_AT_ONCE):
+                chosen = tuple(list(cells.items())[start : start + _MOST_CELLS_AT_ONCE])
+                if self._run.ledger.remembers(key := _key(chosen)):
+                    self._run.ledger.leave_alone(key, kind=_KIND)
+                else:
+                    yield RescoreUnit(self._run.address, place, chosen)
+
+
+def _key(cells: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    return attempt_key(_KIND, *(name for cell, metrics in cells for name in (cell, *metrics)))

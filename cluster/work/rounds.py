@@ -1,0 +1,126 @@
+"""The only loop: run what is missing of any kind of work whose inputs exist, until nothing more can be had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from cluster.pool.task_queue import TaskQueue
+from cluster.pool.units import Lane
+from cluster.reporting.events import Note, Reporter, Retry, StageChanged, StageEnded, StageStarted
+from cluster.work.contract import Work
+from cluster.work.ledger import Ledger
+
+
+class Pool(Protocol):
+    """Workers, on Ray or in this process."""
+
+    def run(self, lanes: Sequence[Lane], *, note: Callable[[str], None]) -> None:
+        """Run all units of these lanes, and those that come while they run."""
+
+
+def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Reporter) -> None:
+    """Run all that is missing of several kinds of work, side by side: a unit begins as soon as its inputs exist.
+
+    Parameters
+    ----------
+    works : sequence of Work
+    pool : Pool
+        Not touched if nothing is missing.
+    ledger : Ledger
+        Is published at the end, however it comes.
+    reporter : Reporter
+    """
+    stages = {work.kind: _Stage(work, reporter) for work in _in_order(works)}
+    try:
+        for stage in stages.values():
+            stage.begin()
+        _end_what_is_over(stages)
+        live = [stage.lane for stage in stages.values() if not stage.ended]
+        for stage in stages.values():
+            stage.after_outcome = lambda: _end_what_is_over(stages)
+        pool.run(live, note=lambda text: reporter.tell(Note(text)))
+        _end_what_is_over(stages)
+    finally:
+        for stage in stages.values():
+            stage.end()
+        ledger.publish()
+
+
+class _Stage:
+    """One kind of work on its way: its lane, and what is told of it."""
+
+    def __init__(self, work: Work, reporter: Reporter) -> None:
+        self.work = work
+        self.ended = False
+        self.after_outcome: Callable[[], None] = lambda: None
+        self.queue: TaskQueue[Any] = TaskQueue(self._missing, skip=self._skip, split=lambda unit: unit.split_up())
+        self.lane = Lane(work.kind, self.queue, self._outcome, self._retry)
+        self._reporter = reporter
+        self._begun = time.monotonic()
+        self._total = 0
+
+    def begin(self) -> None:
+        self._total = self.work.total
+        parts = tuple(self.work.parts())
+        self._reporter.tell(StageStarted(self.work.kind, self._total, self.work.UNIT, self.work.PIECES, parts))
+
+    def is_over(self, ended: Iterable[str]) -> bool:
+        """Whether nothing runs, nothing waits, and nobody is left who could make more possible."""
+        if self.lane.running or self.lane.untold or self.queue.n_waiting(1):
+            return False
+        return set(self.work.AFTER) <= set(ended)
+
+    def end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.follow()
+            self._reporter.tell(StageEnded(self.work.kind, time.monotonic() - self._begun))
+
+    def _missing(self) -> Any:
+        yield from self.work.missing()
+
+    def _skip(self, unit: Any) -> bool:
+        events = self.work.skip(unit)
+        for event in events or ():
+            self._reporter.tell(event)
+        return events is not None
+
+    def _outcome(self, unit: Any, outcome: Any, node: str) -> None:
+        for event in self.work.told(unit, outcome, node):
+            self._reporter.tell(event)
+        self.after_outcome()
+
+    def _retry(self, unit: Any, reason: str, node: str) -> None:
+        self._reporter.tell(Retry(self.work.kind, str(unit), reason, node))
+
+    def follow(self) -> None:
+        """Tell it if there is more or less to do than there was."""
+        if self.work.total != self._total:
+            self._total = self.work.total
+            self._reporter.tell(StageChanged(self.work.kind, self._total, tuple(self.work.parts())))
+
+
+def _end_what_is_over(stages: dict[str, _Stage]) -> None:
+    """End the stages that are over, each after those that it waits for, and let the others follow their totals."""
+    ended = {kind for kind in stages if stages[kind].ended}
+    absent = {kind for stage in stages.values() for kind in stage.work.AFTER if kind not in stages}
+    for kind, stage in stages.items():
+        if not stage.ended and stage.is_over(ended | absent):
+            stage.work.end()
+            stage.end()
+            ended.add(kind)
+        elif not stage.ended:
+            stage.follow()
+
+
+def _in_order(works: Sequence[Work]) -> list[Work]:
+    """Each after those that it waits for, else as they come."""
+    left, ordered = list(works), []
+    while left:
+        kinds = {work.kind for work in left}
+        first = next(work for work in left if not kinds.intersection(work.AFTER))
+        left.remove(first)
+        ordered.append(first)
+    return ordered
