@@ -61,7 +61,6 @@ def test_the_study_file_of_the_readme_is_one(tmp_path):
     assert model.strip().count("\n") == 5
 
 
-@pytest.mark.ray
 def test_the_six_lines_of_an_own_network_run(pool, tmp_path, store):
     import torch
     from safetensors.torch import save_file
@@ -82,7 +81,6 @@ def test_the_six_lines_of_an_own_network_run(pool, tmp_path, store):
 ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}
 
 
-@pytest.mark.ray
 def test_the_commands_that_ask_run(place, monkeypatch):
     for name, text in ELSEWHERE.items():
         (place / name).write_text(text)
@@ -106,14 +104,12 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.ray
 def test_the_sql_of_the_readme_runs(place):
     with connect("demo-store") as database:
         for text in blocks(README, "sql"):
             assert database.sql(text).num_columns == 3
 
 
-@pytest.mark.ray
 def test_the_python_of_the_readme_runs(place, capsys):
     run_python(README, "README.md")
     assert float(capsys.readouterr().out) < 1e-3

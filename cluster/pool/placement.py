@@ -12,6 +12,7 @@ from cluster.study.cluster_settings import WorkerSettings
 _GB = 10**9
 _ROUNDING = 1e-9
 _MOST_KINDS_NAMED = 8
+_LEAST_SPARE = 4  # workers that may wait for nodes to come; as many as there are, where that is more
 Node = Mapping[str, float]  # resources of a node, by Ray's names for them: CPU, GPU, memory, and its own
 
 
@@ -105,6 +106,17 @@ def divided(
             for kind in turn:
                 counts[kind] += 1
     return counts
+
+
+def room_for(fit: int, max_workers: int | None, *, grows: bool) -> tuple[int, int]:
+    """Return how many workers there may be: those that find a place, and more that may wait for nodes to come.
+
+    Where nodes may come, as many wait as are there, so that there can be twice as many each time they do.
+    """
+    most = fit + max(_LEAST_SPARE, fit) if grows else fit
+    if max_workers is not None:
+        fit, most = min(fit, max_workers), min(most, max_workers)
+    return fit, most - fit
 
 
 class _Free:

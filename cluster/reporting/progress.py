@@ -67,7 +67,7 @@ class PlainReporter:
 
     def __init__(self) -> None:
         self._stages: dict[str, StageState] = {}
-        self._said = time.monotonic()
+        self._said = 0.0
 
     def tell(self, event: Event) -> None:
         """Take an event into account."""
@@ -75,6 +75,7 @@ class PlainReporter:
         if line := _line(event):
             _say(line)
         if isinstance(event, StageStarted) and event.total:
+            self._said = self._said if self._stages else now
             self._stages[event.stage] = StageState(event, now)
             _say(f"{event.stage}: {event.total:,} {event.unit} to do")
         for state in self._stages.values():

@@ -188,7 +188,7 @@ def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
             raise tables.error(f"[cluster] sets {kind!r} twice: {key!r} is its former name.", Place("cluster", key))
         workers[kind] = tables.record(WorkerSettings, content[key], Place(f"cluster.{key}"))
     own = {key: value for key, value in content.items() if key not in (*kinds, *FORMER_NAMES)}
-    keys = tables.record(_ClusterKeys, own, Place("cluster"), other_keys=kinds)
+    keys = tables.record(_ClusterKeys, own, Place("cluster"), other_keys=(*kinds, *FORMER_NAMES))
     return ClusterSettings(workers=workers, autoscaling=keys.autoscaling)
 
 

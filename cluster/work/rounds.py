@@ -40,7 +40,8 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
         live = [stage.lane for stage in stages.values() if not stage.ended]
         for stage in stages.values():
             stage.after_outcome = lambda: _end_what_is_over(stages)
-        pool.run(live, note=lambda text: reporter.tell(Note(text)))
+        if live:
+            pool.run(live, note=lambda text: reporter.tell(Note(text)))
         _end_what_is_over(stages)
     finally:
         for stage in stages.values():

@@ -35,17 +35,15 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from cluster.pool.actor import _keep_freed_memory
-from cluster.pool.ray_pool import RayPool
-from cluster.work.extraction import Extraction
 from PIL import Image
 
+from cluster.pool.ray_pool import RayPool
+from cluster.pool.units import keep_freed_memory
 from cluster.reporting.events import Reporters
+from cluster.runs.study_run import run_study
 from cluster.study.study_file import Study, parse_study
-from cluster.work.ledger import Ledger
 from featurestore import FeatureStore
 from featurestore.catalogue.models import find_model
-from featurestore.images.splits import Dataset
 from featurestore.machine import available_cpus
 from featurestore.networks import backbones
 from featurestore.networks.extractor import Extractor
@@ -93,7 +91,7 @@ def loop(paths: list[Path]) -> float:
 def forward_only(compute: str, n_images: int, barrier: Any, answers: Any) -> None:
     """One process of the bound: every network on every batch, as a worker does it."""
     torch.set_num_threads(1)
-    _keep_freed_memory()
+    keep_freed_memory()
     extractors = [Extractor(identify(find_model(name), resize="squash", compute=compute), "cpu") for name in MODELS]
     sizes = {extractor.model.spec.input_size for extractor in extractors}
     ready = {
@@ -147,23 +145,19 @@ shard_images = {shard_images}
 
 def probestore(folder: Path, few: Path, compute: str, work: Path) -> float:
     """Images x models per second of a study's extraction."""
-    with RayPool() as runtime:
+    with RayPool() as pool:
         _extract(study_of(few, compute, 4), work / "warm", pool)
         return _extract(study_of(folder, compute, 64), work / "timed", pool)
 
 
-def _extract(study: Study, place: Path, runtime: Runtime) -> float:
+def _extract(study: Study, place: Path, pool: RayPool) -> float:
     shutil.rmtree(place, ignore_errors=True)
-    store, reporter = FeatureStore.create(str(place)), Reporters()
-    models = {spec.name: identify(spec, resize="squash", compute=study.extract.compute) for spec in study.models}
-    datasets = {spec.name: Dataset(spec) for spec in study.datasets}
-    ledger = Ledger(study.name, store, reporter)
-    extraction = Extraction(study, store, models, datasets, ledger=ledger, reporter=reporter)
+    store = FeatureStore.create(str(place))
     begin = time.perf_counter()
-    extraction.run(pool)
+    summary = run_study(study, store, pool=pool, reporter=Reporters())
     seconds = time.perf_counter() - begin
-    assert not ledger.summary.failures, ledger.summary.failures
-    return ledger.summary.counts["passes"] / seconds
+    assert not summary.failures, summary.failures
+    return summary.counts["passes"] / seconds
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------

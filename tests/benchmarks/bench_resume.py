@@ -32,9 +32,9 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from cluster.pool.ray_pool import RayPool
 from tiny import TINY_NETWORK, save_images
 
+from cluster.pool.ray_pool import RayPool
 from cluster.reporting.events import Reporters
 from cluster.runs.study_run import find_modules, identified, opened, run_study
 from cluster.study.study_file import Study, read_study

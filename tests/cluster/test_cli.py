@@ -61,7 +61,6 @@ def test_every_kind_can_be_listed_and_described(command, kind):
     assert all(value for row in rows for value in row.values())
 
 
-@pytest.mark.ray
 def test_answers_come_in_every_format(command, filled, tmp_path):
     starts = {"csv": "rank,rank_low,", "json": "[", "markdown": "| rank |", "latex": "% In the preamble"}
     for form, start in starts.items():
@@ -77,7 +76,6 @@ def test_answers_come_in_every_format(command, filled, tmp_path):
     assert (tmp_path / "a.parquet").read_bytes()[:4] == b"PAR1"
 
 
-@pytest.mark.ray
 def test_sql_and_files_of_sql_run_on_the_store(command, filled, tmp_path):
     code, out, _ = command("sql", "select count(*) as n from predictions", "--store", filled.uri, "--format", "csv")
     assert (code, out.split()) == (0, ["n", "16"])
@@ -86,13 +84,11 @@ def test_sql_and_files_of_sql_run_on_the_store(command, filled, tmp_path):
     assert (code, out.split()) == (0, ["n", "8"])
 
 
-@pytest.mark.ray
 def test_the_store_can_come_from_the_environment(command, filled, monkeypatch):
     monkeypatch.setenv("PROBESTORE_STORE", filled.uri)
     assert command("sql", "select 1")[0] == 0
 
 
-@pytest.mark.ray
 def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
     code, _, err = command(
         "report", "--store", filled.uri, "--out", tmp_path / "r.html", "--charts", tmp_path / "charts"
@@ -102,9 +98,8 @@ def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
     assert list((tmp_path / "charts").glob("*.svg"))
 
 
-@pytest.mark.ray
 def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
-    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     arguments = ["probe", "--probe", "knn", "--n-per-class", 2, "--few-shot-seeds", 1, "-o", "knn.ks=[1]"]
     code, _, err = command(*arguments, "--store", filled.uri)
     assert code == 0, err
@@ -117,9 +112,8 @@ def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
     assert (code, said in " ".join(err.split())) == (0, True), err
 
 
-@pytest.mark.ray
 def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1), "--store", tmp_path / "s", "--events"]
     for _ in range(2):
         code, out, err = command(*run, tmp_path / "events.jsonl")
@@ -134,9 +128,8 @@ def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_fi
     assert (code, str(tmp_path) in err, "Traceback" in err) == (2, True, False)
 
 
-@pytest.mark.ray
 def test_what_failed_before_is_said_with_what_tries_it_again(command, pool, study_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda **_: nullcontext(pool))
+    monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
     said = "1 of them failed before and were not tried again"
     assert [said in command(*run, *more)[2] for more in ((), (), ("--retry-failed",))] == [False, True, False]
@@ -154,12 +147,11 @@ def test_a_dry_run_is_the_plan(command, study_file, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.ray
 def test_metrics_are_added_and_said(command, filled):
     for path in Path(filled.uri).glob("results/*.parquet"):
         table = pq.read_table(path, partitioning=None)
         pq.write_table(table.filter(pc.not_equal(table["metric"], "top5")), path)
-    arguments = ["rescore", "--metric", "top5", "--store", filled.uri]
+    arguments = ["rescore", "--local", "--metric", "top5", "--store", filled.uri]
     assert "Added 2 rows to the results of 2 cells." in command(*arguments)[2]
     assert command(*arguments)[::2] == (
         0,
@@ -209,6 +201,7 @@ def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, s
             ["run", study, "--address", "nowhere", "--store", tmp_path / "s"],
             "must be auto, host:port or ray://host:port",
         ),
+        (["run", study, "--local", "--address", "auto", "--store", tmp_path / "s"], "give one of them"),
         (["run", study, "--address", "127.0.0.1:1", "--store", tmp_path / "s"], "Nothing answers at 127.0.0.1:1"),
     ]:
         code, _, err = command(*arguments)

@@ -46,7 +46,7 @@ def test_a_driver_is_killed_and_started_again_with_another_number_of_nodes(clust
         assert wait_until(lambda: n_parts(tmp_path / "store") >= 3, driver), driver.communicate()[1]
     cluster.add()
     finish(cluster.driver(study, tmp_path / "store"))
-    cluster.remove(cluster.pool.nodes[-1])
+    cluster.remove(cluster.nodes[-1])
     assert lost_and_surplus(tmp_path / "store", undisturbed[0]) == (0, 0)
 
 

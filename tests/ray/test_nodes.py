@@ -40,7 +40,7 @@ def test_a_node_is_lost_and_another_joins(cluster, study, undisturbed, tmp_path)
     driver = cluster.driver(study, tmp_path / "store")
     with killed_at_the_end(driver):
         assert wait_until(lambda: n_parts(tmp_path / "store") >= 2, driver), driver.communicate()[1]
-        cluster.remove(cluster.pool.nodes[-1])
+        cluster.remove(cluster.nodes[-1])
         cluster.add()
         said = finish(driver)
     assert "WorkerDied" not in said
@@ -67,7 +67,7 @@ def test_a_driver_can_be_a_client_without_a_node_of_its_own(cluster, study, undi
 def test_what_no_node_has_is_said_before_work_starts(cluster, study, tmp_path):
     greedy = add_to_study(study, "[cluster]\nextract = { gpus = 2, cpus = 1 }\n")
     said = finish(cluster.driver(greedy, tmp_path / "store"), code=2)
-    assert "No node can carry a worker that is to extract: it asks for 1 CPU, 2 GPUs." in said
+    assert "No node can carry a worker for features: it asks for 1 CPU, 2 GPUs." in said
     assert "2 nodes of 1 CPU;" in said
     assert n_parts(tmp_path / "store") == 0
 

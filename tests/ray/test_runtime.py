@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import ray
-from cluster.pool.ray_pool import RayPool
 
+from cluster.pool.ray_pool import RayPool
 from featurestore.errors import ConfigurationError
 
 SLOW = RuntimeError("Starting Ray client server failed. See ray_client_server_23000.err for detailed logs.")

@@ -1,16 +1,20 @@
 import os
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import ray
-from cluster.pool.worker_pool import WorkerPool
 
+from cluster.pool.dispatch import Ask, Dispatch, Team
 from cluster.pool.nodes import alive_nodes, this_node
-from cluster.pool.ray_workers import Size
+from cluster.pool.placement import Request
+from cluster.pool.ray_workers import RayWorkers
+from cluster.pool.task_queue import TaskQueue
+from cluster.pool.units import Lane
 from featurestore.errors import ConfigurationError, Failure
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runtime")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("started_ray")]
 
 
 @ray.remote(num_cpus=0)
@@ -56,19 +60,37 @@ class Blind:
         raise ConfigurationError("This node does not see the store.")
 
 
+def dispatch(lanes, n_workers=2, make_worker=Worker.remote, *, grows=False, notes=None):
+    """Run lanes that share workers, at most so many."""
+    answers = SimpleQueue()
+    team = Team(Ask(Request(1), n_workers), RayWorkers(make_worker, answers), grows=grows)
+    team.lanes = lanes
+    try:
+        Dispatch([team], answers, notes.append if notes is not None else print).run(lanes)
+    finally:
+        team.workers.close()
+
+
+def lane(tasks, on_outcome, on_retry=lambda *_: None, *, kind="doubling", **options):
+    source = iter(tasks)
+    return Lane(kind, TaskQueue(lambda: source, **options), on_outcome, on_retry)
+
+
 def run(tasks, n_workers=2, make_worker=Worker.remote, **options):
     results, retries = {}, []
-    pool = WorkerPool(make_worker, lambda nodes: Size(n_workers))
-    try:
-        pool.run(
-            tasks,
-            on_result=lambda task, result, node: results.__setitem__(task[0], result),
-            on_retry=lambda task, reason, node: retries.append(task[0]),
-            **options,
-        )
-    finally:
-        pool.close()
+    own = lane(
+        tasks,
+        lambda task, result, node: results.__setitem__(task[0], result),
+        lambda task, reason, node: retries.append(task[0]),
+        **options,
+    )
+    dispatch([own], n_workers, make_worker)
     return results, retries
+
+
+@pytest.fixture(scope="module")
+def started_ray(ray_pool):
+    ray_pool.start()
 
 
 @pytest.fixture
@@ -86,9 +108,7 @@ def test_every_task_is_run_once():
 
 def test_a_result_comes_with_the_name_of_its_node():
     names = set()
-    pool = WorkerPool(Worker.remote, lambda nodes: Size(1))
-    pool.run([(1, None, 0)], on_result=lambda task, result, node: names.add(node), on_retry=lambda *_: None)
-    pool.close()
+    dispatch([lane([(1, None, 0)], lambda task, result, node: names.add(node))], 1)
     assert names == {str(node) for node in alive_nodes()}
 
 
@@ -101,9 +121,7 @@ def test_tasks_are_taken_when_there_are_workers_for_them():
             taken.append(number)
             yield number, None, 0
 
-    pool = WorkerPool(Worker.remote, lambda nodes: Size(2))
-    pool.run(tasks(), on_result=lambda task, result, node: done.append(task), on_retry=lambda *_: None)
-    pool.close()
+    dispatch([lane(tasks(), lambda task, result, node: done.append(task))])
     assert len(done) == 50
 
 
@@ -130,15 +148,37 @@ def test_a_task_that_kills_workers_is_done_in_parts():
 
 def test_a_task_that_has_become_pointless_is_not_handed_out():
     results = {}
-    pool = WorkerPool(Worker.remote, lambda nodes: Size(1))
-    pool.run(
-        ((number, None, 0) for number in range(9)),
-        on_result=lambda task, result, node: results.__setitem__(task[0], result),
-        on_retry=lambda *_: None,
+    tasks = ((number, None, 0) for number in range(9))
+    own = lane(
+        tasks,
+        lambda task, result, node: results.__setitem__(task[0], result),
         skip=lambda task: task[0] % 2 == 1 or len(results) > 2,
     )
-    pool.close()
+    dispatch([own], 1)
     assert set(results) == {0, 2, 4, 6}  # the fourth was handed out before the third result was looked at
+
+
+def test_what_an_outcome_makes_possible_is_run_as_well():
+    found, results = [(0, None, 0)], []
+    queue = TaskQueue(lambda: iter([found.pop()] if found else []))
+
+    def outcome(task, result, node):
+        results.append(result)
+        if task[0] < 5:
+            found.append((task[0] + 1, None, 0))
+
+    dispatch([Lane("growing", queue, outcome, lambda *_: None)])
+    assert results == [0, 2, 4, 6, 8, 10]
+
+
+def test_two_kinds_of_work_that_share_workers_take_turns():
+    order = []
+    first, second = (
+        lane([(n, None, 0) for n in range(8)], lambda *_, kind=kind: order.append(kind), kind=kind) for kind in "ab"
+    )
+    dispatch([first, second], 1)
+    assert sorted(order) == ["a"] * 8 + ["b"] * 8
+    assert set(order[:4]) == {"a", "b"}, "none waits for the other to end"
 
 
 def test_workers_that_die_while_they_start_are_an_error_and_no_hang():
@@ -151,7 +191,7 @@ def test_a_worker_that_cannot_work_where_it_is_says_why():
         run([(0, None, 0)], make_worker=Blind.remote)
 
 
-def test_workers_wait_for_nodes_to_come_only_while_there_are_tasks_for_them():
+def test_workers_wait_for_nodes_to_come_only_while_there_are_tasks_for_them(monkeypatch):
     """Those beyond the first ask for what no node has yet, so that an autoscaler would see it."""
     made = []
 
@@ -159,13 +199,13 @@ def test_workers_wait_for_nodes_to_come_only_while_there_are_tasks_for_them():
         made.append(Worker.options(resources={"of nodes to come": 1} if made else {}).remote())
         return made[-1]
 
-    pool = WorkerPool(make, lambda nodes: Size(1, 4))
     results = []
     tasks = [(number, None, 0) for number in range(3)]
-    pool.run(tasks, on_result=lambda task, result, node: results.append(result), on_retry=lambda *_: None)
+    own = lane(tasks, lambda task, result, node: results.append(result))
+    monkeypatch.setattr("cluster.pool.dispatch.divided", lambda *_: [1])
+    dispatch([own], 5, make, grows=True)
     assert sorted(results) == [0, 2, 4]
     assert len(made) == 3
     for actor in made[1:]:
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(actor.ready.remote())
-    pool.close()

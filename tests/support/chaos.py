@@ -166,10 +166,10 @@ def disturb(cluster: RayCluster, study: Path, store: Path, *, seed: int, n_kills
         if not wait_until(lambda at=at: n_parts(store) >= at, driver):
             break
         time.sleep(later)
-        node = rng.choice(cluster.pool.nodes)
+        node = rng.choice(cluster.nodes)
         if kind == "driver":
             with killed_at_the_end(driver):
-                done.shards_at_risk += len(cluster.pool.nodes)
+                done.shards_at_risk += len(cluster.nodes)
             driver = cluster.driver(study, store)
         elif kind == "node":
             cluster.remove(node)

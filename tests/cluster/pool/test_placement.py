@@ -1,7 +1,7 @@
 import pytest
 from studies import MINIMAL, PATH
 
-from cluster.pool.placement import Request, capacity, inventory, place
+from cluster.pool.placement import Request, capacity, divided, inventory, place, place_all, room_for
 from cluster.study.cluster_settings import WorkerSettings
 from cluster.study.study_file import parse_study
 from featurestore.errors import ConfigurationError
@@ -63,12 +63,39 @@ def test_what_no_node_has_finds_no_place_and_is_said_in_words():
 
 
 def test_more_workers_may_wait_where_nodes_can_come_but_never_more_than_allowed():
-    request, nodes = Request(cpus=1), [{"CPU": 10}]
-    assert _size(request, None, nodes, grows=False) == (10, 0)
-    assert _size(request, None, nodes, grows=True) == (10, 10)
-    assert _size(request, None, [], grows=True) == (0, 4)
-    assert _size(request, 12, nodes, grows=True) == (10, 2)
-    assert _size(request, 3, nodes, grows=True) == (3, 0)
+    assert room_for(10, None, grows=False) == (10, 0)
+    assert room_for(10, None, grows=True) == (10, 10)
+    assert room_for(0, None, grows=True) == (0, 4)
+    assert room_for(10, 12, grows=True) == (10, 2)
+    assert room_for(10, 3, grows=True) == (3, 0)
+
+
+GPU_NODE = {"CPU": 8, "GPU": 1}
+
+
+def test_workers_on_gpus_leave_room_for_those_that_need_none():
+    requests = place_all([GPU_NODE], {"features": WorkerSettings(), "probes": WorkerSettings(gpus=0, cpus=2)})
+    assert requests == {"features": Request(6, 1.0), "probes": Request(2)}
+    assert divided(list(requests.values()), [GPU_NODE], [None, None]) == [1, 1]
+
+
+def test_nodes_are_divided_between_kinds_of_work_one_worker_of_each_in_turn():
+    cpu, half = Request(2), Request(1, 0.5)
+    assert divided([half, cpu], [GPU_NODE, {"CPU": 4}], [None, None]) == [2, 3 + 2]
+    assert divided([half, cpu], [GPU_NODE], [1, None]) == [1, 3]
+    assert divided([cpu], [GPU_NODE], [None]) == [capacity(cpu, [GPU_NODE])]
+
+
+def test_where_two_cannot_be_side_by_side_each_can_be_first():
+    whole = Request(8, 1.0)
+    assert divided([whole, Request(2)], [GPU_NODE], [None, None]) == [1, 0]
+    assert divided([whole, Request(2)], [GPU_NODE], [None, None], first=1) == [0, 4]
+
+
+@pytest.mark.parametrize("gpus", [0.25, 0.4, 0.5, 1.0, 2.0])
+def test_one_kind_alone_gets_all_its_places(gpus):
+    request, nodes = Request(1, gpus), [{"CPU": 64, "GPU": 4}, {"CPU": 2, "GPU": 8}, {"CPU": 8}]
+    assert divided([request], nodes, [None]) == [capacity(request, nodes)]
 
 
 # ---- the table of a study ----------------------------------------------------------------------------------------
@@ -78,7 +105,7 @@ def test_a_study_says_what_its_workers_ask_for():
     text = "[cluster]\nextract = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a = 0.5 }, max_workers = 64 }\n"
     cluster = parse_study(MINIMAL + text, PATH).cluster
     extract = WorkerSettings(gpus=0.5, cpus=4, memory_gb=8, resources={"a": 0.5}, max_workers=64)
-    assert (cluster.extract, cluster.probe) == (extract, WorkerSettings())
+    assert (cluster.of("features"), cluster.of("probes")) == (extract, WorkerSettings())
 
 
 @pytest.mark.parametrize(

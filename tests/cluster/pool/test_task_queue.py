@@ -12,6 +12,12 @@ def clock(monkeypatch):
     return now
 
 
+def queue_of(tasks, **options):
+    """Return a queue of these tasks and no more."""
+    source = iter(tasks)
+    return TaskQueue(lambda: source, **options)
+
+
 def taken(queue):
     return [attempt.task for attempt in iter(queue.take, None)]
 
@@ -26,7 +32,7 @@ def lose(queue, times, *, node_lost, clock):
 
 def test_no_more_is_pulled_than_asked_for():
     source = iter(range(10))
-    queue = TaskQueue(source)
+    queue = TaskQueue(lambda: source)
     assert queue.n_waiting(3) == 3
     assert queue.take().task == 0
     assert next(source) == 3
@@ -35,7 +41,7 @@ def test_no_more_is_pulled_than_asked_for():
 
 
 def test_a_lost_task_waits_longer_every_time_and_goes_behind_the_others(clock):
-    queue = TaskQueue([0, 1, 2])
+    queue = queue_of([0, 1, 2])
     first = queue.take()
     assert queue.again(first, "", node_lost=False) is None
     assert queue.seconds_to_wait() == 1
@@ -51,7 +57,7 @@ def test_a_lost_task_waits_longer_every_time_and_goes_behind_the_others(clock):
 
 
 def test_a_task_that_takes_its_workers_along_is_given_up(clock):
-    queue = TaskQueue(["bad"])
+    queue = queue_of(["bad"])
     assert lose(queue, MAX_ATTEMPTS - 1, node_lost=False, clock=clock) is None
     failure = lose(queue, 1, node_lost=False, clock=clock)
     assert (failure.error, queue.n_waiting(1)) == ("WorkerDied", 0)
@@ -59,18 +65,18 @@ def test_a_task_that_takes_its_workers_along_is_given_up(clock):
 
 
 def test_a_lost_node_is_not_the_fault_of_its_task(clock):
-    queue = TaskQueue(["good"])
+    queue = queue_of(["good"])
     assert lose(queue, MAX_LOSSES - 1, node_lost=True, clock=clock) is None
     assert lose(queue, MAX_ATTEMPTS - 1, node_lost=False, clock=clock) is None
     assert queue.take().losses == MAX_LOSSES - 1
 
 
 def test_a_task_does_not_go_round_for_ever(clock):
-    assert "30 nodes were lost" in lose(TaskQueue(["good"]), MAX_LOSSES, node_lost=True, clock=clock).message
+    assert "30 nodes were lost" in lose(queue_of(["good"]), MAX_LOSSES, node_lost=True, clock=clock).message
 
 
 def test_what_took_two_workers_along_is_done_in_parts_that_begin_anew(clock):
-    queue = TaskQueue(["ab"], split=list)
+    queue = queue_of(["ab"], split=list)
     assert lose(queue, 2, node_lost=False, clock=clock) is None
     parts = [queue.take(), queue.take()]
     assert [(part.task, part.deaths) for part in parts] == [("a", 0), ("b", 0)]
@@ -80,4 +86,13 @@ def test_what_took_two_workers_along_is_done_in_parts_that_begin_anew(clock):
 
 
 def test_a_pointless_task_is_passed_over():
-    assert taken(TaskQueue(range(5), skip=lambda task: task % 2)) == [0, 2, 4]
+    assert taken(queue_of(range(5), skip=lambda task: task % 2)) == [0, 2, 4]
+
+
+def test_a_source_that_has_run_dry_is_asked_again():
+    found = []
+    queue = TaskQueue(lambda: iter([found.pop()] if found else []))
+    assert queue.take() is None
+    found.append("later")
+    assert queue.n_waiting(1) == 1
+    assert taken(queue) == ["later"]

@@ -4,21 +4,27 @@ import dataclasses
 import io
 import json
 import re
+import sys
 from datetime import datetime, timedelta
 
 import pytest
 
 from cluster.reporting import events
-from cluster.reporting.events import Event, EventLines, Failed, Made, Note, Part, Reporters, ShardDone, StageStarted
+from cluster.reporting.events import Event, EventLines, Failed, Note, Part, Reporters, RunEnded, StageStarted, UnitDone
+from cluster.work import kinds
+from cluster.work.kinds import analysis, features, probes, rescore  # noqa: F401 - events of all kinds
+from cluster.work.kinds.features import Made, ShardDone
+from featurestore import registry
 
 
-def kinds() -> dict[str, type[Event]]:
-    return {kind.name(): kind for kind in Event.__subclasses__()}
+def classes() -> list[type[Event]]:
+    own = [kind for kind in Event.__subclasses__() if kind is not UnitDone]
+    return [*own, *(kind for kind in UnitDone.__subclasses__() if kind.__module__.startswith("cluster."))]
 
 
-def contract() -> dict[str, list[str]]:
-    """Name -> fields, of the entries of the module's docstring."""
-    entries = re.findall(r"^([a-z_]+): ([a-z_, ]+)$", events.__doc__, flags=re.MULTILINE)
+def contract(text: str) -> dict[str, list[str]]:
+    """Name -> fields, of the entries of a module's docstring."""
+    entries = re.findall(r"^([a-z_]+): ([a-z_., ]+)$", text, flags=re.MULTILINE)
     return {name: fields.split(", ") for name, fields in entries}
 
 
@@ -30,15 +36,36 @@ def lines_of(*told: Event) -> list[dict]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_the_documented_events_are_those_that_there_are():
-    assert {name: [field.name for field in dataclasses.fields(kind)] for name, kind in kinds().items()} == contract()
+@pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.name())
+def test_every_event_is_documented_in_its_file_with_its_fields(kind):
+    fields = [field.name for field in dataclasses.fields(kind)]
+    if kind is RunEnded:
+        fields = list(RunEnded({"...": 0}, 0, 0.0).fields())
+    assert contract(sys.modules[kind.__module__].__doc__)[kind.name()] == fields
 
 
-@pytest.mark.parametrize("name", sorted(kinds()))
-def test_the_documented_parts_of_an_event_are_those_that_it_has(name):
-    text = " ".join(events.__doc__.split())
-    for field in {"stage_started": Part, "shard_done": Made}.get(name, Note).__dataclass_fields__:
+def test_every_kind_of_work_has_an_event_of_its_own():
+    stages = {kind.stage for kind in classes() if issubclass(kind, UnitDone)}
+    assert stages == set(registry.names(kinds))
+
+
+@pytest.mark.parametrize(("name", "record"), [("stage_started", Part), ("shard_done", Made)])
+def test_the_documented_parts_of_an_event_are_those_that_it_has(name, record):
+    text = " ".join((events.__doc__ + features.__doc__).split())
+    for field in record.__dataclass_fields__:
         assert re.search(rf"\b{field}\b", text), field
+
+
+def test_the_end_of_a_run_has_the_counts_that_programs_rely_on_whatever_it_was():
+    (line,) = lines_of(RunEnded({"measured": 3}, 1, 2.0))
+    assert {name: line[name] for name in ("passes", "cells", "cells_wanted", "unreadable", "measured", "failures")} == {
+        "passes": 0,
+        "cells": 0,
+        "cells_wanted": 0,
+        "unreadable": 0,
+        "measured": 3,
+        "failures": 1,
+    }
 
 
 def test_a_line_has_its_time_its_name_and_its_fields():

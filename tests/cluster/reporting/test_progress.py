@@ -5,11 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from cluster.reporting.events import Event, Failed, Made, Note, Part, Retry, ShardDone, StageEnded, StageStarted
+from cluster.reporting.events import Event, Failed, Note, Part, Retry, StageEnded, StageStarted
 from cluster.reporting.progress import LiveReporter, PlainReporter, reporter_for
+from cluster.work.kinds.features import Made, ShardDone
 
 STAGE = StageStarted("features", 64, "images x models", "shards", (Part("net", "penultimate", "pets", "train", 8, 0),))
-FAILED = Failed("extract", "net", None, "pets", None, "ValueError", "the [bold]message[/bold]")
+FAILED = Failed("extract", "net", None, "pets", None, "ValueError", "the [bold]message[/bold]", kind="features")
 
 
 def shard(number: int) -> ShardDone:
@@ -118,3 +119,15 @@ def test_a_stage_with_nothing_to_do_shows_no_view():
 def test_a_person_gets_a_live_view_and_a_file_gets_lines():
     assert isinstance(reporter_for(Console(force_terminal=True)), LiveReporter)
     assert isinstance(reporter_for(Console(file=io.StringIO())), PlainReporter)
+
+
+def test_the_lines_of_stages_that_run_side_by_side_are_told_apart(capsys):
+    reporter = PlainReporter()
+    probes = StageStarted("probes", 4, "cells", "cells")
+    for event in (STAGE, probes, *map(shard, range(8)), StageEnded("features", 9.0)):
+        reporter.tell(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "features: 64 images x models to do",
+        "probes: 4 cells to do",
+        "features: done after 9 s",
+    ]

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.work.kinds.probes import CellDone
-from cluster.reporting.events import Made, Note, Part, ShardDone, StageEnded, StageStarted
+from cluster.reporting.events import Note, Part, StageEnded, StageStarted
 from cluster.reporting.progress_table import ProgressTable
+from cluster.work.kinds.features import Made, ShardDone
+from cluster.work.kinds.probes import CellDone
 from featurestore import FeatureStore
 from queries.asking.database import Database
 

@@ -47,8 +47,18 @@ def test_without_a_store_everything_is_missing_and_none_is_made(study_file, tmp_
     place = tmp_path / "not yet"
     assert existing_store(str(place)) is None
     (row,) = plan_study(read_study(study_file(1)), None)
-    assert (row.images, row.shards, row.shards_missing, row.passes_missing) == (40, 6, 6, 40)
-    assert (row.cells, row.cells_missing, row.worker_seconds, row.problem) == (1, 1, None, None)
+    assert (row.images, row.block("shards").wanted, row.block("shards").missing, row.block("shards").amount) == (
+        40,
+        6,
+        6,
+        40,
+    )
+    assert (row.block("cells").wanted, row.block("cells").missing, row.worker_seconds, row.problem) == (
+        1,
+        1,
+        None,
+        None,
+    )
     assert not place.exists()
 
 
@@ -61,20 +71,18 @@ def test_the_size_is_that_of_the_missing_features_where_their_width_is_known(stu
     assert row.bytes_missing == 40 * 32 * 2
 
 
-@pytest.mark.ray
 def test_what_a_run_made_is_not_missing_and_what_a_new_model_takes_is_estimated(study_file, ran):
     store = ran(study_file(1))
     before = contents(store)
     done, new = plan_study(read_study(study_file(2)), store)
-    assert (done.shards, done.shards_missing, done.cells, done.cells_missing, done.worker_seconds) == (6, 0, 1, 0, 0)
-    assert (new.shards_missing, new.cells_missing, new.worker_seconds) == (6, 1, None)
+    assert (*done.block("shards")[:2], *done.block("cells")[:2], done.worker_seconds) == (6, 0, 1, 0, 0)
+    assert (new.block("shards").missing, new.block("cells").missing, new.worker_seconds) == (6, 1, None)
     (again,) = plan_study(read_study(study_file(1, "[probe]\nseed = 1\n")), store)
-    assert (again.shards_missing, again.cells_missing) == (0, 1)
+    assert (again.block("shards").missing, again.block("cells").missing) == (0, 1)
     assert again.worker_seconds > 0
     assert contents(store) == before
 
 
-@pytest.mark.ray
 def test_a_plan_counts_lost_shards_and_their_images_and_knows_how_long_they_took(study_file, ran):
     store = ran(study_file(1))
     lost = next(item for item in store.sets() if isinstance(item, FeatureSet) and item.split == "train")
@@ -82,24 +90,10 @@ def test_a_plan_counts_lost_shards_and_their_images_and_knows_how_long_they_took
     (folder / "manifest.json").unlink()
     (folder / "part-00001-of-00004.parquet").unlink()
     (row,) = plan_study(read_study(study_file(1)), store)
-    assert (row.shards_missing, row.passes_missing, row.cells_missing) == (1, 8, 0)
+    assert (row.block("shards").missing, row.block("shards").amount, row.block("cells").missing) == (1, 8, 0)
     assert row.worker_seconds > 0
 
 
-@pytest.mark.ray
-def test_the_plan_promises_what_the_run_then_does(pool, study_file, ran):
-    """Also where sets are complete but for their manifest, which a run writes and a plan does not."""
-    store = ran(study_file(1))
-    for manifest in Path(store.uri).rglob("manifest.json"):
-        manifest.unlink()
-    study = read_study(study_file(2))
-    rows = plan_study(study, store)
-    summary = run_study(study, store, pool=pool, reporter=PlainReporter())
-    assert summary.counts["passes"] == sum(row.passes_missing for row in rows) == 40
-    assert summary.counts["cells"] == sum(row.cells_missing for row in rows) == 1
-
-
-@pytest.mark.ray
 def test_what_failed_before_is_a_problem_until_it_would_be_tried(study_file, ran):
     store = ran(study_file(1, BROKEN))
     fine, broken = plan_study(read_study(study_file(1, BROKEN)), store)
@@ -109,12 +103,11 @@ def test_what_failed_before_is_a_problem_until_it_would_be_tried(study_file, ran
     assert [row.problem for row in plan_study(read_study(study_file(1, mended)), store)] == [None, None]
 
 
-@pytest.mark.ray
 def test_a_probe_that_failed_before_is_a_problem(study_file, ran):
     too_many = '[probe]\nprobes = ["ncm"]\nn_per_class = [1000]\nfew_shot_seeds = 2\n'
     store = ran(study_file(1, too_many))
     (row,) = plan_study(read_study(study_file(1, too_many)), store)
-    assert (row.cells, row.cells_missing) == (3, 2)
+    assert (row.block("cells").wanted, row.block("cells").missing) == (3, 2)
     assert row.problem.endswith("(and 1 more)")
 
 
@@ -132,7 +125,12 @@ def test_a_name_that_nothing_answers_to_ends_the_plan(study_file):
 
 def test_every_tap_has_its_shards_and_the_network_runs_once(study_file):
     (row,) = plan_study(read_study(study_file(1, '[extract]\ntaps = ["penultimate", "pooled"]\n')), None)
-    assert (row.images, row.shards, row.passes_missing, row.cells) == (40, 12, 40, 2)
+    assert (row.images, row.block("shards").wanted, row.block("shards").amount, row.block("cells").wanted) == (
+        40,
+        12,
+        40,
+        2,
+    )
 
 
 def test_a_place_with_something_else_in_it_is_no_store(tmp_path, store):
@@ -159,3 +157,14 @@ def test_the_command_shows_rows_says_the_sum_and_starts_no_ray(study_file, tmp_p
     assert said[0].endswith("(yet to be made)")
     assert said[1].startswith("Missing: 12 of 12 shards (80 images x models, ")
     assert said[-1] == "False"
+
+
+def test_where_nothing_was_measured_a_few_images_can_be_tried(study_file):
+    (row,) = plan_study(read_study(study_file(1, "[probe]\nprobes = []\n")), None, measure=True)
+    assert row.worker_seconds > 0
+
+
+def test_a_network_that_cannot_be_measured_has_a_row_of_its_own(study_file):
+    broken, *_ = plan_study(read_study(study_file(1, BROKEN)), None, measure=True)
+    assert (broken.model, broken.dataset) == ("broken", None)
+    assert broken.problem

@@ -7,7 +7,7 @@ import torch
 from stored import PETS, cell
 
 from cluster.reporting.events import Failed, Note
-from cluster.work.ledger import Ledger, attempt_key, failures_of, may_pass
+from cluster.work.ledger import Ledger, attempt_key, failures_of
 from featurestore.errors import BackboneError, DatasetError, Failure, MissingFeaturesError, StoreError
 from queries.asking.database import Database
 
@@ -23,9 +23,10 @@ class Recorder:
         self.events.append(event)
 
 
-def ledger(store, **keys) -> tuple[Ledger, Recorder]:
+def ledger(store, *, retry_failed: bool = False) -> tuple[Ledger, Recorder]:
     recorder = Recorder()
-    return Ledger("study", store, recorder, **keys), recorder
+    before = {} if retry_failed else failures_of("study", store)
+    return Ledger("study", store, recorder, before), recorder
 
 
 def fail_once(store, error: BaseException | Failure = WRONG, *, stage: str = "extract", key: str | None = KEY) -> None:
@@ -38,7 +39,7 @@ def test_what_failed_is_not_tried_again_and_is_still_a_failure(store):
     fail_once(store)
     books, recorder = ledger(store)
     assert books.remembers(KEY)
-    books.leave_alone(KEY)
+    books.leave_alone(KEY, kind="features")
     (work,) = books.summary.failures
     assert (work.stage, work.model, work.failure.error, work.before) == ("extract", "net", "BackboneError", True)
     assert books.summary.n_failed_before == 1
@@ -47,7 +48,7 @@ def test_what_failed_is_not_tried_again_and_is_still_a_failure(store):
     assert "1 failed before" in note.text
     assert "--retry-failed" in note.text
     assert failed == Failed(
-        "extract", "net", "cls", "pets", None, "BackboneError", "not (batch, features)", before=True
+        "extract", "net", "cls", "pets", None, "BackboneError", "not (batch, features)", before=True, kind="features"
     )
 
 
@@ -56,7 +57,7 @@ def test_it_is_remembered_from_run_to_run_with_the_time_of_the_first(store):
     first = failures_of("study", store)[KEY].failed_at
     for _ in range(2):
         books, _ = ledger(store)
-        books.leave_alone(KEY)
+        books.leave_alone(KEY, kind="features")
         books.close()
     assert failures_of("study", store)[KEY].failed_at == first
 
@@ -84,7 +85,9 @@ def test_what_is_not_wanted_any_more_is_forgotten_when_the_run_is_over(store):
 
 def test_a_run_that_is_killed_forgets_nothing(store):
     fail_once(store)
-    ledger(store)[0].fail("model", WRONG, model="other")
+    books, _ = ledger(store)
+    books.fail("model", WRONG, model="other")
+    books.publish()
     assert KEY in failures_of("study", store)
 
 
@@ -103,7 +106,7 @@ def test_a_failure_without_a_key_is_tried_again(store):
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
         ConnectionError("reset"),
         ModuleNotFoundError("No module named 'cuml'"),
-        Failure("WorkerDied", "3 workers died one after another"),
+        Failure("WorkerDied", "3 workers died one after another", "passing"),
     ],
     ids=lambda error: error.error if isinstance(error, Failure) else type(error).__name__,
 )
@@ -114,7 +117,7 @@ def test_what_the_machine_is_to_blame_for_is_tried_again(store, error):
 
 @pytest.mark.parametrize("error", [WRONG, ValueError("no"), RuntimeError("size mismatch")], ids=repr)
 def test_what_raises_for_a_reason_of_its_own_would_do_so_again(error):
-    assert not may_pass(Failure.of(error))
+    assert not Failure.of(error).passing
 
 
 def test_failures_that_an_older_version_left_are_tried_again(store):
@@ -144,3 +147,25 @@ def test_what_cannot_be_had_today_is_still_wanted(store):
     last = Ledger("study", store, Recorder())
     last.want([cell("knn")])
     assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets"}
+
+
+def test_failures_are_published_now_and_then_and_at_the_end_and_not_one_by_one(store, monkeypatch):
+    published = []
+    publish = type(store).publish
+    monkeypatch.setattr(type(store), "publish", lambda *args: (published.append(args[1]), publish(*args)))
+    books, _ = ledger(store)
+    for number in range(20):
+        books.fail("probe", WRONG, model=f"net{number}")
+    books.close()
+    assert published.count("failures") == 2, "the first at once, the rest together"
+    assert store.read_record("failures", "study").num_rows == 20
+
+
+def test_the_books_of_a_plan_record_nothing(store):
+    fail_once(store)
+    books = Ledger("study", None, Recorder(), failures_of("study", store))
+    books.want([cell("knn")])
+    books.fail("model", WRONG, model="other")
+    books.close()
+    assert store.names("cells") == set()
+    assert set(failures_of("study", store)) == {KEY}

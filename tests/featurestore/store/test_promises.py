@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.work.wanted_cells import cells_of
 from locations import DATA
+from silent import Silent
 
-from cluster.runs import analysing, planning, study_run
+from cluster.runs import planning, stored_runs, study_run
 from cluster.runs.estimate import summary_lines
 from cluster.study.study_file import Study, read_study
-from cluster.work import extraction, ledger
+from cluster.work import ledger
+from cluster.work.kinds.features import extraction_key, pair_of
+from cluster.work.kinds.probes import cells_of
 from cluster.work.wanted_features import WantedFeatures
 from featurestore import FeatureStore
 from featurestore.images.splits import Dataset
@@ -37,13 +39,6 @@ class NoWorkers:
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"work is wanted: {name}")
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def tell(self, event: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +95,7 @@ def computed(store: FeatureStore) -> dict[str, str]:
 
 def test_a_study_that_an_earlier_version_finished_computes_nothing(study, store):
     before = computed(store)
-    summary = study_run.run_study(study, store, runtime=NoWorkers(), reporter=Silent())
+    summary = study_run.run_study(study, store, pool=NoWorkers(), reporter=Silent())
     assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (
         0,
         0,
@@ -117,8 +112,8 @@ def test_its_plan_says_that_nothing_is_missing(study, store):
 
 def test_its_analysis_is_there(store):
     before = computed(store)
-    done = analysing.analyse_stored(store)
-    assert (done.measured, done.compared, done.failures) == (0, 0, [])
+    done = stored_runs.analyse_stored(store, pool=NoWorkers(), reporter=Silent())
+    assert (done.counts["measured"], done.counts["compared"], done.failures) == (0, 0, [])
     assert computed(store) == before
 
 
@@ -128,7 +123,7 @@ def test_what_failed_is_known_by_the_same_keys_while_the_code_is_the_same(place,
     study = read_study(place / "failing.toml")
     broken, pets = identified(study)["broken"], opened(study)["pets"]
     wanted = [WantedFeatures(broken, tap, pets, "float16") for tap in study.extract.taps]
-    keys = [extraction.extraction_key(item, study.extract) for item in wanted]
+    keys = [extraction_key(item, study.extract) for item in wanted]
     assert keys == ["7a014c775128e7c1789b1e34", "cb3166ba29e7cb6d7ceae35e"]
     assert set(keys) == set(ledger.failures_of("failing", store))
 
@@ -167,13 +162,13 @@ def test_keys_of_what_features_come_from(net, pets):
 
 
 def test_keys_of_cells(study, net, pets):
-    pair = study_run.pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
+    pair = pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
     keys = {(cell.probe, cell.n_per_class): cell.key for cell in cells_of(pair, study.probe)}
     assert keys == {("logistic", None): "ff21bebdd0d8c8ec416f688b", ("logistic", 2): "d9f2b7e5db2d3d17b165b61c"}
 
 
 def test_keys_of_analyses(store, study, net, pets):
-    pair = study_run.pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
+    pair = pair_of(WantedFeatures(net, "penultimate", pets, "float16"))
     subject = Subject(features=pair.features, setting=pair.setting, n_classes=pair.n_classes)
     keys = {table: subject.analysis(table) for table in ("neighbours", "representations")}
     assert keys == {"neighbours": "97905056316509321b2550be", "representations": "7e4abfe3c518a57d020c426d"}

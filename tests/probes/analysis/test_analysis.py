@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cluster.runs.analysing import analyse_stored
 from given_features import analyse, dataset_record, save, subject, want
+from silent import Silent
 
 from cluster.cli import main
+from cluster.runs.stored_runs import analyse_stored
 from featurestore import FeatureStore
 from featurestore.care.verify import verify
 from featurestore.errors import MissingFeaturesError, UnknownNameError
@@ -116,14 +117,13 @@ def test_what_is_there_is_not_computed_again(store):
     fill(store)
     store.publish("datasets", "pets", rows_table("datasets", [dataset_record()]))
     want(store, subject())
-    lines: list[str] = []
-    first = analyse_stored(store, tell=lines.append)
-    again = analyse_stored(store, tell=lines.append)
-    assert (first.measured, again.measured, len(lines)) == (1, 0, 1)
+    first = analyse_stored(store, reporter=Silent())
+    again = analyse_stored(store, reporter=Silent())
+    assert (first.counts["measured"], again.counts["measured"]) == (1, 0)
     fill(store, "new", turn=True)
     want(store, subject(), subject("new"))
-    third = analyse_stored(store, tell=lines.append)
-    assert (third.measured, third.compared) == (1, 1)
+    third = analyse_stored(store, reporter=Silent())
+    assert (third.counts["measured"], third.counts["compared"]) == (1, 1)
 
 
 def test_the_numbers_do_not_change_when_a_run_is_repeated_elsewhere(tmp_path):
@@ -173,12 +173,12 @@ def test_the_new_records_are_verified_with_the_rest(store):
 
 def test_a_store_without_features_or_a_model_that_it_lacks_is_an_error(store):
     with pytest.raises(MissingFeaturesError, match="nothing to analyse"):
-        analyse_stored(store)
+        analyse_stored(store, reporter=Silent())
     fill(store)
     store.publish("datasets", "pets", rows_table("datasets", [dataset_record()]))
     want(store, subject())
     with pytest.raises(UnknownNameError, match="Did you mean 'net'"):
-        analyse_stored(store, ["nett"])
+        analyse_stored(store, ["nett"], reporter=Silent())
 
 
 def test_the_command_says_what_it_does_and_what_failed(store, monkeypatch, capsys):
@@ -186,8 +186,8 @@ def test_the_command_says_what_it_does_and_what_failed(store, monkeypatch, capsy
     fill(store, "b")
     store.publish("datasets", "pets", rows_table("datasets", [dataset_record()]))
     want(store, subject("a"), subject("b"))
-    command = ["probestore", "analyse", "--model", "a", "--store", store.uri]
-    for expected, code in (("[1/1] a on pets", 0), ("Nothing is missing", 0)):
+    command = ["probestore", "analyse", "--local", "--model", "a", "--store", store.uri]
+    for expected, code in (("Measured 1 models on datasets", 0), ("Nothing is missing", 0)):
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as stopped:
             main()
@@ -195,8 +195,22 @@ def test_the_command_says_what_it_does_and_what_failed(store, monkeypatch, capsy
         assert stopped.value.code == code
     (part,) = Path(store.uri).glob("features/model=b/**/split=test/**/part*.parquet")
     part.write_bytes(b"")
-    monkeypatch.setattr(sys, "argv", ["probestore", "analyse", "--store", store.uri])
+    monkeypatch.setattr(sys, "argv", ["probestore", "analyse", "--local", "--store", store.uri])
     with pytest.raises(SystemExit) as stopped:
         main()
-    assert "Failed: b on pets" in capsys.readouterr().err
+    assert "FAILED b on pets" in capsys.readouterr().err
     assert stopped.value.code == 1
+
+
+def test_what_cannot_be_analysed_is_recorded_and_not_tried_again_until_it_is_asked_for(store):
+    fill(store, "a")
+    fill(store, "b")
+    store.publish("datasets", "pets", rows_table("datasets", [dataset_record()]))
+    want(store, subject("a"), subject("b"))
+    (part,) = Path(store.uri).glob("features/model=b/**/split=test/**/part*.parquet")
+    part.write_bytes(b"")
+    first = analyse_stored(store, reporter=Silent())
+    assert {(work.stage, work.model) for work in first.failures} == {("analysis", "b"), ("analysis", None)}
+    with Database(store) as database:
+        failed = database.sql("select stage, model from failures order by all").to_pylist()
+    assert [(row["stage"], row["model"]) for row in failed] == [("analysis", "b"), ("analysis", None)]

@@ -6,15 +6,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from silent import Silent
 from stored import cell, fill, results_of
 
+from cluster.runs.stored_runs import rescore_stored
 from featurestore import FeatureStore
 from featurestore.errors import UnknownNameError
 from probes import methods, metrics
-from probes.cells.rescore import Rescored, rescore
 from probes.cells.run import run_cells
 
 ADDED = {"top5", "ece"}
+
+
+def rescore(store: FeatureStore, names: tuple[str, ...] | list[str] = ()) -> tuple[int, int]:
+    """Add metrics; return how many cells got rows, and how many rows."""
+    summary = rescore_stored(store, names, reporter=Silent())
+    assert summary.failures == []
+    return summary.counts["rescored"], summary.counts["rows"]
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def test_metrics_that_are_missing_are_added_as_if_they_had_been_computed(forgetf
     before = results_of(store, asked)
     assert not ADDED & set(before)
     monkeypatch.setattr(methods, "load", lambda name: pytest.fail("a probe was loaded"))
-    assert rescore(store) == Rescored(cells=1, rows=2)
+    assert rescore(store) == (1, 2)
     after = results_of(store, asked)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == ADDED
@@ -59,13 +67,13 @@ def test_a_second_time_adds_nothing(forgetful, store):
     forgetful(asked)
     rescore(store)
     before = results_of(store, asked)
-    assert rescore(store) == Rescored()
+    assert rescore(store) == (0, 0)
     assert results_of(store, asked) == before
 
 
 def test_only_the_metrics_that_are_asked_for_are_added(forgetful, store):
     forgetful(cell("knn"))
-    assert rescore(store, ["top5"]) == Rescored(cells=1, rows=1)
+    assert rescore(store, ["top5"]) == (1, 1)
     assert "ece" not in results_of(store, cell("knn"))
     with pytest.raises(UnknownNameError, match="Did you mean 'top5'"):
         rescore(store, ["top_5"])
@@ -74,14 +82,14 @@ def test_only_the_metrics_that_are_asked_for_are_added(forgetful, store):
 def test_scores_that_are_no_probabilities_get_metrics_of_ranks_only(forgetful, store):
     asked = cell("ncm")
     forgetful(asked, without={"top5", "nll", "ece"})
-    assert rescore(store) == Rescored(cells=1, rows=1)
+    assert rescore(store) == (1, 1)
     assert {"top5"} == {"top5", "nll", "ece"} & set(results_of(store, asked))
 
 
 def test_labels_that_are_many_per_image_come_back(forgetful, store):
     asked = cell("knn", metric="map_11point")
     forgetful(asked, multilabel=True, without={"balanced_accuracy", "top5"})
-    assert rescore(store) == Rescored(cells=1, rows=1)
+    assert rescore(store) == (1, 1)
     found = results_of(store, asked)["balanced_accuracy"]
     assert 0.5 < found["value"] <= 1
     assert not found["headline"]
@@ -92,7 +100,7 @@ def test_results_that_were_written_before_some_columns_existed_are_rescored(forg
     forgetful(asked)
     (path,) = store.files("results")[1:]
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["options", "probabilistic"]), path)
-    assert rescore(store) == Rescored(cells=1, rows=2)
+    assert rescore(store) == (1, 2)
     assert results_of(store, asked)["ece"]["options"] is None
 
 
@@ -100,7 +108,7 @@ def test_what_has_no_predictions_is_left_alone(store):
     fill(store)
     run_cells(store, [cell("logme")], n_classes=7, device="cpu")
     assert set(results_of(store, cell("logme"))) == {"logme"}
-    assert rescore(store) == Rescored()
+    assert rescore(store) == (0, 0)
 
 
 def test_the_five_best_classes_count_and_ties_go_to_the_earlier():

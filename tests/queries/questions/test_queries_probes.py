@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stored
-from cluster.pool.ray_pool import RayPool
 from given import Given, Row, logit, score, wanted
 from scipy import stats
 
+from cluster.pool.local_pool import LocalPool
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
 from featurestore import FeatureStore
@@ -117,9 +117,8 @@ def test_saying_what_a_cell_is_computed_in_does_not_make_it_another_cell() -> No
     assert stored.cell("ncm").key == stored.cell("ncm", compute="bf16", inputs_key="same").key
 
 
-@pytest.mark.ray
 def test_a_study_run_in_two_precisions_can_be_compared(
-    runtime: Runtime, study_file: Callable[..., Path], store: FeatureStore
+    pool: LocalPool, study_file: Callable[..., Path], store: FeatureStore
 ) -> None:
     for compute in ("fp32", "bf16"):
         path = study_file(1, '[extract]\ncompute = "' + compute + '"\n[probe]\nprobes = ["ncm"]\n')

@@ -1,0 +1,181 @@
+"""Units onto workers: dispatch, back-pressure, retries of what the machine broke.
+
+A worker has one unit at a time, and units wait in a `TaskQueue`, not in Ray, so nothing grows with the size of a study.
+Only a worker that has said it is ready gets a unit: nodes may come and go meanwhile. Kinds of work that ask for the
+same share their workers; those that ask for different ones divide the nodes, as long as both have something to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from ray.exceptions import RayError
+
+from cluster.pool.nodes import alive_nodes
+from cluster.pool.placement import Request, divided, room_for
+from cluster.pool.ray_workers import Answer, RayWorkers, Size, reason
+from cluster.pool.task_queue import Attempt
+from cluster.pool.units import Lane, take
+
+_SURVEY_EVERY_SECONDS = 5.0
+_SAY_NOBODY_CAME_AFTER_SECONDS = 60.0
+_KEEP_PLACES_SECONDS = 30.0  # of workers without work: their next unit may come soon, and a start takes seconds
+_TURN_SECONDS = 60.0  # that workers wait where others leave them no place at all
+
+
+class Ask(NamedTuple):
+    """What makes workers the same: what each asks for, and how many there may be."""
+
+    request: Request
+    max_workers: int | None
+
+
+class Team:
+    """Workers that ask for the same, and the lanes that they serve."""
+
+    def __init__(self, ask: Ask, workers: RayWorkers, *, grows: bool) -> None:
+        self.ask = ask
+        self.workers = workers
+        self.lanes: list[Lane] = []
+        self._grows = grows
+        self._had_work = self._had_place = time.monotonic()
+
+    def look(self, now: float) -> None:
+        """Note whether there is work, and whether there is anybody to do it."""
+        working = self.workers.n_busy > 0
+        if working or self.waiting(1):
+            self._had_work = now
+        if working or self.workers.idle or not self.waiting(1):
+            self._had_place = now
+
+    def waiting(self, at_most: int) -> int:
+        """How many units wait, counted up to `at_most`."""
+        return min(at_most, sum(lane.queue.n_waiting(at_most) for lane in self.lanes))
+
+    def takes_part(self, now: float) -> bool:
+        """Whether nodes are divided with it: it has something to do, or had a moment ago."""
+        return now - self._had_work < _KEEP_PLACES_SECONDS
+
+    def waits_in_vain(self, now: float) -> bool:
+        """Whether it has had no place for long."""
+        return now - self._had_place > _TURN_SECONDS
+
+    def resize(self, fit: int) -> None:
+        """Have place for `fit` workers."""
+        self.workers.size = Size(*room_for(fit, self.ask.max_workers, grows=self._grows))
+
+    def staff(self) -> None:
+        """See that there are as many workers as have something to do."""
+        useful = self.waiting(max(0, sum(self.workers.size) - self.workers.n_busy))
+        self.workers.want(max(0, useful - len(self.workers.idle)))
+
+
+class Dispatch:
+    """The units of one run on their way to workers and back."""
+
+    def __init__(
+        self, teams: Sequence[Team], answers: SimpleQueue[tuple[RayWorkers, Any, Any]], note: Callable[[str], None]
+    ) -> None:
+        self._teams = teams
+        self._answers = answers
+        self._note = note
+        self._begun: dict[Any, tuple[Lane, Attempt[Any], float]] = {}
+        self._nodes: list[Mapping[str, float]] = []
+        self._surveyed = -_SURVEY_EVERY_SECONDS
+        self._first = 0
+        self._nobody_since: float | None = time.monotonic()
+
+    def run(self, lanes: Sequence[Lane]) -> None:
+        self._hand_out()
+        while self._begun or any(lane.queue.n_waiting(1) for lane in lanes):
+            finished = [self._finish(*heard) for heard in self._wait()]
+            self._hand_out()  # first: a worker must not wait while its last result is dealt with
+            for lane, unit, result, node in filter(None, finished):
+                lane.untold -= 1
+                lane.on_outcome(unit, result, node)
+            self._hand_out()  # what has just been told may have made more possible
+            self._say_if_nobody_works()
+
+    def _wait(self) -> list[tuple[RayWorkers, Answer]]:
+        """Answers of busy workers, after a few seconds at most; all that are there."""
+        starts = (team.workers.seconds_to_start_again() for team in self._teams)
+        delays = (lane.queue.seconds_to_wait() for team in self._teams for lane in team.lanes)
+        limits = [_SURVEY_EVERY_SECONDS, *(wait for wait in starts if wait > 0)]
+        limits += [wait for wait in delays if wait is not None]
+        heard = []
+        try:
+            heard.append(self._answers.get(timeout=min(limits)))
+            while True:
+                heard.append(self._answers.get_nowait())
+        except Empty:
+            pass
+        answers = ((workers, workers.heard(who, future)) for workers, who, future in heard)
+        return [(workers, answer) for workers, answer in answers if answer]
+
+    def _hand_out(self) -> None:
+        """Give every idle worker a unit, and see that there are as many workers as have something to do."""
+        self._survey()
+        for team in self._teams:
+            while team.workers.idle and (taken := take(team.lanes)):
+                lane, attempt = taken
+                lane.running += 1
+                self._begun[team.workers.give(attempt.task)] = (lane, attempt, time.monotonic())
+            team.staff()
+
+    def _survey(self) -> None:
+        """Look from time to time at the nodes, and divide them between the teams that have something to do."""
+        now = time.monotonic()
+        for team in self._teams:
+            team.look(now)
+        if now - self._surveyed >= _SURVEY_EVERY_SECONDS:
+            nodes = alive_nodes()
+            self._surveyed, self._nodes = now, list(nodes.values())
+            for team in self._teams:
+                team.workers.keep_on(nodes)
+            self._divide(now)
+        if len(self._teams) > 1 and any(team.waiting(1) and not team.workers.n_workers for team in self._teams):
+            self._divide(now)
+
+    def _divide(self, now: float) -> None:
+        taking = [team for team in self._teams if team.takes_part(now)]
+        self._first = next((i for i, team in enumerate(taking) if team.waits_in_vain(now)), self._first)
+        requests = [team.ask.request for team in taking]
+        limits = [team.ask.max_workers for team in taking]
+        fits = divided(requests, self._nodes, limits, self._first if self._first < len(taking) else 0)
+        for team in self._teams:
+            team.resize(fits[taking.index(team)] if team in taking else 0)
+            if len(self._teams) > 1:
+                team.workers.give_way()
+
+    def _finish(self, workers: RayWorkers, answer: Answer) -> tuple[Lane, Any, Any, str] | None:
+        """Lane, unit, result and node; None if the unit is to be tried again."""
+        worker, future = answer
+        lane, attempt, begun = self._begun.pop(worker)
+        lane.running -= 1
+        lane.seconds += time.monotonic() - begun
+        try:
+            result = future.result()
+        except RayError as error:
+            result = lane.queue.again(attempt, reason(error), node_lost=workers.lost(worker, error))
+            if result is None:
+                lane.on_retry(attempt.task, reason(error), str(worker.node))
+                return None
+        else:
+            workers.back(worker)
+        lane.untold += 1
+        return lane, attempt.task, result, str(worker.node)
+
+    def _say_if_nobody_works(self) -> None:
+        """Say it, once, when workers wait long for a place and nobody works."""
+        if any(team.workers.idle or team.workers.n_busy for team in self._teams):
+            self._nobody_since = time.monotonic()
+        if self._nobody_since is not None and time.monotonic() - self._nobody_since > _SAY_NOBODY_CAME_AFTER_SECONDS:
+            starting = sum(len(team.workers.starting) for team in self._teams)
+            self._note(
+                f"Nobody works: {starting} workers wait for a place. The cluster may be busy, "
+                "or its nodes may still be starting, or all be lost."
+            )
+            self._nobody_since = None

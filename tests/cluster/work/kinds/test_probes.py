@@ -1,0 +1,71 @@
+"""The cells that probe settings want of a pair."""
+
+import json
+from dataclasses import replace
+
+from cluster.runs.stored_runs import study_name
+from cluster.study.probe_settings import ProbeSettings, probe_settings
+from cluster.work.kinds.probes import cells_of, left_out
+from cluster.work.pairs import Pair
+from featurestore import SplitSets
+from featurestore.store.layout import check_name
+from probes.cells.results import Cell
+
+FEATURES = SplitSets(model="net", dataset="pets", train_key="a", val_key="b", test_key="c")
+PETS = Pair(features=FEATURES, metric="top1", n_classes=2, multilabel=False, model_key="k")
+TAGS = Pair(
+    features=replace(FEATURES, dataset="tags"), metric="map_11point", n_classes=2, multilabel=True, model_key="m"
+)
+
+
+def grain(cells: list[Cell]) -> list[tuple[str, int | None, int]]:
+    return [(cell.probe, cell.n_per_class, cell.seed) for cell in cells]
+
+
+def test_a_probe_is_wanted_on_all_images_and_on_few_of_them():
+    settings = ProbeSettings(probes=("knn", "ncm"), seed=7, n_per_class=(1, 5), few_shot_seeds=2)
+    few = [(1, 0), (1, 1), (5, 0), (5, 1)]
+    wanted = [(name, *task) for name in ("knn", "ncm") for task in [(None, 7), *few]]
+    assert grain(cells_of(PETS, settings)) == wanted
+
+
+def test_a_measure_of_the_features_alone_is_wanted_once():
+    settings = ProbeSettings(probes=("logme",), n_per_class=(1, 5))
+    assert grain(cells_of(PETS, settings)) == [("logme", None, 0)]
+
+
+def test_what_labels_do_not_allow_is_left_out_and_said():
+    settings = ProbeSettings(probes=("knn", "ncm"), n_per_class=(5,))
+    assert grain(cells_of(TAGS, settings)) == [("knn", None, 0)]
+    assert left_out(TAGS, settings, classifier=True) == [
+        "Images of tags can have several labels; left out there: ncm, few-shot tasks."
+    ]
+    assert left_out(PETS, settings, classifier=True) == []
+    assert left_out(TAGS, ProbeSettings(probes=("knn",)), classifier=True) == []
+
+
+def test_what_a_network_does_not_allow_is_left_out_and_said():
+    settings = ProbeSettings(probes=("leep", "logme", "nce"))
+    headless = replace(PETS, features=replace(FEATURES, model="headless"))
+    assert [cell.probe for cell in cells_of(PETS, settings)] == ["leep", "logme", "nce"]
+    assert [cell.probe for cell in cells_of(headless, settings, classifier=False)] == ["logme"]
+    assert left_out(headless, settings, classifier=False) == [
+        "No linear classifier of headless is in the store; left out there: leep, nce."
+    ]
+    assert left_out(headless, ProbeSettings(probes=("logme",)), classifier=False) == []
+
+
+def test_options_and_solver_are_part_of_a_cell():
+    settings = probe_settings(probes=["logistic", "knn"], solver="sklearn", options=["knn.ks=[1]"])
+    logistic, knn = cells_of(PETS, settings)
+    assert (logistic.solver, knn.solver) == ("sklearn", "")
+    assert json.loads(knn.options)["ks"] == [1]
+    assert len(json.loads(logistic.options)["l2s"]) == 45
+    plain = cells_of(PETS, ProbeSettings(probes=("knn",)))[0]
+    assert plain.key != knn.key
+
+
+def test_the_name_of_added_probes_can_be_part_of_a_path():
+    assert study_name(ProbeSettings(probes=("knn", "ridge"))) == "probe+knn+ridge"
+    names = tuple(f"a_probe_of_a_long_name_{i}" for i in range(9))
+    assert check_name("study", study_name(ProbeSettings(probes=names)))
