@@ -1,4 +1,4 @@
-"""Scores -> findings: questions in SQL, charts, and the report. Importing this package loads none of it."""
+"""Scores become findings: questions in SQL, charts, and the report. Importing this package loads none of them."""
 
 from queries.asking.questions import Parameter, Question, describe, names
 

@@ -33,7 +33,7 @@ def test_imports_point_one_way_without_cycles_and_the_mathematics_does_no_io():
         ("cluster.cli", {"torch", "sklearn", "ray", "duckdb", "vl_convert"}),
     ],
 )
-def test_the_door_of_a_package_is_light(package, heavy):
+def test_importing_a_package_is_light(package, heavy):
     assert not heavy & modules_after(f"import {package}")
 
 

@@ -43,7 +43,7 @@ SCRIPTS = (
     "settings.sql",
     "costs.sql",
 )
-"""What is made before a question can be asked, in this order."""
+"""Files that make tables and macros, run in this order before a question can be asked."""
 
 SHARED = Path(__file__).parents[1] / "shared"
 """Folder of SCRIPTS."""
@@ -55,19 +55,20 @@ _TABLE_FUNCTIONS = {
 }  # fmt: skip
 
 
+_ONE_SELECT = "the SQL must be one SELECT, because a store is read-only."
 _TABLE_MACRO = re.compile(r"^create macro (\w+)\([^)]*\) as table$", flags=re.MULTILINE)
 
 
 class Database:
     """SQL over a store. Close it, or use it in a ``with`` statement.
 
-    It shows the store as it was when this was made.
+    It shows the store as it was when the `Database` was made.
 
     Parameters
     ----------
     store : FeatureStore
     limits : Limits, optional
-        Of every query; there are none by default.
+        Limits of every query; by default there are none.
 
     Raises
     ------
@@ -94,7 +95,7 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Release DuckDB's memory, and the files of no rows."""
+        """Release DuckDB's memory and remove the temporary files."""
         self._connection.close()
         self._empty.cleanup()
 
@@ -129,8 +130,8 @@ class Database:
         Raises
         ------
         QueryError
-            If it cannot be read, is not a single SELECT, reaches outside the store, or fails; a parameter is missing,
-            unknown or has the wrong type.
+            If the file cannot be read, is not a single SELECT, reaches outside the store, or fails; or if a parameter
+            is missing, unknown or has the wrong type.
         """
         return self._ask(questions.read(Path(path)), parameters)
 
@@ -156,7 +157,7 @@ class Database:
         Raises
         ------
         QueryError
-            If it is anything else, reaches outside the store, or fails.
+            If the text is anything else, reaches outside the store, or fails.
         """
         self._checked(text, "SQL")
         return self._run(text, {}, "SQL")
@@ -176,7 +177,7 @@ class Database:
         return self._run(question.sql, values, str(question.path))
 
     def _value(self, question: Question, parameter: Parameter, given: dict[str, object]) -> object:
-        """The given value as the type of the parameter's default, or that default."""
+        """Return the given value as the type of the parameter's default, or that default where none was given."""
         place = f"{question.path}, parameter {parameter.name}"
         default = f"select value, typeof(value) as kind from (select ({parameter.default}) as value)"
         self._checked(default, place)
@@ -211,9 +212,7 @@ class Database:
             raise QueryError(_located(error, place)) from error
         kinds = [statement.type.name for statement in statements]
         if kinds != ["SELECT"]:
-            raise QueryError(
-                f"{place}: must be one SELECT, because a store is read-only. Got {' and '.join(kinds) or 'nothing'}."
-            )
+            raise QueryError(f"{place}: {_ONE_SELECT} Got {' and '.join(kinds) or 'nothing'}.")
         try:
             tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
             self._check_functions(json.loads(tree), place)
@@ -221,14 +220,16 @@ class Database:
             raise QueryError(_located(error, place)) from error
         except RecursionError as error:
             raise QueryError(
-                f"{place}: is nested too deeply to be checked, as a sum of many hundred terms is. "
-                "Use a list of them, for example list_sum([...]) or sum() over values."
+                f"{place}: the SQL is nested too deeply to be checked, as a sum of many hundred terms is. "
+                "Put the terms into a list, as in list_sum([...]), or sum() them over values."
             ) from error
         return statements[0]
 
     def _check_functions(self, tree: dict[str, Any], place: str) -> None:
         if tree["error"]:  # PRAGMA counts as SELECT to extract_statements, but has no tree
-            raise QueryError(f"{place}: must be one SELECT, because a store is read-only. {tree['error_message']}")
+            raise QueryError(
+                f"{place}: the SQL must be one SELECT, because a store is read-only. {tree['error_message']}"
+            )
         for name in _called_table_functions(tree):
             if name.lower() not in _TABLE_FUNCTIONS | _own_table_macros():
                 raise QueryError(
@@ -247,7 +248,7 @@ def connect(uri: str, *, storage_options: Options | None = None, limits: Limits 
     storage_options : mapping of str to str, optional
         See `featurestore.store.places.open_place`.
     limits : Limits, optional
-        Of every query; there are none by default.
+        Limits of every query; by default there are none.
 
     Raises
     ------
@@ -274,7 +275,7 @@ def _tables() -> set[str]:
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
-    """Make macros and views, then lock the doors."""
+    """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
     connect_place(connection, store.storage.place)
@@ -292,7 +293,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
 
 
 def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
-    """Committed files of a table and their bytes, after one that has no rows.
+    """Return the committed files of a table with their bytes, after one file that has no rows.
 
     The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
     theirs are made here, in the folder `empty`, where what is gathered gets a name too.
@@ -307,7 +308,7 @@ def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
 
 
 def has_older_files(store: FeatureStore) -> bool:
-    """Whether files of the tables that are read in place may lack columns that the tables have now.
+    """Return whether files of the tables that are read in place may lack columns that the tables have now.
 
     DuckDB then has to open all of them before it can say what columns a view has.
     """
@@ -317,7 +318,7 @@ def has_older_files(store: FeatureStore) -> bool:
 
 
 def _own_name(path: Path, folder: Path) -> Path:
-    """The file under a name that stays, whatever another process puts in its place."""
+    """Return the file under a name of its own, so that another process cannot replace it."""
     own = folder / path.name
     try:
         own.hardlink_to(path)
@@ -339,7 +340,7 @@ def _own_table_macros() -> frozenset[str]:
 
 
 def _called_table_functions(tree: object) -> Iterator[str]:
-    """Names of the table functions anywhere in a serialised SELECT."""
+    """Return the names of the table functions anywhere in a serialised SELECT."""
     if isinstance(tree, dict):
         if tree.get("type") == "TABLE_FUNCTION":
             yield tree["function"]["function_name"]
@@ -350,12 +351,12 @@ def _called_table_functions(tree: object) -> Iterator[str]:
 
 
 def _check_text(text: str, place: str) -> None:
-    """Refuse half a character: what a command line or JSON may bring is not always text that DuckDB can be given."""
+    """Refuse half a character: a command line or JSON may bring text that DuckDB cannot be given."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise QueryError(
-            f"{place}: must be text of whole characters. Got {text[error.start]!r} at position {error.start}. "
+            f"{place}: the text must consist of whole characters. Got {text[error.start]!r} at position {error.start}. "
             "Write it as UTF-8."
         ) from error
 
@@ -371,7 +372,7 @@ def _check_names(question: Question, given: Iterable[str], known: set[str], requ
 
 
 def _located(error: Exception, place: str) -> str:
-    """DuckDB's message with the file and line in front."""
+    """Return DuckDB's message with the file and line in front."""
     message = str(error)
     line = re.search(r"^LINE (\d+):", message, flags=re.MULTILINE)
     return f"{place}:{line[1]}: {message}" if line else f"{place}: {message}"

@@ -31,7 +31,7 @@ from featurestore.plain_text import CONTROL, visible
 SUFFIXES = {
     ".txt": "table", ".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", ".parquet": "parquet",
 }  # fmt: skip
-"""The form of a file by its suffix."""
+"""Suffix of a file -> the form in which an answer is written to it."""
 
 _WIDE = 10_000  # columns of a "terminal" that is a pipe or a file: nothing is folded there
 
@@ -89,7 +89,7 @@ def form_of(path: Path) -> str:
     Raises
     ------
     QueryError
-        If it is none of `SUFFIXES`.
+        If the suffix is none of `SUFFIXES`.
     """
     if path.suffix not in SUFFIXES:
         raise QueryError(f"The name of an answer's file must end in one of {', '.join(SUFFIXES)}. Got {path.name!r}.")
@@ -116,23 +116,23 @@ def readable(value: Any) -> str:
 
 
 def is_number(field: pa.Field) -> bool:
-    """Whether a column holds numbers, which are aligned to the right."""
+    """Return whether a column holds numbers, which are aligned to the right."""
     kind = field.type
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
 def rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """The rows as Python values. A column with a time that Python lacks is text, as DuckDB writes it."""
+    """Return the rows as Python values. A column with a time that Python lacks is text, as DuckDB writes it."""
     return zip(*map(_values, table.columns), strict=True)
 
 
 def records(table: pa.Table) -> list[dict[str, Any]]:
-    """The same rows as dictionaries, by column."""
+    """Return the rows as dictionaries: column -> value."""
     return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
 
 
 def readable_rows(table: pa.Table) -> Iterator[list[str]]:
-    """The rows as people read them, with nothing in them that a terminal obeys."""
+    """Return the rows as people read them, with nothing in them that a terminal obeys."""
     for row in rows(table):
         yield [visible(readable(value)) for value in row]
 
@@ -170,7 +170,7 @@ def _csv(table: pa.Table) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A CSV field: nothing for null, JSON for lists, ISO 8601 for times."""
+    """Return a CSV field: nothing for null, JSON for lists, ISO 8601 for times."""
     if isinstance(value, list | dict):
         return json.dumps(_jsonable(value))
     return value.isoformat() if isinstance(value, datetime) else value
@@ -182,7 +182,7 @@ def _json(table: pa.Table) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    """`value` with what JSON lacks replaced: null for NaN and infinity, ISO 8601 for times."""
+    """Return `value` with everything replaced that JSON lacks: null for NaN and infinity, ISO 8601 for times."""
     if isinstance(value, dict):
         return {name: _jsonable(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -245,7 +245,7 @@ def _latex_text(text: str) -> str:
 
 
 def _latex_number(text: str) -> str:
-    r"""A number with a minus sign and powers of ten as they are set: ``1e-06`` is ``$1 \times 10^{-6}$``."""
+    r"""Return a number with minus sign and powers of ten as they are typeset: ``1e-06`` is ``$1 \times 10^{-6}$``."""
     number = _LATEX_NUMBER.fullmatch(text)
     if number is None:
         return _latex_text(text)
@@ -268,5 +268,5 @@ def _text_form(form: str) -> Callable[[pa.Table], str]:
 
 def _binary(stream: TextIO) -> IO[bytes]:
     if stream.isatty():
-        raise QueryError("Parquet is not for a terminal. Name a file with --out, or redirect the output.")
+        raise QueryError("A terminal cannot show Parquet. Name a file with --out, or redirect the output.")
     return stream.buffer

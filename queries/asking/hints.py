@@ -1,4 +1,4 @@
-"""Values of parameters that nothing in a store answers to: what is misspelt gets no error from SQL, only no rows."""
+"""Hints about values of parameters that the store does not have: SQL gives a misspelt name no error, only no rows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MOST_SHOWN = 10
 
 
 def unknown_values(database: Database, given: Mapping[str, str]) -> Iterator[str]:
-    """Say of each setting, tap, probe, model and dataset that is not in the store what there is instead.
+    """Return a sentence for each setting, tap, probe, model and dataset that the store does not have: what it has.
 
     Parameters
     ----------
     database : Database
     given : mapping of str to str
-        What a question that comes with probestore was asked with.
+        Parameters of a question that comes with probestore, as text.
     """
     for name, value in given.items():
         column = _COLUMNS.get(name, name)
@@ -38,12 +38,12 @@ def unknown_values(database: Database, given: Mapping[str, str]) -> Iterator[str
 
 
 def refuse_negative(given: Mapping[str, str]) -> None:
-    """Refuse to count below 0.
+    """Refuse a negative number where a parameter counts something.
 
     Raises
     ------
     QueryError
-        Naming the parameter.
+        If a parameter that counts is negative; the message names it.
     """
     for name in _COUNTS:
         if given.get(name, "").strip().startswith("-"):

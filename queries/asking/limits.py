@@ -1,4 +1,4 @@
-"""Limits: how long one query may take, and how much memory, disk and answer, where the SQL is not one's own."""
+"""Limits of one query, for SQL that anybody may have typed: its time, its memory and disk, the size of its answer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _BATCH_ROWS = 10_000  # of an answer, between two looks at its size
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may take; None is no limit.
+    """How much one query may use; None is no limit.
 
-    DuckDB keeps them for its tables, sorts and joins, between two steps of its work. One call of a function that makes
-    a text of a gigabyte is one step: whoever must be sure runs the query in a process that can be ended.
+    DuckDB looks at the limits of its tables, sorts and joins between two steps of its work. One call of a function that
+    makes a text of a gigabyte is one step. Run the query in a process that can be ended where you must be sure.
 
     Attributes
     ----------
     seconds : float, optional
-        After which a query is interrupted; the connection can be used again.
+        The time after which a query is interrupted; the connection can be used again.
     memory_bytes : int, optional
-        Of DuckDB's memory. What does not fit goes to disk where that is possible. Without it, 80 % of the machine's.
+        DuckDB's memory. DuckDB puts on disk what does not fit, where it can. None: 80 % of the machine's memory.
     disk_bytes : int, optional
-        Of temporary files.
+        Size of temporary files.
     threads : int, optional
-        Without it, one per CPU.
+        None: one per CPU.
     answer_bytes : int, optional
-        Of the whole answer, as Arrow.
+        Size of the whole answer, as Arrow.
     """
 
     seconds: float | None = None
@@ -43,7 +43,10 @@ class Limits:
     answer_bytes: int | None = None
 
     def set_up(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Tell DuckDB what it keeps itself. Not when connecting: the limit of the disk would be shown and not kept."""
+        """Set the limits that DuckDB keeps itself.
+
+        They are not set when connecting: DuckDB would show the limit of the disk and not keep it.
+        """
         if self.memory_bytes is not None:
             connection.execute(f"set memory_limit = '{self.memory_bytes}B'")
         if self.disk_bytes is not None:
@@ -53,12 +56,12 @@ class Limits:
 
     @contextmanager
     def clock(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt what `connection` does when the time is over.
+        """Interrupt the query of `connection` when its time is over.
 
         Raises
         ------
         QueryError
-            If it was, or if memory or disk was not enough.
+            If the query was interrupted, or if memory or disk was not enough.
         """
         over = threading.Event()
 
@@ -87,12 +90,12 @@ class Limits:
             timer.cancel()
 
     def collect(self, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-        """The answer that `connection` has ready.
+        """Return the answer that `connection` has ready.
 
         Raises
         ------
         QueryError
-            If it is too large.
+            If the answer is too large.
         OSError
             If the query fails on the way.
         """

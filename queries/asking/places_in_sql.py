@@ -1,4 +1,4 @@
-"""Where a store is, for DuckDB: its own S3 client, or the file system that the store itself uses."""
+"""How DuckDB reaches the files of a store: by its own S3 client, or by the file system that the store itself uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def connect_place(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
     Raises
     ------
     QueryError
-        If what DuckDB needs for it cannot be loaded.
+        If DuckDB cannot load its extension for the place.
     """
     if place.kind == "s3":
         _connect_s3(connection, place.options)
@@ -38,7 +38,7 @@ def _connect_s3(connection: duckdb.DuckDBPyConnection, options: Mapping[str, str
     try:
         connection.execute(f"create secret (type s3{', ' if settings else ''}{settings})")
     except duckdb.Error:  # its message would show the statement, and with it the credentials
-        raise QueryError("DuckDB does not take the credentials or the endpoint of this store.") from None
+        raise QueryError("DuckDB refuses the credentials or the endpoint of this store. Check them.") from None
 
 
 def _download_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
@@ -59,7 +59,7 @@ def _s3_settings(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _credentials(options: Mapping[str, str]) -> dict[str, str | None]:
-    """Those of the options, else those of the AWS variables; never some of each."""
+    """Return the credentials of the options, else those of the AWS variables; never some of each."""
     if "access_key" in options:
         names, values = ("access_key", "secret_key", "session_token"), options
     else:
@@ -68,5 +68,5 @@ def _credentials(options: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def literal(text: str) -> str:
-    """`text` as a string of SQL."""
+    """Return `text` as a string of SQL."""
     return "'" + text.replace("'", "''") + "'"

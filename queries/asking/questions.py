@@ -25,7 +25,7 @@ from featurestore.errors import QueryError, UnknownNameError
 TOPICS = (
     "comparison", "correlation", "settings", "recipe", "images", "representation", "probes", "health", "run",
 )  # fmt: skip
-"""What questions are about, in the order of lists."""
+"""Topics of the questions, in the order of lists."""
 
 _FOLDER = Path(__file__).parents[1] / "questions"
 _ENTRY = re.compile(r"(?P<name>\w+)(?: = (?P<default>.+?))?(?:  +(?P<meaning>.+))?")
@@ -61,14 +61,14 @@ class Question:
     topic : str
         One of `TOPICS`; empty for a user's file.
     grain : str
-        What one row of the answer is.
+        One row of the answer in words, such as ``one row per model.``
     columns : dict of str to str
         Column -> meaning and unit, in the order of the answer.
     parameters : tuple of Parameter
     example : str
         A command line.
     sql : str
-        The whole file, header included, so that line numbers of errors are those of the file.
+        The whole file with its header, so that line numbers of errors are those of the file.
     path : Path
     """
 
@@ -84,22 +84,22 @@ class Question:
 
 
 def names() -> list[str]:
-    """Names of the questions that come with probestore."""
+    """Return the names of the questions that come with probestore, by alphabet."""
     return sorted(_files())
 
 
 def by_topic() -> list[Question]:
-    """The questions that come with probestore, in the order of `TOPICS` and of their names."""
+    """Return the questions that come with probestore, in the order of `TOPICS` and of their names."""
     return sorted((describe(name) for name in names()), key=lambda found: (TOPICS.index(found.topic), found.name))
 
 
 def describe(name: str) -> Question:
-    """Return the question of that name.
+    """Return the question that has this name.
 
     Raises
     ------
     UnknownNameError
-        If there is none.
+        If there is no such question; close names are suggested.
     """
     known = _files()
     if name not in known:
@@ -108,7 +108,7 @@ def describe(name: str) -> Question:
 
 
 def _files() -> dict[str, Path]:
-    """Name -> file of every question; its folder is its topic."""
+    """Return name -> file of every question; the folder of a file is its topic."""
     return {path.stem: path for topic in TOPICS for path in (_FOLDER / topic).glob("*.sql")}
 
 
@@ -118,7 +118,7 @@ def read(path: Path) -> Question:
     Raises
     ------
     QueryError
-        If it cannot be read, or its header does not follow the grammar.
+        If the file cannot be read, or its header does not follow the grammar.
     """
     try:
         sql = path.read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def parse(sql: str, path: Path) -> Question:
 
 
 def _header(sql: str) -> list[str]:
-    """Text of the comment lines that the file opens with."""
+    """Return the text of the comment lines that the file opens with."""
     lines = []
     for line in sql.splitlines():
         if not line.startswith("--"):
@@ -164,7 +164,7 @@ def _line_after(label: str, header: list[str]) -> str:
 
 
 def _entries(label: str, header: list[str], path: Path) -> list[tuple[int, str, str | None, str]]:
-    """(line number, name, default, meaning) of the indented lines below `label`."""
+    """Return (line number, name, default, meaning) of each indented line below `label`."""
     if label not in header:
         return []
     start = header.index(label) + 1

@@ -1,6 +1,6 @@
-"""One file with which a store opens in the plain DuckDB command line: the tables and macros that `database` makes.
+"""One file that opens a store in the plain DuckDB command line: the tables and macros that `database` makes.
 
-There is no fence there: what DuckDB may read and write is then up to whoever starts it.
+Nothing guards the store there: whoever starts DuckDB decides what it may read and write.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HEADS = {
 def views_script(store: FeatureStore) -> str:
     """Return the SQL that makes a store's tables and macros.
 
-    It names the files that are committed now, so it has to be made again to see newer ones.
+    The script names the files that are committed now. Make it again to see newer ones.
 
     Parameters
     ----------
@@ -75,8 +75,10 @@ def _head(store: FeatureStore) -> list[str]:
 
 
 def _files(store: FeatureStore, table: str) -> list[str]:
-    """Committed files of a table. Of the tables of records without the store's own file of no rows: it may be older
-    than their columns."""
+    """Return the committed files of a table.
+
+    Of a table of records, the store's own file of no rows is left out: it may be older than the columns.
+    """
     names = store.files(table)
     return names[1:] if table in schema.TABLES else names
 
@@ -86,7 +88,7 @@ def _variable(table: str, names: list[str]) -> str:
 
 
 def _relation(table: str, read: str, files: dict[str, list[str]], *, older: bool) -> str:
-    """What `read` reads, with the columns of this version; typed and empty where there are no files."""
+    """Return a relation with the rows of `read` and the columns of this version; typed and empty without files."""
     small = table in schema.TABLES and schema.TABLES[table].gathered
     empty = _empty(_no_rows(table))
     if not files[table]:
@@ -96,7 +98,7 @@ def _relation(table: str, read: str, files: dict[str, list[str]], *, older: bool
 
 
 def _no_rows(table: str) -> pa.Table:
-    """No rows with all columns of a table, those included that paths carry; features are a list of any length."""
+    """Return no rows with all columns of a table, also those that paths carry; features are a list of any length."""
     columns = schema.table(table).schema
     fields = [
         field.with_type(pa.list_(field.type.value_type)) if pa.types.is_fixed_size_list(field.type) else field
@@ -107,7 +109,7 @@ def _no_rows(table: str) -> pa.Table:
 
 
 def _empty(table: pa.Table) -> str:
-    """A SELECT of no rows with the columns of `table`."""
+    """Return a SELECT of no rows with the columns of `table`."""
     typed = duckdb.from_arrow(table)
     columns = (f'null::{kind} as "{name}"' for name, kind in zip(typed.columns, typed.types, strict=True))
     return f"select {', '.join(columns)} where false"

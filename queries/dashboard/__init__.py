@@ -5,5 +5,5 @@ web_app.py       the addresses
 live_page.py     the report and the progress, made anew when the store has changed
 sql_process.py   the SQL box: a process of its own, with limits
 serving.py       the socket and the server
-opening.py       the browser, which is not told the token on its command line
+opening.py       opens the browser, without the token on a command line
 """

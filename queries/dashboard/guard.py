@@ -1,4 +1,4 @@
-"""Who is let in, and what the page may load. Around the whole app, so that no answer, not even an error, is without it.
+"""The guard says who is let in and what the page may load. It stands around the whole app, errors included.
 
 A browser sends requests to this machine for any web page that asks it to. So every request must carry a cookie that
 only the token in the printed address gives, must be meant for this machine by name (a foreign name that was made to
@@ -16,21 +16,21 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NONCE = "probestore.nonce"
-"""Key in the scope of a request; scripts and styles of the answer carry the value, or they are not run."""
+"""Key in the scope of a request. The browser runs only scripts and styles of the response that carry its value."""
 
 _NAMES = {"127.0.0.1", "localhost"}
 _REFUSED = "Open the address that `probestore dashboard` printed: the token in it lets you in.\n"
 
 
 class Guard:
-    """Let in what may come in, and say with every answer what it may load.
+    """Let in the requests that may come in, and tell the browser with every response what it may load.
 
     Parameters
     ----------
     app : ASGI application
-        It sees only requests that were let in.
+        The guarded application; it sees only requests that were let in.
     token : str
-        What ``?token=`` must be.
+        The value that ``?token=`` must have.
     cookie : str
         Name of the cookie that the token is exchanged for. Cookies are not kept apart by port, so it should differ
         between two servers of one machine.
@@ -47,15 +47,15 @@ class Guard:
         if scope["type"] != "http":
             raise ValueError(f"The dashboard speaks HTTP only. Got {scope['type']}.")
         nonce = scope[NONCE] = secrets.token_urlsafe(16)
-        answer = self._own_answer(Request(scope)) or self._app
-        await answer(scope, receive, _with_headers(send, nonce))
+        response = self._own_response(Request(scope)) or self._app
+        await response(scope, receive, _with_headers(send, nonce))
 
-    def _own_answer(self, request: Request) -> Response | None:
-        """The answer to a request that must not reach the app; None for one that may."""
+    def _own_response(self, request: Request) -> Response | None:
+        """Return the response to a request that must not reach the app; None for one that may."""
         if not _is_for_here(request):
-            return PlainTextResponse("This address is not known here.\n", status_code=403)
+            return PlainTextResponse("The dashboard is reached as 127.0.0.1 or localhost only.\n", status_code=403)
         if not _is_from_here(request):
-            return PlainTextResponse("Only the dashboard's own page may ask.\n", status_code=403)
+            return PlainTextResponse("Only the dashboard's own page may send this request.\n", status_code=403)
         token = request.query_params.get("token")
         if token is not None and request.scope["path"] == "/" and _same(token, self._token):
             return self._welcome()
@@ -64,17 +64,17 @@ class Guard:
         return None
 
     def _welcome(self) -> Response:
-        """Exchange the token for a cookie, and take it out of the address.
+        """Exchange the token for a cookie, and remove the token from the address.
 
         Not by a redirect: where a file or another page sent the browser here, it would not send the strict cookie.
         """
-        answer = Response(headers={"refresh": "0; url=/"})
-        answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
-        return answer
+        response = Response(headers={"refresh": "0; url=/"})
+        response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
+        return response
 
 
 def _is_for_here(request: Request) -> bool:
-    """Whether the request names this machine; the port may be another, of a tunnel."""
+    """Return whether the request names this machine; the port may be that of a tunnel."""
     host = request.headers.getlist("host")
     return len(host) == 1 and _name(host[0]) in _NAMES
 
@@ -87,7 +87,7 @@ def _name(host: str) -> str | None:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Whether no page but the dashboard's own sent the request, by what the browser says."""
+    """Return whether the request came from the dashboard's own page, as far as the browser says."""
     origin = request.headers.get("origin")
     if origin is not None and origin != f"http://{request.headers['host']}":
         return False
@@ -100,7 +100,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 def _with_headers(send: Send, nonce: str) -> Send:
-    """`send` that adds the headers of every answer."""
+    """Return a `send` that adds the headers of every response."""
     allowed = f"'nonce-{nonce}'"
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src {allowed}; img-src data:; connect-src 'self'; "

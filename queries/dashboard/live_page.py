@@ -1,4 +1,4 @@
-"""The report and the progress of a store, made anew when the store has changed.
+"""The live page: the report and the progress of a store, made anew when the store has changed.
 
 Nothing runs while nobody looks: whoever looks starts a check, in a thread, when the last one is long enough ago. A
 check lists the store; only when files have come or gone is the store opened anew, because a `Database` shows it as it
@@ -22,26 +22,26 @@ from queries.dashboard.run_progress import NOTHING, Progress, read_progress
 from queries.report import render
 
 LEISURE = 2.0
-"""A pause is so many times as long as the work before it: a run on this machine comes first."""
+"""A pause is so many times as long as the work before it, because a run on this machine comes first."""
 
 _SHORTEST = 1.0  # seconds that any work counts as
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is to show.
+    """The state of the page.
 
     Attributes
     ----------
     version : int
-        Raised whenever the report was made anew; 0: there is none yet.
+        Raised whenever the report was made anew; 0 means that there is no report yet.
     report : str
         HTML of its body.
     progress : Progress
     problem : str
-        Why the store could not be read at the last check, or the last report could not be made; empty if both could.
+        The reason why the last check could not read the store or make the report; empty if it could.
     checking : bool
-        Whether a check is going on.
+        Whether a check is under way.
     """
 
     version: int = 0
@@ -52,12 +52,12 @@ class Shown:
 
 
 class _Pace:
-    """When work is due again: after a pause that is long beside the work itself.
+    """The pace of repeated work: it is due again after a pause that is long beside the work itself.
 
     Parameters
     ----------
     leisure : float
-        See `LEISURE`.
+        The factor `LEISURE`.
     """
 
     def __init__(self, leisure: float) -> None:
@@ -65,7 +65,7 @@ class _Pace:
         self._due = 0.0
 
     def is_due(self) -> bool:
-        """Whether the pause is over."""
+        """Return whether the pause is over."""
         return time.monotonic() >= self._due
 
     @contextmanager
@@ -80,13 +80,13 @@ class _Pace:
 
 
 class LivePage:
-    """What the dashboard shows of a store.
+    """The page that the dashboard shows of a store.
 
     Parameters
     ----------
     store : FeatureStore
     leisure : float
-        Of the checks, and of the reports.
+        The factor `LEISURE`, for checks and for reports.
     """
 
     def __init__(self, store: FeatureStore, *, leisure: float = LEISURE) -> None:
@@ -98,7 +98,7 @@ class LivePage:
         self._problem_of_report = ""  # of the last attempt, which most checks do not repeat
 
     def look(self) -> Shown:
-        """What there is to show now, at once. Starts a check when one is due."""
+        """Return the state at once, and start a check when one is due."""
         if self._checks.is_due() and self._lock.acquire(blocking=False):
             threading.Thread(target=self._check_and_release, name="probestore-check", daemon=True).start()
         return replace(self._shown, checking=self._lock.locked())
@@ -140,9 +140,10 @@ class LivePage:
 
 
 def _listing(store: FeatureStore) -> tuple[str, str]:
-    """Hashes of what the report and the progress depend on: records by name, size and time, complete sets by name.
+    """Return two hashes: of all files that the report depends on, and of those and the progress.
 
-    What a run writes every ten seconds is not in the report.
+    Records count by name, size and time, complete sets by name. The report leaves out the table `progress`, which a run
+    writes every ten seconds.
     """
     of_report, of_all = hashlib.sha256(), hashlib.sha256()
     for table in sorted(schema.TABLES):

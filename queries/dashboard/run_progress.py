@@ -1,4 +1,4 @@
-"""How far the studies of a store are: counts, a rate, what there is of each model on each dataset, what came last."""
+"""The progress of a store's studies: counts, a rate, the results of each model on each dataset, the newest results."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ _RECENT = "select count(distinct cell) as n from results where created_at > $sin
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the studies are.
+    """The progress of the studies.
 
     Attributes
     ----------
     cells : mapping of str to int
-        Status (done, failed, missing) -> wanted cells.
+        Status (done, failed, missing) -> number of wanted cells.
     stages : sequence of dict
-        Of each stage of a run: stage, wanted, done, images_per_second, updated_at.
+        One per stage of a run: stage, wanted, done, images_per_second, updated_at.
     models, datasets : sequence of str
-        Rows and columns of `places`.
-    places : mapping of (model, dataset) to counter of str
-        Status -> wanted cells.
+        Rows and columns of `pairs`.
+    pairs : mapping of (model, dataset) to counter of str
+        Status -> number of wanted cells.
     latest : sequence of dict
         The newest results first.
     per_minute : float
-        Results of the last minutes, by the time when they were written.
+        Rate at which results were written in the last five minutes.
     updated_at : datetime, optional
-        When a run wrote last how far it is.
+        The time when a run last wrote its progress.
     """
 
     cells: Mapping[str, int] = field(default_factory=dict)
     stages: Sequence[Row] = ()
     models: Sequence[str] = ()
     datasets: Sequence[str] = ()
-    places: Mapping[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    pairs: Mapping[tuple[str, str], Counter[str]] = field(default_factory=dict)
     latest: Sequence[Row] = ()
     per_minute: float = 0.0
     updated_at: datetime | None = None
 
     @property
     def wanted(self) -> int:
-        """Number of cells that the studies want."""
+        """The number of cells that the studies want."""
         return sum(self.cells.values())
 
     def is_running(self, now: datetime) -> bool:
-        """Whether a run has been heard from lately and something is missing."""
+        """Return whether a run wrote its progress lately and something is missing."""
         heard = self.updated_at is not None and now - self.updated_at < _RUNNING
         return heard and any(stage["done"] < stage["wanted"] for stage in self.stages)
 
     def in_words(self, now: datetime) -> str:
-        """One line, such as ``Running: 12 of 40 results, 1 failed, 3.2 a minute``."""
+        """Return one line, such as ``Running: 12 of 40 results, 1 failed, 3.2 a minute``."""
         if not self.wanted:
             return "No study has been run in this store."
         counts = f"{self.cells.get('done', 0)} of {self.wanted} results"
@@ -75,26 +75,26 @@ NOTHING = Progress()
 
 
 def read_progress(database: Database) -> Progress:
-    """Ask a store how far its studies are.
+    """Return the progress of a store's studies.
 
     Raises
     ------
     QueryError
-        If it cannot be read.
+        If the store cannot be read.
     """
     wanted: list[Row] = database.query("coverage").to_pylist()
     runs: list[Row] = database.query("progress").to_pylist()
-    places: dict[tuple[str, str], Counter[str]] = {}
+    pairs: dict[tuple[str, str], Counter[str]] = {}
     for row in wanted:
-        places.setdefault((row["model"], row["dataset"]), Counter())[row["status"]] += 1
+        pairs.setdefault((row["model"], row["dataset"]), Counter())[row["status"]] += 1
     since = (datetime.now(UTC) - _RECENTLY).isoformat()
     recent = database.run_text(_RECENT, since=since)["n"][0].as_py()
     return Progress(
         cells=Counter(row["status"] for row in wanted),
         stages=[_stage(name, runs) for name in dict.fromkeys(row["stage"] for row in runs)],
-        models=sorted({model for model, _ in places}),
-        datasets=sorted({dataset for _, dataset in places}),
-        places=places,
+        models=sorted({model for model, _ in pairs}),
+        datasets=sorted({dataset for _, dataset in pairs}),
+        pairs=pairs,
         latest=database.query("latest_results").to_pylist(),
         per_minute=recent / (_RECENTLY / timedelta(minutes=1)),
         updated_at=max((row["updated_at"] for row in runs), default=None),

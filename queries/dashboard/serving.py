@@ -37,21 +37,21 @@ class DashboardServer:
     ----------
     store : FeatureStore
     port : int
-        0: one that is free.
+        0 means a port that is free.
     limits : Limits
-        Of a query in the box.
+        Limits of a query in the box.
     leisure : float
-        Of the page, see `live_page.LEISURE`.
+        The factor `live_page.LEISURE` of the page.
 
     Attributes
     ----------
     url : str
-        What to open. It holds the token that lets in whoever opens it.
+        The address to open. It holds the token that lets in whoever opens it.
 
     Raises
     ------
     ConfigurationError
-        If the port cannot be had.
+        If the port is taken or may not be used.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class DashboardServer:
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Let `run`, in another thread, come to its end."""
+        """End `run`, which another thread is in."""
         self._server.should_exit = True
 
 
@@ -96,7 +96,8 @@ def _bound(port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigurationError(
-            f"Port {port} of this machine cannot be had ({error.strerror}). Give another, or none: --port 0."
+            f"Port {port} of this machine cannot be used ({error.strerror}). "
+            "Name another with --port; --port 0 takes one that is free."
         ) from error
     listening.listen()  # a browser that comes before the server is ready waits
     return listening

@@ -1,4 +1,4 @@
-"""The SQL box: queries in a process of its own, which can be ended.
+"""The SQL box: it runs queries in a process of its own, which can be ended.
 
 `Limits` hold for nearly everything, but one call of a function can make a text of gigabytes, or compare two of them for
 hours, before DuckDB looks at a limit again. The process is bounded by the system instead: its memory by a resource
@@ -26,7 +26,7 @@ from featurestore.store.places import Options
 from queries.asking.limits import Limits
 
 BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2)
-"""Of a query in the box."""
+"""Limits of a query in the box."""
 
 _GRACE_SECONDS = 2.0  # that a query has to heed an interruption
 _OWN_MEMORY = 2 * 1024**3  # Python, Arrow, and the answer on its way
@@ -41,13 +41,13 @@ class BusyError(QueryError):
 
 @dataclass(frozen=True)
 class BoxAnswer:
-    """What a query in the box came to.
+    """The answer of a query in the box.
 
     Attributes
     ----------
     table : pyarrow.Table
     seconds : float
-        That it took, without the start of the process and the opening of the store.
+        Time of the query, without the start of the process and the opening of the store.
     """
 
     table: pa.Table
@@ -61,12 +61,12 @@ class _Worker:
 
 
 class SqlProcess:
-    """Ask a store by SQL that anybody may have typed. One query at a time.
+    """Runs SQL that anybody may have typed over a store, one query at a time.
 
     Parameters
     ----------
     uri : str
-        Of the store.
+        Where the store is.
     storage_options : mapping of str to str
         See `featurestore.store.places.open_place`.
     limits : Limits
@@ -98,21 +98,21 @@ class SqlProcess:
         parameters : mapping of str to str
             Values for its parameters.
         version : int
-            Whatever differs from that of the last query has the store opened anew.
+            The version of the page. Where it differs from that of the last query, the store is opened anew.
 
         Raises
         ------
         BusyError
             If another query is running.
         QueryError
-            If it is no SELECT, reaches outside the store, fails, takes too much, or is cancelled.
+            If the text is no SELECT, reaches outside the store, fails, exceeds a limit, or is cancelled.
         """
         if not self._one.acquire(blocking=False):
-            raise BusyError("A query is running already. Wait for its answer, or cancel it.")
+            raise BusyError("Another query is running. Wait for its answer, or cancel it.")
         try:
             self._cancelled = False
             worker = self._worker = self._worker or self._start()
-            return self._asked(worker, (version, text, dict(parameters)))
+            return self._answered(worker, (version, text, dict(parameters)))
         finally:
             self._one.release()
 
@@ -123,7 +123,7 @@ class SqlProcess:
             worker.process.kill()
 
     def close(self) -> None:
-        """End the process, with the query that it may be at. No other is started."""
+        """End the process and the query that it may be running. No other process is started."""
         self._closed = True
         self.cancel()
         with self._one:
@@ -131,7 +131,7 @@ class SqlProcess:
 
     def _start(self) -> _Worker:
         if self._closed:
-            raise QueryError("The dashboard is ending.")
+            raise QueryError("The dashboard is ending and takes no more queries. Start it again: probestore dashboard")
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -148,7 +148,7 @@ class SqlProcess:
             worker.pipe.close()
             self._worker = None
 
-    def _asked(self, worker: _Worker, request: tuple[int, str, dict[str, str]]) -> BoxAnswer:
+    def _answered(self, worker: _Worker, request: tuple[int, str, dict[str, str]]) -> BoxAnswer:
         start = time.monotonic()
         try:
             worker.pipe.send(request)
@@ -165,15 +165,15 @@ class SqlProcess:
 
     def _reason(self, error: Exception) -> str:
         if self._cancelled:
-            return "Cancelled."
+            return "You cancelled the query."
         if isinstance(error, TimeoutError):
             return f"The query was ended: it took longer than {self._limits.seconds:g} seconds, the time limit here."
         memory = f"{(self._limits.memory_bytes or 0) / 1e9:.1f} GB"
-        return f"The process of the query has ended. Most likely it needed more memory than it may have, {memory}."
+        return f"The process of the query has ended. Most likely it needed more memory than the {memory} allowed here."
 
 
 def _received(pipe: Connection, seconds: float) -> tuple[bytes, bytes]:
-    """(kind, content) of the next message."""
+    """Return (kind, content) of the next message."""
     if not pipe.poll(seconds):
         raise TimeoutError
     message = pipe.recv_bytes()
@@ -181,7 +181,7 @@ def _received(pipe: Connection, seconds: float) -> tuple[bytes, bytes]:
 
 
 def _work(pipe: Connection, uri: str, options: Options, limits: Limits) -> None:
-    """The process: answer requests until the pipe is closed. Nothing but bytes goes back, so nothing is unpickled."""
+    """Answer requests, in the process, until the pipe is closed. Only bytes go back, so nothing is unpickled."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the server, which ends this process
     from queries.asking.database import Database, connect
 
@@ -205,7 +205,7 @@ def _work(pipe: Connection, uri: str, options: Options, limits: Limits) -> None:
                 if isinstance(error.__cause__, duckdb.FatalException | duckdb.InternalException):
                     shown = None  # this database takes no more queries
             except MemoryError:
-                answer = _MISTAKE + b"The answer needs more memory than there is for it. Ask for less."
+                answer = _MISTAKE + b"The answer needs more memory than its limit. Ask for less."
             except Exception as error:  # the process stays, and says so, instead of ending for a reason of its own
                 answer = _MISTAKE + Failure.of(error).message.encode(errors="replace")
                 shown = None  # who knows in what state this database is

@@ -1,4 +1,4 @@
-"""The addresses of the dashboard, and what each answers."""
+"""The web app of the dashboard: its addresses and their responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from queries.dashboard.sql_process import BoxAnswer, BusyError, SqlProcess
 from queries.report import style
 
 SHOWN_ROWS = 1_000
-"""Of an answer in the page; all of it is had as CSV."""
+"""Rows of an answer that the page shows; the CSV file has all of them."""
 
 _MOST_REQUEST_BYTES = 200_000
 _KEPT_ANSWERS = 3
@@ -40,14 +40,14 @@ _FOLDER = Path(__file__).parent
 
 
 class Dashboard:
-    """What the addresses answer from.
+    """The web app, over one store.
 
     Parameters
     ----------
     page : LivePage
     sql : SqlProcess
     uri : str
-        Of the store, to be shown.
+        Where the store is; the page shows it.
     """
 
     def __init__(self, page: LivePage, sql: SqlProcess, uri: str) -> None:
@@ -57,12 +57,12 @@ class Dashboard:
         self._answers: OrderedDict[str, pa.Table] = OrderedDict()
 
     def app(self, *, token: str, cookie: str) -> ASGIApp:
-        """The application, behind its guard.
+        """Return the application behind its guard.
 
         Parameters
         ----------
         token, cookie : str
-            See `guard.Guard`.
+            As `guard.Guard` takes them.
         """
         routes = [
             Route("/", self._whole_page),
@@ -112,7 +112,7 @@ class Dashboard:
 
     async def _run(self, request: Request) -> Response:
         try:
-            text, parameters = _asked(await _body(request))
+            text, parameters = _sql_and_parameters(await _body(request))
             version = self._page.look().version
             answer = await run_in_threadpool(self._sql.run, text, parameters, version=version)
         except BusyError as error:
@@ -141,7 +141,9 @@ class Dashboard:
     def _csv(self, request: Request) -> Response:
         answer = self._answers.get(request.path_params["name"])
         if answer is None:
-            return PlainTextResponse("This answer is no longer here. Run the query again.\n", status_code=404)
+            return PlainTextResponse(
+                "The dashboard no longer keeps this answer. Run the query again.\n", status_code=404
+            )
         stream = io.StringIO()
         formats.write(answer, "csv", stream)
         headers = {"content-disposition": 'attachment; filename="answer.csv"'}
@@ -149,9 +151,9 @@ class Dashboard:
 
 
 async def _body(request: Request) -> bytes:
-    """Body of a request that is JSON, which no form of another page can send."""
+    """Return the body of a request that is JSON, which no form of another page can send."""
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
-        raise QueryError("The request must be application/json.")
+        raise QueryError("The request must have the content type application/json.")
     content = b""
     async for chunk in request.stream():
         content += chunk
@@ -160,7 +162,7 @@ async def _body(request: Request) -> bytes:
     return content
 
 
-def _asked(body: bytes) -> tuple[str, dict[str, str]]:
+def _sql_and_parameters(body: bytes) -> tuple[str, dict[str, str]]:
     try:
         asked = json.loads(body)
     except ValueError as error:

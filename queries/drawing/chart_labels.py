@@ -12,15 +12,15 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 @dataclass(frozen=True)
 class Label:
-    """A name and where it goes.
+    """A name and its place.
 
     Attributes
     ----------
     position : int
-        Of its dot, in the order in which they were given.
+        Position of its dot in the order in which the dots were given.
     text : str
     align : {"left", "right", "center"}
-        Which part of the text lies at `x`.
+        The part of the text that lies at `x`.
     x, y : float
         Pixels from the lower left corner, `y` being the middle of the letters.
     """
@@ -42,21 +42,21 @@ def place(
     reach: Sequence[float] = (1,),
     avoid: Sequence[Box] = (),
 ) -> Iterator[Label]:
-    """Find a place for the name of each dot; a name that would cover a dot or another name is left out.
+    """Find a place for the name of each dot; leave out a name that would cover a dot or another name.
 
     Parameters
     ----------
     dots : sequence of (x, y, name)
         In pixels from the lower left corner; earlier ones choose first.
     width, height : float
-        Of the chart; names stay inside.
+        Size of the chart; names stay inside.
     font_size : float
     gap : float
-        Between the middle of a dot and the text beside it.
+        Distance between the middle of a dot and the text beside it.
     reach : sequence of float
         Distances that are tried one after another, as multiples of `gap`.
     avoid : sequence of box
-        What is covered only where there is no other place.
+        Boxes that a name may cover only where it has no other place.
     """
     taken = [(x - 0.6 * gap, y - 0.6 * gap, x + 0.6 * gap, y + 0.6 * gap) for x, y, _ in dots]
     for position, (x, y, text) in enumerate(dots):
@@ -80,12 +80,12 @@ def _inside(box: Box, width: float, height: float) -> bool:
 
 
 def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes have a point in common."""
+    """Return whether two boxes have a point in common."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _candidates(x: float, y: float, width: float, height: float, gap: float) -> Iterator[tuple[str, float, float, Box]]:
-    """(alignment, anchor x, anchor y, box) of a label beside, above, below and at the corners of a dot."""
+    """Return (alignment, anchor x, anchor y, box) of a label beside, above, below and at the corners of a dot."""
     above, near = gap + height / 2, 0.4 * gap
     for align, dx, dy in (
         ("left", gap, 0), ("right", -gap, 0), ("center", 0, above), ("center", 0, -above),

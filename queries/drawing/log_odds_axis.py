@@ -24,7 +24,7 @@ class LogOddsAxis:
     title : str
         Empty for none.
     ticks : int
-        How many labels it has room for, about.
+        About so many labels have room on it.
     """
 
     low: float

@@ -1,6 +1,6 @@
-"""A store in a notebook: questions, and answers as what people work with.
+"""A store in a notebook: questions, and their answers as data frames, tables or files.
 
-The module ``probestore`` is the door to this one.
+Users import the module ``probestore``, which opens a store by this one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROWS_SHOWN = 50  # of an answer that a notebook displays
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """What a question came to.
+    """The answer to a question.
 
     Attributes
     ----------
@@ -44,15 +44,15 @@ class Answer:
     table: pa.Table
 
     def arrow(self) -> pa.Table:
-        """The answer as a pyarrow.Table."""
+        """Return the answer as a pyarrow.Table."""
         return self.table
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answer as a list of dictionaries, one per row. A column with a time that Python lacks is text."""
+        """Return the answer as a list of dictionaries, one per row. A column with a time that Python lacks is text."""
         return formats.records(self.table)
 
     def df(self) -> pandas.DataFrame:
-        """The answer as a pandas DataFrame.
+        """Return the answer as a pandas DataFrame.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Answer:
         return self.table.to_pandas()
 
     def pl(self) -> polars.DataFrame:
-        """The answer as a polars DataFrame.
+        """Return the answer as a polars DataFrame.
 
         Raises
         ------
@@ -99,19 +99,21 @@ class Answer:
         return path
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return int(self.table.num_rows)
 
     def __repr__(self) -> str:
         return f"<Answer: {_size(self.table)}; .df() .pl() .arrow() .rows() .save(path) .sql>"
 
     def _repr_html_(self) -> str:
-        """A table, for notebooks."""
+        """Return a table for notebooks."""
         return _html(self.table)
 
 
 class OpenStore:
-    """A store to ask. Closed when it is no longer used, by `close`, or by a ``with`` statement.
+    """A store that answers questions.
+
+    It is closed by `close`, at the end of a ``with`` statement, or when it is no longer used.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class OpenStore:
 
     @property
     def uri(self) -> str:
-        """Where the store is."""
+        """The place of the store."""
         return self._database.uri
 
     def query(self, name: str, /, **parameters: object) -> Answer:
@@ -156,7 +158,7 @@ class OpenStore:
         Raises
         ------
         QueryError
-            If it is anything else, reaches outside the store, or fails.
+            If the text is anything else, reaches outside the store, or fails.
         """
         return Answer(text, self._open().sql(text))
 
@@ -175,15 +177,15 @@ class OpenStore:
         Parameters
         ----------
         number : int
-            1 to 9; `probestore figure --help` says what they are.
+            1 to 9; `probestore figure --help` describes them.
         probe, tap : str
-            Whose results are drawn, of which layer's features.
+            The probe whose results are drawn, and the layer that its features come from.
         dataset : str, optional
-            Of figure 4; or the one panel of figures 8 and 9.
+            The dataset of figure 4; of figures 8 and 9 the only panel to draw.
         models : sequence of str
             Two for figure 4; one for figures 8 and 9.
         seed : int
-            Of bootstrap, draws and t-SNE.
+            Seed of bootstrap, draws and t-SNE.
 
         Raises
         ------
@@ -196,7 +198,7 @@ class OpenStore:
         return draw(number, self._open(), Choice(probe, tap, dataset, tuple(models), seed))
 
     def questions(self) -> Answer:
-        """The questions that come with probestore, by topic."""
+        """Return the questions that come with probestore, by topic."""
         rows = [{"question": found.name, "topic": found.topic, "text": found.text} for found in questions.by_topic()]
         return Answer("", pa.Table.from_pylist(rows))
 
@@ -228,7 +230,7 @@ def _size(table: pa.Table) -> str:
 
 
 def _html(table: pa.Table) -> str:
-    """The first rows as HTML in which every name is text."""
+    """Return the first rows as HTML in which every name is text."""
     numbers = [formats.is_number(field) for field in table.schema]
     head = "".join(f'<th scope="col">{escape(visible(name))}</th>' for name in table.column_names)
     body = "".join(

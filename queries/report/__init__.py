@@ -1,4 +1,4 @@
-"""The report: the questions in order, their charts and tables, as one HTML page that needs nothing but itself."""
+"""The report: questions with their charts and tables, as one HTML page that needs no other file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.store.places import Options
+from featurestore.written_whole import written_whole
 from queries.asking.database import Database
 from queries.drawing import charts
 from queries.drawing.vega_lite import Spec
@@ -31,7 +32,7 @@ def write_report(
 ) -> Path:
     """Write the report of a store as one HTML file, and its charts if asked for.
 
-    It shows the setting, probe, tap and number of training images that most results have, and names the others.
+    The page shows the setting, probe, tap and number of training images that most results have, and names the others.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def write_report(
 
 
 def render(store: FeatureStore, database: Database) -> str:
-    """Return what stands inside the <body> of the report, for a page that has its own head; its style is `style()`.
+    """Return the inside of the report's <body>, for a page that has its own head; its style is `style()`.
 
     Parameters
     ----------
@@ -98,20 +99,14 @@ def _save_charts(drawn: Mapping[str, Spec], folder: Path, form: str) -> None:
 
 
 def _file_name(name: str) -> str:
-    """The name in characters that every file system takes; a digest tells apart what then reads alike."""
+    """Return the name in characters that every file system takes; a digest tells apart names that then look alike."""
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name)
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _write(path: Path, page: str) -> None:
-    """Through a file beside it, so that a reader never sees half a page."""
-    beside = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(page, encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with written_whole(path) as staged:
+            staged.write_text(page, encoding="utf-8")
     except OSError as error:
         raise QueryError(f"Cannot write the report {path}: {error.strerror}.") from error

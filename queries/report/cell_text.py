@@ -1,4 +1,4 @@
-"""Values as the page's tables show them: percent, intervals, p-values, bytes, durations; a dash for nothing."""
+"""Texts of table cells: percent, intervals, p-values, bytes, durations; a dash for nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = str
 
 
 def cell_text(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = "") -> str:
-    """Return what a table shows of a row.
+    """Return the text that a table shows for a cell of a row.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ def cell_text(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = 
 
 
 def is_number(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = "") -> bool:
-    """Whether a table sets the cell flush right."""
+    """Return whether a table sets the cell flush right."""
     return kind.partition(":")[0] in KINDS or (
         isinstance(name, str) and isinstance(row[name], int | float) and not isinstance(row[name], bool)
     )
 
 
 def is_long(text: str) -> bool:
-    """Whether a cell is broken into lines."""
+    """Return whether a cell is broken into lines."""
     return len(text) > 30
 
 
 def fields(text: str | None) -> str:
-    """`a 1, b 2` of a JSON object; any other text as it is."""
+    """Return a JSON object as ``a 1, b 2``; any other text as it is."""
     try:
         record = json.loads(text or "{}")
     except json.JSONDecodeError:
@@ -65,12 +65,12 @@ def fields(text: str | None) -> str:
 
 
 def plural(n: int, noun: str) -> str:
-    """`1 model`, `2 models`, `1,000 models`."""
+    """Return ``1 model``, ``2 models`` or ``1,000 models``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _digest(text: str) -> str:
-    """Enough of it to compare."""
+    """Return enough of a digest to compare it."""
     return text if len(text) <= 20 else f"{text[:19]}…"
 
 
@@ -107,11 +107,11 @@ KINDS: dict[str, Callable[..., str]] = {
     "bytes": _bytes,
     "seconds": _seconds,
 }
-"""Everything that is set flush right, by the name of its kind."""
+"""Kinds of cells that are set flush right: name -> the function that writes them."""
 
 WORDS: dict[str, Callable[[Any], str]] = {
     "digest": _digest,
     "fields": fields,
     "setting": setting_in_words,
 }
-"""The rest, set flush left."""
+"""Kinds of cells that are set flush left: name -> the function that writes them."""

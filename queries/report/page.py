@@ -1,4 +1,4 @@
-"""The page: answers, charts and pictures put into the templates."""
+"""The page: the templates filled with answers, charts and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from queries.asking import answer, formats
+from queries.asking import findings_in_words, formats
 from queries.asking.setting_names import setting_in_words
 from queries.drawing.vega_lite import Spec
 from queries.report import cell_text
@@ -31,7 +31,7 @@ def style() -> str:
 
 
 def whole_page(body: str) -> str:
-    """Return the file: `body` below a head that lets nothing be loaded or run."""
+    """Return the whole file: `body` below a head that forbids to load or run anything."""
     css = style()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     template = _environment().get_template("page.html.jinja")
@@ -54,10 +54,10 @@ def page_body(material: Material, drawn: Mapping[str, Spec]) -> str:
         title=TITLE,
         sections=sections,
         inside=inside,
-        best=answer.best_model(answers["leaderboard"].rows),
-        correlation=answer.correlation(answers.correlation),
+        best=findings_in_words.best_model(answers["leaderboard"].rows),
+        correlation=findings_in_words.correlation(answers.correlation),
         other_settings=[
-            answer.best_elsewhere(setting_in_words(setting), found["leaderboard"].rows)
+            findings_in_words.best_elsewhere(setting_in_words(setting), found["leaderboard"].rows)
             for setting, found in answers.by_setting.items()
         ],
         slices=answers.slices,

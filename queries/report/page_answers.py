@@ -21,7 +21,7 @@ from queries.asking.questions import Question
 Row = dict[str, Any]
 
 MOST_ROWS_TO_DOWNLOAD = 5_000
-"""Longer answers are not in the page, which says by which command they are had."""
+"""Longer answers are not in the page; it names the command that gives them."""
 
 SLICE = ("setting", "probe", "tap", "n_per_class")
 """The parameters that name a comparison, see the question `slices`."""
@@ -37,10 +37,10 @@ class PageAnswer:
     ----------
     question : Question
     parameters : mapping of str to object
-        Those that were given; the others had their defaults.
+        The parameters that were given; the others had their defaults.
     table : pyarrow.Table
     store : str
-        URI, for the command line.
+        URI of the store, for the command line.
     """
 
     question: Question
@@ -50,7 +50,7 @@ class PageAnswer:
 
     @property
     def name(self) -> str:
-        """The question's."""
+        """The name of the question."""
         return self.question.name
 
     def __len__(self) -> int:
@@ -66,19 +66,19 @@ class PageAnswer:
         return rows
 
     def where(self, **values: object) -> pa.Table:
-        """The rows in which columns have these values."""
+        """Return the rows in which columns have these values."""
         table = self.table
         for column, value in values.items():
             table = table.filter(pc.equal(table[column], value))
         return table
 
     def values(self, column: str) -> list[str]:
-        """What a column holds, each once, by alphabet."""
+        """Return the values of a column, each once, by alphabet."""
         return sorted(set(self.table[column].to_pylist()))
 
     @property
     def command(self) -> str:
-        """The command line that asks the same."""
+        """The command line that asks the same question."""
         given = [
             f"-p {shlex.quote(f'{name}={_as_text(value)}')}"
             for name, value in self.parameters.items()
@@ -88,7 +88,7 @@ class PageAnswer:
 
     @property
     def sql(self) -> str:
-        """The file with values in the place of its parameters, for `probestore sql` and any copy of the tables."""
+        """The SQL with values in the place of its parameters, for `probestore sql` and any copy of the tables."""
         values = self._defaults | {
             name: _literal(value) if value is not None else self._defaults[name]
             for name, value in self.parameters.items()
@@ -114,14 +114,14 @@ class PageAnswer:
 
 @dataclass(frozen=True)
 class PageAnswers:
-    """What the page is made from.
+    """All answers that the page is made from.
 
     Attributes
     ----------
     slices : list of dict
         Rows of the question `slices`; the first is shown, and the page names the others.
     by_question : mapping of str to PageAnswer
-        By the question's name; all of them about the slice that is shown, where they are about one.
+        Name of the question -> its answer, about the slice that is shown where the question is about a slice.
     by_setting : mapping of str to mapping of str to PageAnswer
         For each other setting with the same probe, tap and number of training images: `leaderboard` and the points and
         bands of the correlation.
@@ -136,14 +136,14 @@ class PageAnswers:
 
     @property
     def correlation(self) -> Row:
-        """The row of `correlation_by_setting` of what is shown; without one, that of no models."""
+        """The row of `correlation_by_setting` for the setting that is shown; a row of no models where there is none."""
         shown = self.slices[0]["setting"] if self.slices else None
         rows = [row for row in self["correlation_by_setting"] if row["setting"] == shown]
         return rows[0] if rows else {"n_models": 0, "n_datasets": 0, "r": None}
 
     @property
     def other_slices(self) -> list[Row]:
-        """Those that differ in more than the setting from what is shown."""
+        """The slices that differ in more than the setting from the one that is shown."""
         return [other for other in self.slices[1:] if not _differs_in_setting_only(other, self.slices[0])]
 
 
@@ -190,7 +190,7 @@ def _as_text(value: object) -> str:
 
 
 def _literal(value: object) -> str:
-    """A value as SQL."""
+    """Return a value as SQL."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return _as_text(value).upper() if value is None or isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Charts as parts of the page: what a dot tells on hover, and nothing that only costs bytes."""
+"""Charts as parts of the page: dots with a text on hover, without markup that only costs bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONG_FRACTION = re.compile(r"(\d+\.\d\d)\d+")
 def page_svg(chart: Spec) -> str:
     """Return a chart as SVG in which each dot has its description as a title, which browsers show on hover.
 
-    The letters of charts are meant for print; a page that has room for it shows them larger.
+    A page that has room for it shows the chart larger than it was drawn.
     """
     svg = _INVISIBLE.sub("", to_svg(chart))
     svg = _DOT.sub(r"<path\g<rest>><title>\g<told></title></path>", svg)

@@ -1,4 +1,4 @@
-"""Small pictures of images that are read again from where their dataset has them.
+"""Small pictures of images, which are read again from the source of their dataset.
 
 The store may come from anybody, so what it says is not trusted: an image is shown only if its bytes hash to the
 `sample_id` that the store knows it by, files are opened inside the dataset's folder only, and what decoding may cost is
@@ -35,7 +35,7 @@ _ROW = re.compile(r"(?P<split>.*)\[(?P<row>\d+)\]")
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture, or why there is none.
+    """A picture, or the reason why there is none.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ def thumbnails(source: str | None, images: Iterable[Mapping[str, str]]) -> list[
     Parameters
     ----------
     source : str, optional
-        ``family:place``, of the dataset's record; None if it has none.
+        ``family:place`` of the dataset's record; None where the store has no record of it.
     images : iterable of mapping
         ``source`` (path or row in the dataset) and ``sample_id`` (what the image must hash to) of each.
 
@@ -77,7 +77,7 @@ def thumbnails(source: str | None, images: Iterable[Mapping[str, str]]) -> list[
 
 
 class _Reader:
-    """Finds images by what `samples` says of where they came from."""
+    """Reads images by the column `source` of the table `samples`."""
 
     def __init__(self, source: str) -> None:
         self._spec = DatasetSpec(name="thumbnails", source=source)
@@ -89,7 +89,7 @@ class _Reader:
             self._source = open_source(self._spec)
 
     def read(self, origin: str) -> RawImage:
-        """The image of that path or row."""
+        """Return the image of that path or row."""
         if self._folder is not None:
             path = self._folder.path / origin
             folder = self._folder

@@ -203,7 +203,7 @@ def test_a_query_is_cancelled(page: sync_api.Page) -> None:
     page.fill("#live-text", FOREVER)
     page.click("#live-run")
     page.click("#live-cancel")
-    sync_api.expect(page.locator("#live-mistake")).to_have_text("Cancelled.")
+    sync_api.expect(page.locator("#live-mistake")).to_have_text("You cancelled the query.")
     run(page, "select 1 as again")
     assert answer(page) == [["again"], ["1"]]
 

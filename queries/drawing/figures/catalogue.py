@@ -29,10 +29,10 @@ def draw(number: int, database: Database, choice: Choice | None = None) -> Figur
     Parameters
     ----------
     number : int
-        1 to 9.
+        Number of the figure in the paper, 1 to 9.
     database : Database
     choice : Choice, optional
-        Of probe, tap, dataset and models.
+        Probe, tap, dataset and models to draw; by default as `Choice` has them.
 
     Raises
     ------
@@ -42,5 +42,5 @@ def draw(number: int, database: Database, choice: Choice | None = None) -> Figur
         If the store does not know a model or dataset of `choice`.
     """
     if number not in FIGURES:
-        raise QueryError(f"The figure must be one of 1 to {len(FIGURES)}. Got {number}.")
+        raise QueryError(f"The number of a figure must be one of 1 to {len(FIGURES)}. Got {number}.")
     return FIGURES[number](database, choice or Choice())

@@ -1,4 +1,4 @@
-"""What of a store a figure is drawn from, and the errors of figures that lack it."""
+"""The choice of results that a figure is drawn from, and the error of a figure that lacks them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 
 from featurestore.errors import QueryError
 
-IMPORT = "Results made elsewhere come in by: probestore import results FILE.csv"
+IMPORT = "Import results made elsewhere: probestore import results FILE.csv"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a figure is drawn from.
+    """The results that a figure is drawn from.
 
     Attributes
     ----------
     probe, tap : str
-        Of the results.
+        Probe and tap of the results.
     dataset : str, optional
-        Of the figures that show one.
+        Dataset of a figure that shows one.
     models : tuple of str
-        Of the figures that show some.
+        Models of a figure that shows some.
     seed : int
-        Of bootstrap, draws and t-SNE.
+        Seed of bootstrap, draws and t-SNE.
     """
 
     probe: str = "logistic"
@@ -33,14 +33,14 @@ class Choice:
     seed: int = 0
 
     def slice(self) -> dict[str, Any]:
-        """Parameters of the questions about scores."""
+        """Return the parameters for questions about scores."""
         return {"probe": self.probe, "tap": self.tap}
 
     def results(self) -> str:
-        """In words."""
+        """Return the choice in words."""
         return f"results of the probe {self.probe!r} on the tap {self.tap!r}"
 
 
 def lacks(number: int, needs: str, remedy: str) -> QueryError:
-    """The error of a figure whose rows are not there."""
+    """Return the error of a figure whose rows the store lacks."""
     return QueryError(f"Figure {number} needs {needs}, and the store has none. {remedy}")

@@ -24,13 +24,13 @@ _ERROR = "logit_standard_error"  # a column of few-shot curves only
 
 
 def over_steps(database: Database, choice: Choice) -> Figure:
-    """Figure 8: training curves of a model, each point a run of its own."""
+    """Draw figure 8: training curves of a model, each point a run of its own."""
     rows = database.query("training_curves", **choice.slice()).to_pylist()
     if not rows:
         raise lacks(
             8,
             f"training curves ({choice.results()}, from runs of several lengths)",
-            "They come in by: probestore import results FILE.csv, with a column train_steps.",
+            "Import them: probestore import results FILE.csv, with a column train_steps.",
         )
     model, shown = _of_one_model(rows, choice)
     return Figure(
@@ -43,7 +43,7 @@ def over_steps(database: Database, choice: Choice) -> Figure:
 
 
 def over_images(database: Database, choice: Choice) -> Figure:
-    """Figure 9: few-shot curves of a model, the mean over draws with its standard error."""
+    """Draw figure 9: few-shot curves of a model, the mean over draws with its standard error."""
     found = database.query("few_shot_curves", **choice.slice()).to_pylist()
     rows = [row for row in found if row["n_per_class"] is not None]
     if not rows:
@@ -63,7 +63,7 @@ def over_images(database: Database, choice: Choice) -> Figure:
 
 
 def _of_one_model(rows: list[Row], choice: Choice) -> tuple[str, list[Row]]:
-    """The model asked for, else that with most points; and its rows, of the dataset asked for if one was."""
+    """Return the model asked for, else that with most points, and its rows; of one dataset if one was asked for."""
     counts = Counter(row["model"] for row in rows)
     model = choice.models[0] if choice.models else min(counts, key=lambda name: (-counts[name], name))
     if model not in counts:
@@ -75,7 +75,7 @@ def _of_one_model(rows: list[Row], choice: Choice) -> tuple[str, list[Row]]:
 
 
 def _panels(rows: list[Row], field: str, title: str, base: int) -> Spec:
-    """A panel per dataset."""
+    """Return a panel per dataset."""
     datasets = arrange.in_order(row["dataset"] for row in rows)
     settings = [setting for setting in SETTINGS if any(row["setting"] == setting for row in rows)]
     width = arrange.panel_width(_COLUMNS, spacing=_BESIDE, beside=36)

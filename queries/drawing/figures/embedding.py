@@ -1,6 +1,6 @@
 """Figure 4: the features of a few classes under two models, by t-SNE.
 
-t-SNE is no work for SQL: scikit-learn's is run on the rows of the question `features_of_classes`. It shows which images
+SQL cannot do t-SNE, so scikit-learn's runs on the rows of the question `features_of_classes`. It shows which images
 are neighbours; distances between groups and their sizes mean nothing.
 """
 
@@ -21,8 +21,8 @@ _FEWEST = 8  # images
 
 
 def two_models(database: Database, choice: Choice) -> Figure:
-    """Figure 4: ten classes of a dataset under two models."""
-    models, dataset = _asked(database, choice)
+    """Draw figure 4: ten classes of a dataset under two models."""
+    models, dataset = _chosen(database, choice)
     rows = [row for model in models for row in _embedded(database, choice, model, dataset)]
     spacing = 16.0
     width = arrange.panel_width(2, spacing=spacing, beside=6)
@@ -40,8 +40,8 @@ def two_models(database: Database, choice: Choice) -> Figure:
     )
 
 
-def _asked(database: Database, choice: Choice) -> tuple[tuple[str, ...], str]:
-    """The two models and the dataset, which must have features."""
+def _chosen(database: Database, choice: Choice) -> tuple[tuple[str, ...], str]:
+    """Return the two models and the dataset, which must have features."""
     there: dict[str, set[str]] = {}
     sql = "select distinct dataset, model from current_feature_sets where split = 'test' order by all"
     for row in database.sql(sql).to_pylist():

@@ -33,17 +33,17 @@ class Figure:
     Attributes
     ----------
     number : int
-        As in the paper.
+        Its number in the paper.
     caption : str
-        What is drawn, for the page that it goes to.
+        The text that goes below the figure.
     data : pyarrow.Table
-        What is drawn, as numbers.
+        The numbers that are drawn.
     chart : dict
         Vega-Lite, in points.
     millimetres : float
         Its width in print; less where there are few panels.
     notes : tuple of str
-        What the store lacks, so that a part is missing.
+        Sentences about parts that are missing because the store lacks something.
     """
 
     number: int
@@ -99,7 +99,7 @@ class Figure:
         return to_svg({"config": PRINT.config, **self.chart})
 
     def _repr_svg_(self) -> str:
-        """The figure, for notebooks."""
+        """Return the figure for notebooks."""
         return self.svg
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Figures 3 and 5: what the regularisers of source training do to transfer, for fixed features and fine-tuned."""
+"""Figures 3 and 5: how the regularisers of source training change transfer, for fixed features and fine-tuned."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LETTERS = {"bn_scale": "BN", "label_smoothing": "LS", "dropout": "DO", "auxilia
 
 
 def fixed(database: Database, choice: Choice) -> Figure:
-    """Figure 3: regularisers and fixed features."""
+    """Draw figure 3: regularisers and fixed features."""
     return _figure(database, choice, "fixed")
 
 
 def finetuned(database: Database, choice: Choice) -> Figure:
-    """Figure 5: regularisers and fine-tuning."""
+    """Draw figure 5: regularisers and fine-tuning."""
     return _figure(database, choice, "finetuned")
 
 
@@ -32,7 +32,7 @@ def _figure(database: Database, choice: Choice, setting: str) -> Figure:
         raise lacks(
             _NUMBERS[setting],
             f"{choice.results()} in the setting {setting!r}, of models of known architecture and training recipe",
-            "Say bn_scale, label_smoothing, dropout and auxiliary_head in a study's [[model]], or in: "
+            "State bn_scale, label_smoothing, dropout and auxiliary_head in a study's [[model]], or in: "
             "probestore import results FILE.csv --models MODELS.csv",
         )
     rows = [row | {"recipe": _recipe(row)} for row in table.to_pylist()]
@@ -51,7 +51,7 @@ def _figure(database: Database, choice: Choice, setting: str) -> Figure:
 
 
 def _recipe(row: Row) -> str:
-    """Like ``−BN|+LS|+DO|−AH``; the bars become line ends."""
+    """Return a text like ``−BN|+LS|+DO|−AH``; the bars become line ends."""
     return "|".join(f"{'+' if row[column] else '−'}{letters}" for column, letters in _LETTERS.items())
 
 
@@ -70,7 +70,7 @@ def _source(rows: list[Row], known: list[Row], width: float) -> Spec:
 
 
 def _series(rows: list[Row], y: Spec, all_rows: list[Row] | None = None) -> list[Spec]:
-    """A line per architecture, and a mark per model."""
+    """Return a line per architecture, and a mark per model."""
     at, look = {"x": _x(all_rows or rows), "y": y}, _by(all_rows or rows)
     return [
         mark(rows, "line", at | {"color": look["color"]}, strokeWidth=0.8),
@@ -79,7 +79,7 @@ def _series(rows: list[Row], y: Spec, all_rows: list[Row] | None = None) -> list
 
 
 def _x(rows: list[Row]) -> Spec:
-    """Recipes, those with most departures from the plain one at the left."""
+    """Return the channel of recipes; those with most departures from the plain one stand at the left."""
     order = [recipe for _, recipe in sorted({(-row["departures"], row["recipe"]) for row in rows})]
     axis = {"labelExpr": "split(datum.label, '|')", "labelAngle": 0}
     scale = {"type": "point", "padding": 0.4, "domain": order}

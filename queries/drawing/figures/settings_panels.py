@@ -1,4 +1,4 @@
-"""Figures 6 and 7: the settings against one another, on log-odds axes in percent."""
+"""Figures 6 and 7: the settings compared, on log-odds axes in percent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from queries.drawing.vega_lite import Row, Spec, mark, name, number
 
 _COLUMNS = 4
 _NO_RECORD = (
-    "A dataset's best value published before is drawn where a column best_known says it: probestore import results "
-    "FILE.csv --datasets FILE.csv"
+    "A dashed line shows the best value published before, where a column best_known states it: "
+    "probestore import results FILE.csv --datasets FILE.csv"
 )
 _HALF = 0.3  # of the room of a setting: half the length of the line at the mean
 
 
 def by_dataset(database: Database, choice: Choice) -> Figure:
-    """Figure 6: every setting on every dataset, with the mean over models and its standard error."""
+    """Draw figure 6: every setting on every dataset, with the mean over models and its standard error."""
     means = database.query("setting_means", **choice.slice()).to_pylist()
     if not means:
         raise lacks(6, choice.results(), IMPORT + ".")
@@ -49,13 +49,13 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
         for dataset in datasets
     ]
     lacking = [setting_in_words(setting) for setting in SETTINGS if setting not in there]
-    notes = [f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}"] if lacking else []
+    notes = [f"The store has no results to draw in: {', '.join(lacking)}. {IMPORT}"] if lacking else []
     if len(records) < len(datasets):
         notes.append(_NO_RECORD)
     return Figure(
         6,
         "Accuracy in each setting, on a log-odds scale: a dot per model, the mean over models as a line, with its "
-        "standard error. Counted are the models scored on the dataset in every setting shown."
+        "standard error. It counts the models that were scored on the dataset in every setting shown."
         + (" Dashed: the best value published before." if records else ""),
         pa.Table.from_pylist(
             [*map(_data_of_mean, means), *map(_data_of_point, points), *starmap(_data_of_record, records.items())]
@@ -66,7 +66,7 @@ def by_dataset(database: Database, choice: Choice) -> Figure:
 
 
 def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
-    """Figure 7: fine-tuned against trained from scratch, every cell, with the line where they are equal."""
+    """Draw figure 7: fine-tuned against trained from scratch, with the line on which they are equal."""
     cells = _complete(_scores(database, choice, ("finetuned", "scratch")))
     pairs = [
         {"model": model, "dataset": dataset, **{row["setting"]: row["logit"] for row in rows}}
@@ -89,7 +89,7 @@ def tuned_against_scratch(database: Database, choice: Choice) -> Figure:
 
 
 def _records(database: Database, datasets: list[str]) -> dict[str, float]:
-    """Dataset -> the best value that was published before, where somebody said so."""
+    """Return dataset -> the best value published before, where the store knows one."""
     rows = database.sql("select dataset, best_known from datasets where best_known is not null").to_pylist()
     return {row["dataset"]: row["best_known"] for row in rows if row["dataset"] in datasets}
 
@@ -101,7 +101,7 @@ def _scores(database: Database, choice: Choice, settings: tuple[str, ...] = tupl
 
 
 def _complete(scores: Iterator[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows of each model and dataset that was scored in all settings that the dataset has scores in."""
+    """Return the rows of each model and dataset that was scored in every setting in which the dataset has scores."""
     cells: dict[tuple[str, str], list[Row]] = {}
     needed: dict[str, set[str]] = {}
     for row in scores:
@@ -113,7 +113,7 @@ def _complete(scores: Iterator[Row]) -> dict[tuple[str, str], list[Row]]:
 def _strip(
     dataset: str, points: list[Row], means: list[Row], record: float | None, settings: list[str], width: float
 ) -> Spec:
-    """A dataset: the settings side by side."""
+    """Return the panel of a dataset: the settings side by side."""
     height = 0.8 * width
     heights = [row["logit"] for row in points]
     heights += reach(means, "mean_logit", "standard_error")
@@ -144,7 +144,7 @@ def _strip(
 
 
 def _jitter(i: int) -> float:
-    """So that neighbours in the order of the rows do not cover each other."""
+    """Return a small shift, so that neighbours in the order of the rows do not cover each other."""
     return (i * 3 % 7 - 3) * 0.06
 
 

@@ -18,13 +18,13 @@ from queries.drawing.scatter import MEAN_PANEL, Scatter
 from queries.drawing.theme import BLUE, PRINT, PRINT_FONT_SIZE
 from queries.drawing.vega_lite import Row, Spec, text_at
 
-_NO_SOURCE = "Say imagenet_top1 in a study's [[model]], or in: probestore import results FILE.csv --models MODELS.csv"
+_NO_SOURCE = "State imagenet_top1 in a study's [[model]], or in: probestore import results FILE.csv --models MODELS.csv"
 _COLUMNS = 6  # panels of datasets beside one another; that of the mean takes the room of two
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """A panel: its points, the line with its band, and r."""
+    """One panel: its points, the line with its band, and r."""
 
     setting: str
     name: str
@@ -42,7 +42,7 @@ class _Panel:
 
 
 def means(database: Database, choice: Choice) -> Figure:
-    """Figure 1: the mean over datasets, of fixed features and fine-tuned."""
+    """Draw figure 1: the mean over datasets, of fixed features and fine-tuned."""
     asked = ("fixed", "finetuned")
     panels = [panel for setting in asked for panel in _mean(database, choice, setting)]
     _check(1, panels, choice)
@@ -60,7 +60,7 @@ def means(database: Database, choice: Choice) -> Figure:
 
 
 def every_dataset(database: Database, choice: Choice) -> Figure:
-    """Figure 2: every setting, as the mean over datasets and dataset by dataset."""
+    """Draw figure 2: every setting, as the mean over datasets and dataset by dataset."""
     panels = [panel for setting in SETTINGS for panel in _panels(database, choice, setting)]
     _check(2, panels, choice)
     blocks = [[panel for panel in panels if panel.setting == setting] for setting in SETTINGS]
@@ -76,7 +76,7 @@ def every_dataset(database: Database, choice: Choice) -> Figure:
 
 
 def _panels(database: Database, choice: Choice, setting: str) -> list[_Panel]:
-    """The panels of a setting: the mean, then each dataset."""
+    """Return the panels of a setting: the mean, then each dataset."""
     mean = _mean(database, choice, setting)
     asked = choice.slice() | {"setting": setting}
     tests = {(row["dataset"], row["model"]): row for row in database.query("best_by_dataset", **asked).to_pylist()}
@@ -94,7 +94,7 @@ def _panels(database: Database, choice: Choice, setting: str) -> list[_Panel]:
 
 
 def _mean(database: Database, choice: Choice, setting: str) -> list[_Panel]:
-    """The panel of the mean, if there are models to compare."""
+    """Return the panel of the mean, or no panel where there are no models to compare."""
     asked = choice.slice() | {"setting": setting}
     points = _by_panel(database.query("transfer_points", **asked).to_pylist()).get(MEAN_PANEL, [])
     band = _by_panel(database.query("transfer_band", **asked, seed=choice.seed).to_pylist()).get(MEAN_PANEL, [])
@@ -120,11 +120,11 @@ def _check(number: int, panels: list[_Panel], choice: Choice) -> None:
 def _missing(panels: list[_Panel], asked: Iterable[str]) -> tuple[str, ...]:
     there = {panel.setting for panel in panels}
     lacking = [setting_in_words(setting) for setting in asked if setting not in there]
-    return (f"There are no results to draw of: {', '.join(lacking)}. {IMPORT}",) if lacking else ()
+    return (f"The store has no results to draw in: {', '.join(lacking)}. {IMPORT}",) if lacking else ()
 
 
 def _block(panels: list[_Panel]) -> Spec:
-    """A setting: the mean, as large as two rows of datasets, which are beside it."""
+    """Return the block of a setting: the mean, as large as the two rows of datasets beside it."""
     spacing = (20.0, 38.0)
     width = arrange.panel_width(_COLUMNS + 2, spacing=spacing[0], beside=44)
     height = 0.85 * width
@@ -140,7 +140,7 @@ def _block(panels: list[_Panel]) -> Spec:
 
 
 def _named_panel(panel: _Panel, width: float) -> Spec:
-    """The mean with the names of the models, in one colour."""
+    """Return the mean with the names of the models, in one colour."""
     height = 0.72 * width
     scatter = panel.scatter(width, height)
     layers = [*scatter.line(), *scatter.bars(BLUE), scatter.dots(BLUE, 16), *scatter.names()]
@@ -162,7 +162,7 @@ def _small_panel(panel: _Panel, width: float, height: float) -> Spec:
 
 
 def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], str]]:
-    """Points and their colour: those that tie with the best above the others."""
+    """Return points and their colour; those that tie with the best come last, so that they lie above the others."""
     for tie, colour in ((False, PRINT.grey), (True, BLUE)):
         rows = [row for row in panel.points if (row["ties_with_best"] is True) is tie]
         if rows:
@@ -170,7 +170,7 @@ def _by_tie(panel: _Panel) -> Iterator[tuple[list[Row], str]]:
 
 
 def _titled(panel: _Panel, layers: Iterable[Spec], width: float, height: float, title: str) -> Spec:
-    """Layers as a panel, with r between its title and the plot, where it hides nothing."""
+    """Return layers as a panel, with r between its title and the plot, where it hides nothing."""
     r = "r = –" if panel.r is None else f"r = {panel.r:.2f}"
     said = text_at(0, -3, r, align="left", baseline="bottom")
     return arrange.panel([*layers, said], width, height, title, above=3 + PRINT_FONT_SIZE + 2)
@@ -187,14 +187,14 @@ def _data(panels: list[_Panel]) -> pa.Table:
 
 
 def _sizes(panels: list[_Panel]) -> str:
-    """How many models and datasets there are, in a sentence."""
+    """Return a sentence with the numbers of models and datasets."""
     datasets = {panel.name for panel in panels if not panel.is_mean}
     models = max(len(panel.points) for panel in panels)
     return f"{models} models{f', {len(datasets)} datasets' if datasets else ''}."
 
 
 def _tests(panels: list[_Panel]) -> str:
-    """Which tests were made, in a sentence."""
+    """Return a sentence that names the tests."""
     used = {row["test"] for panel in panels if not panel.is_mean for row in panel.points if row["test"]}
     named = {"exact McNemar": "exact McNemar tests", "unpaired z": "z-tests that do not know of shared images"}
     listed = " or ".join(named[test] for test in sorted(used))

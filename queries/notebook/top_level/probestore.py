@@ -1,7 +1,7 @@
 """probestore in a notebook: ``probestore.open("store").query("leaderboard").df()``.
 
-Installed as the module ``probestore``; what it opens is in `queries.notebook.open_store`. Importing it loads neither
-DuckDB nor a network.
+It is installed as the module ``probestore`` and opens a `queries.notebook.open_store.OpenStore`. Importing it loads
+neither DuckDB nor a network.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def open(uri: str, *, storage_options: Mapping[str, str] | None = None) -> OpenS
     uri : str
         A folder, ``s3://bucket/prefix``, or another place that the command takes as ``--store``.
     storage_options : mapping of str to str, optional
-        How to reach it; see `featurestore.store.places.open_place`.
+        How to reach the store; see `featurestore.store.places.open_place`.
 
     Returns
     -------
     queries.notebook.open_store.OpenStore
-        It shows the store as it is now; open it again to see what came since.
+        It shows the store as it is now; open the store again to see what came since.
 
     Raises
     ------

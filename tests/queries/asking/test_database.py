@@ -154,14 +154,16 @@ def test_an_error_names_file_and_line(db: Database, tmp_path: Path) -> None:
 
 
 def test_sql_that_is_nested_too_deeply_to_be_checked_is_refused(db: Database) -> None:
-    with pytest.raises(QueryError, match=r"SQL: is nested too deeply .* list_sum"):
+    with pytest.raises(QueryError, match=r"SQL: the SQL is nested too deeply .* list_sum"):
         db.sql(f"select {'+'.join(['1'] * 900)}")
     assert db.sql("select 1 as n").to_pylist() == [{"n": 1}]
 
 
 def test_half_a_character_is_refused_with_its_place(db: Database) -> None:
     """A command line brings such for a byte that is no UTF-8."""
-    with pytest.raises(QueryError, match=r"SQL: must be text of whole characters\. Got '\\udcff' at position 8"):
+    with pytest.raises(
+        QueryError, match=r"SQL: the text must consist of whole characters\. Got '\\udcff' at position 8"
+    ):
         db.run_text("select '\udcff'")
     with pytest.raises(QueryError, match=r"SQL, parameter word: must be text .* Got '\\udcff' at position 1"):
         db.run_text("select $word as word", word="a\udcff")

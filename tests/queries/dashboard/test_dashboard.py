@@ -74,7 +74,7 @@ def running_forever(client: Client) -> Iterator[list[dict[str, Any]]]:
     answers: list[dict[str, Any]] = []
 
     def run() -> None:
-        while "is running already" in (answer := client.sql(FOREVER))["error"]:
+        while "Another query is running" in (answer := client.sql(FOREVER))["error"]:
             time.sleep(0.01)
         answers.append(answer)
 
@@ -170,7 +170,7 @@ def test_only_the_loopback_address_answers(client: Client) -> None:
 
 def test_a_port_that_is_taken_is_a_message(client: Client, store: FeatureStore) -> None:
     port = int(client.host.split(":")[1])
-    with pytest.raises(ConfigurationError, match=f"Port {port} of this machine cannot be had .* --port 0"):
+    with pytest.raises(ConfigurationError, match=f"Port {port} of this machine cannot be used .* --port 0"):
         DashboardServer(store, port=port)
 
 
@@ -227,7 +227,7 @@ def test_a_mistake_is_a_message_with_its_line(client: Client) -> None:
         ("[]", {}, "must be an object"),
         ('{"sql": 1}', {}, "must be an object"),
         ('{"sql": "select 1", "parameters": []}', {}, "must be an object"),
-        ('{"sql": "select 1"}', {"Content-Type": "text/plain"}, "must be application/json"),
+        ('{"sql": "select 1"}', {"Content-Type": "text/plain"}, "content type application/json"),
         ('{"sql": "' + " " * 200_000 + 'select 1"}', {}, "shorter than 200000 bytes"),
     ],
 )
@@ -259,7 +259,7 @@ def test_no_other_page_can_ask_or_cancel(client: Client) -> None:
     assert "stopped after 2 seconds" in answers[0]["error"]
     with running_forever(client) as answers:
         assert client.ask("/cancel", method="POST", Origin=f"http://{client.host}")[0] == 204
-    assert answers == [{"error": "Cancelled."}]
+    assert answers == [{"error": "You cancelled the query."}]
 
 
 def test_a_time_that_python_has_not_is_shown(client: Client) -> None:
@@ -305,7 +305,7 @@ def test_one_query_at_a_time_and_it_can_be_cancelled(box: tuple[SqlProcess, Feat
         sql.run("select 2", {})
     sql.cancel()
     thread.join()
-    assert said == ["Cancelled."]
+    assert said == ["You cancelled the query."]
     assert sql.run("select 3 as n", {}).table.to_pylist() == [{"n": 3}]
 
 
@@ -428,7 +428,7 @@ def test_progress_counts_cells_stages_and_what_came_last(given: Given) -> None:
     )
     progress = read_progress(database)
     assert progress.cells == {"done": 2, "failed": 1, "missing": 1}
-    assert progress.places["b", "d0"] == {"failed": 1}
+    assert progress.pairs["b", "d0"] == {"failed": 1}
     assert [(stage["stage"], stage["done"], stage["wanted"]) for stage in progress.stages] == [
         ("features", 8, 8),
         ("probes", 2, 4),
@@ -460,7 +460,7 @@ def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore
     with running_forever(client) as answers:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert answers == [{"error": "Cancelled."}]
+    assert answers == [{"error": "You cancelled the query."}]
     assert (process.returncode, out, "Traceback" in err, client.token in err) == (130, "", False, False), err
 
 

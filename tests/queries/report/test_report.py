@@ -205,7 +205,7 @@ def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Pa
             "transfer-e_b_-6cd5bf.svg", "tuning-d0.svg", "tuning-d1.svg", "tuning-e_b_-ed4448.svg",
         ]
     )  # fmt: skip
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.part*"))
     assert "<title>&lt;script&gt;alert(1)&lt;/script&gt;: ImageNet top-1 75.0%, d1 69.0%</title>" in page
 
 

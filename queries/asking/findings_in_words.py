@@ -1,4 +1,4 @@
-"""The answer in words: two sentences, with their uncertainty."""
+"""Findings in words: which model to use and whether better models transfer better, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _FEW = 10  # models; below, the text says how few they are
 
 
 def best_model(leaderboard: Sequence[Row]) -> str:
-    """Say which model to use, how sure its rank is, and which others are as good.
+    """Return a sentence that says which model to use, how sure its rank is, and which others are as good.
 
     Parameters
     ----------
     leaderboard : sequence of dict
-        Rows of the query `leaderboard`.
+        Rows of the question `leaderboard`.
     """
     ranked = [row for row in leaderboard if row["rank"] is not None]
     if not ranked:
@@ -31,7 +31,7 @@ def best_model(leaderboard: Sequence[Row]) -> str:
     if best["n_datasets"] == 1:
         return (
             f"{best['model']} scores highest {of_models} ({mean}), but on one dataset only: "
-            "whether that carries over to others cannot be said."
+            "nobody can say whether that carries over to others."
         )
     sure = f"{mean}; {_rank(best)}"
     ties = [row["model"] for row in others if row["ties_with_best"]]
@@ -48,14 +48,14 @@ def best_model(leaderboard: Sequence[Row]) -> str:
 
 
 def best_elsewhere(setting: str, leaderboard: Sequence[Row]) -> str:
-    """Say in short which model is best in another setting.
+    """Return a short sentence that says which model is best in another setting; empty where none is scored.
 
     Parameters
     ----------
     setting : str
-        In words.
+        Its name in words.
     leaderboard : sequence of dict
-        Rows of the query `leaderboard` in that setting.
+        Rows of the question `leaderboard` in that setting.
     """
     ranked = [row for row in leaderboard if row["rank"] is not None]
     if not ranked:
@@ -67,12 +67,12 @@ def best_elsewhere(setting: str, leaderboard: Sequence[Row]) -> str:
 
 
 def correlation(found: Row) -> str:
-    """Say whether a better source model transfers better.
+    """Return a sentence that says whether a better source model transfers better.
 
     Parameters
     ----------
     found : dict
-        A row of the query `correlation_by_setting`; n_models may stand alone where it is below three.
+        A row of the question `correlation_by_setting`. Where n_models is below three, no other column is needed.
     """
     n = found["n_models"]
     if n < 3:
@@ -85,7 +85,7 @@ def correlation(found: Row) -> str:
     models = f"{'only ' if n < _FEW else ''}{n} models"
     r = f"ImageNet accuracy and transfer correlate with r = {_signed(found['r'])} over {models}"
     if found["fisher_low"] is None:
-        return f"{r}, too few for an interval that can be trusted: this says next to nothing about other models."
+        return f"{r}, too few for an interval that can be trusted: r says next to nothing about other models."
     interval = f"95% interval {_signed(found['fisher_low'])} to {_signed(found['fisher_high'])}"
     if found["fisher_low"] <= 0 <= found["fisher_high"]:
         return f"{r}, which cannot be told from no correlation ({interval})."
@@ -110,6 +110,6 @@ def _them(names: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str], last: str) -> str:
-    """`a`, `a and b`, `a, b and c`; beyond four, how many more there are."""
+    """Return `a`, `a and b` or `a, b and c`; of more than four names, three and the number of the others."""
     shown = list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"

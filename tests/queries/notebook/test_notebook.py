@@ -28,7 +28,7 @@ def run_elsewhere(code: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
-def test_the_door_is_installed_and_light(tmp_path: Path) -> None:
+def test_the_module_is_installed_and_light(tmp_path: Path) -> None:
     heavy = {"duckdb", "torch", "ray", "vl_convert", "pyarrow", "pandas"}
     code = f"import sys, probestore; print({heavy} & set(sys.modules))"
     assert run_elsewhere(code, tmp_path) == "set()"
