@@ -165,7 +165,7 @@ def test_half_a_character_is_refused_with_its_place(db: Database) -> None:
         QueryError, match=r"SQL: the text must consist of whole characters\. Got '\\udcff' at position 8"
     ):
         db.run_text("select '\udcff'")
-    with pytest.raises(QueryError, match=r"SQL, parameter word: must be text .* Got '\\udcff' at position 1"):
+    with pytest.raises(QueryError, match=r"SQL, parameter word: the text must .* Got '\\udcff' at position 1"):
         db.run_text("select $word as word", word="a\udcff")
 
 
