@@ -92,7 +92,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 Verdict = Literal["machine", "passing", "lasting"]
-"""What another try may bring.
+"""The verdict on a failure: who is to blame, and so where another try may succeed.
 
 ``"machine"``: this worker's device, memory or file system is to blame; another worker may do better now.
 ``"passing"``: the network, the store or the installation is to blame; another run may do better.
@@ -149,7 +149,7 @@ class Failure:
 
     @property
     def passing(self) -> bool:
-        """Whether another try, by another worker or in another run, may succeed."""
+        """True if another try, by another worker or in another run, may succeed."""
         return self.verdict != "lasting"
 
     @classmethod

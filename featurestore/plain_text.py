@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What moves the cursor or changes colours (C0 and C1 controls but for the end of a line), and what turns the direction
-of writing around, so that a text reads as another."""
+"""Characters that move the cursor or change colours (C0 and C1 controls but for the end of a line), or turn the
+direction of writing around, so that a text reads as another."""
 
 
 def visible(text: str) -> str:
@@ -22,7 +22,7 @@ def visible(text: str) -> str:
 
 
 def shortly(names: Sequence[str], most: int = 5) -> str:
-    """At most so many of the names, and how many more there are.
+    """Return at most so many of the names, and how many more there are.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def shortly(names: Sequence[str], most: int = 5) -> str:
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number and what it counts, in the singular or the plural.
+    """Return a number and what it counts, in the singular or the plural.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ _KILO_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def bytes_text(size: float) -> str:
-    """A number of bytes to three digits, in units of 1000.
+    """Return a number of bytes to three digits, in units of 1000.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def bytes_text(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units, rounded to seconds.
+    """Return a time in its two largest units, rounded to seconds.
 
     Examples
     --------

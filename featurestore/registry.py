@@ -19,12 +19,12 @@ GROUPS = ("probestore.models", "probestore.datasets")
 
 
 def names(package: ModuleType) -> list[str]:
-    """Names of the modules in a package's folder; none is imported."""
+    """Return the names of the modules in a package's folder; none is imported."""
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
 def load(package: ModuleType, kind: str, name: str) -> ModuleType:
-    """Import one module of a package's folder, now that it is asked for.
+    """Import one module of a package's folder by its name.
 
     Raises
     ------
@@ -38,17 +38,17 @@ def load(package: ModuleType, kind: str, name: str) -> ModuleType:
 
 
 def plugins() -> list[EntryPoint]:
-    """The entry points of installed packages, by group and name; none is loaded."""
+    """Return the entry points of installed packages, by group and name; none is loaded."""
     return [entry for group in GROUPS for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)]
 
 
 def origin(entry: EntryPoint) -> str:
-    """The distribution that brings an entry point, with its version."""
+    """Return the name and version of the distribution that brings an entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
 
 
 def records_of_packages(group: str, kind: type[Record]) -> list[Record]:
-    """Records that other packages bring by entry points of `group`: each names a record or an iterable of them.
+    """Return records that other packages bring by entry points of `group`: each names a record or an iterable of them.
 
     An entry point that cannot be used is left out with a warning that names its distribution: a broken package must not
     stop studies that do not need it.

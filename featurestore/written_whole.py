@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class AlreadyThereError(Exception):
-    """Another file has the place already, and was not to be replaced."""
+    """Raised if another file has the place already and was not to be replaced."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is wrong with a store: a place, what is wrong there, and what to do about it."""
+"""Findings: each names a place in a store, says what is wrong there, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One thing in a store that is not as it should be.
 
     Attributes
     ----------
@@ -31,10 +31,10 @@ MAKE_SET_ANEW = f"delete the folder, and {RUN_AGAIN}"
 
 
 def error(place: str, what: str, advice: str) -> Finding:
-    """Data that must not be trusted."""
+    """Return a finding about data that must not be trusted."""
     return Finding("error", place, what, advice)
 
 
 def warning(place: str, what: str, advice: str) -> Finding:
-    """Something left over, or not to be judged."""
+    """Return a finding about something that is left over, or that cannot be judged."""
     return Finding("warning", place, what, advice)

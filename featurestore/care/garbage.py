@@ -1,4 +1,4 @@
-"""What a store holds that no study needs: found first, removed only when asked to."""
+"""Find what a store holds and no study needs; remove it only when asked to."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from featurestore.store.schema import SPLITS, TABLES
 from featurestore.store.storage import Storage, StoredFile
 
 SAFE_AGE = timedelta(hours=24)
-"""What is younger is never garbage: a run may be about to want it."""
+"""Files that are younger are never garbage: a run may be about to want them."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that no study needs.
+    """A set or a file that no study needs.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Garbage:
 
 @dataclass(frozen=True)
 class _Needed:
-    """What the studies of a store need.
+    """Everything that the studies of a store need.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def _needed(store: FeatureStore) -> _Needed:
 
 
 def _images_of_datasets(store: FeatureStore, wanted: set[str]) -> set[SampleSet]:
-    """Image tables of the datasets as they are now."""
+    """Return the image tables that the latest records of these datasets name."""
     rows = (row for name in wanted & store.names("datasets") for row in store.read_record("datasets", name).to_pylist())
     return {SampleSet(row["dataset"], split, row[f"{split}_samples"]) for row in rows for split in SPLITS}
 
@@ -141,7 +141,10 @@ def _sets(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
 
 
 def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed) -> Iterator[Garbage]:
-    """The mark that float16 was too small stays while the model is used: without it, float16 would be tried again."""
+    """Yield the files of a feature set that no cell reads.
+
+    The mark that float16 was too small stays while the model is used: without it, float16 would be tried again.
+    """
     if (item.model, item.tap, item.dataset) in needed.viewed:
         files = [file for file in files if not file.name.endswith(f"/{layout.OVERFLOW}")]
     if files:

@@ -1,4 +1,4 @@
-"""Checks of the small files: records of the tables in `schema.TABLES`, and the files of no rows that give them types.
+"""Check the small files: records of the tables in `schema.TABLES`, and the files of no rows that give them types.
 
 No manifest holds their checksums. The pages of a Parquet file have their own, and the rest of it (footer and page
 headers) is compared with what this version of Parquet would write of the same rows, where it is the version that wrote
@@ -41,7 +41,7 @@ def check_record(storage: Storage, path: str) -> list[Finding]:
 
 
 def _advice(table: schema.Table, name: str) -> str:
-    """How a record that is damaged is made again."""
+    """Say how a damaged record is made again."""
     match table.needed_by:
         case "cell":
             return f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
@@ -83,20 +83,20 @@ def _problems(
 
 
 def _encoded_again(rows: pa.Table) -> pa.Buffer:
-    """The file as it was written."""
+    """Return the bytes that this version writes of these rows."""
     types = [field.with_type(_as_written(field.type)) for field in rows.schema]
     return commit.encode_table(rows.cast(pa.schema(types, metadata=rows.schema.metadata)))
 
 
 def _as_written(kind: pa.DataType) -> pa.DataType:
-    """Parquet calls the elements of a list and of a map otherwise than Arrow, which remembers it."""
+    """Return the type as it was written: Parquet renames the elements of lists and maps, and Arrow keeps that."""
     if pa.types.is_map(kind):
         return pa.map_(kind.key_type, kind.item_type)
     return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
 
 
 def _schema_problems(found: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
-    """Columns may be newer than a file, but none that it has may be unknown or of another type."""
+    """Yield each column of a file that its table does not know, or knows as another type; newer ones may be absent."""
     for field in found:
         if field.name not in wanted.names:
             yield f"the column {field.name} is not known"

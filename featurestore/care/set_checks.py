@@ -1,4 +1,4 @@
-"""Checks of one complete set: its manifest, its files, their rows, and that features agree with their images."""
+"""Check one complete set: its manifest, its files, their rows, and that features agree with their images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from featurestore.store.storage import Storage, StoredFile
 
 Set = FeatureSet | SampleSet
 Problem = tuple[str, str]
-"""What is wrong, and what to do about it."""
+"""Two sentences: what is wrong, and what to do about it."""
 
 _SHARED = ("sample_id", "index", "label", "labels", "group")  # columns that features have from their images
 
@@ -52,7 +52,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What was found in a part, and the type of its feature vectors, if it has any."""
+    """The problems of a part, and the type of its feature vectors, if it has any."""
 
     problems: list[Problem]
     kind: str | None = None
@@ -143,7 +143,7 @@ def _file_findings(parts: Iterable[_Part], files: Mapping[str, StoredFile]) -> I
 
 
 def _checked(storage: Storage, item: Set, part: _Part) -> _Checked:
-    """Read a part once. What has not the checksum of its manifest is not decoded at all."""
+    """Read and check a part once; one whose checksum is not that of its manifest is not decoded at all."""
     try:
         content = storage.read_buffer(part.path)
         if hashlib.sha256(content).hexdigest() != part.sha256:
@@ -176,7 +176,7 @@ def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> 
 
 
 def _columns(item: Set, found: pa.Schema) -> pa.Schema | None:
-    """The columns that a part should have; None where it has no feature vectors to tell their type and length."""
+    """Return the columns that a part should have; None if it has no feature vectors to tell their type and length."""
     if isinstance(item, SampleSet):
         return schema.SAMPLES
     vector = found.field("feature").type if "feature" in found.names else pa.null()
@@ -186,7 +186,7 @@ def _columns(item: Set, found: pa.Schema) -> pa.Schema | None:
 
 
 def _difference(found: pa.Schema, wanted: pa.Schema) -> str | None:
-    """The first column in which a file differs from its table. It may be older than a column that can be null."""
+    """Name the first column in which a file differs from its table; a column that can be null may be newer than it."""
     for name in [*wanted.names, *found.names]:
         if name not in wanted.names:
             return f"{name} is not known"
@@ -225,7 +225,7 @@ def _feature_problems(table: pa.Table) -> Iterator[str]:
 
 
 def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str]:
-    """Columns in which features differ from the readable images of their part of the image table."""
+    """Name the columns in which features differ from the readable images of their part of the image table."""
     try:
         samples = pq.read_table(pa.BufferReader(storage.read_buffer(images)), columns=[*_SHARED, "readable"])
     except (StoreError, pa.ArrowException, OSError) as broken:

@@ -27,7 +27,7 @@ _STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at, and what is wrong with it.
+    """The number of sets, records and bytes that were checked, and what is wrong with them.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Verified:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong; warnings do not count."""
+        """True if nothing is wrong; warnings do not count."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def with_findings(self, more: Iterable[Finding]) -> Verified:
-        """The same with more findings."""
+        """Return the same with more findings."""
         return replace(self, findings=sorted([*self.findings, *more]))
 
 
@@ -92,7 +92,7 @@ def _check_folder(storage: Storage, folder: str, files: Mapping[str, StoredFile]
 
 
 def _types(storage: Storage, files: Mapping[str, StoredFile]) -> Iterator[Finding]:
-    """The files of no rows. A store that is older than a table has none of it."""
+    """Check the files of no rows. A store that is older than a table has none of it."""
     for table in (*schema.SETS, *schema.TABLES):
         if layout.empty_path(table) in files:
             yield from check_empty(storage, table)
@@ -112,7 +112,7 @@ def _store_file(storage: Storage) -> Iterator[Finding]:
 
 
 def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]) -> Iterator[Finding]:
-    """What is left over, unfinished, or no part of a store."""
+    """Find files that are left over, unfinished, or no part of a store."""
     for folder, names in folders.items():
         table = folder.split("/")[0]
         if table == layout.STAGING:

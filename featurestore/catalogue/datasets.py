@@ -12,7 +12,7 @@ from featurestore.store.layout import check_name
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """One dataset, and what part of it is used.
+    """One dataset, and the part of it that is used.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class DatasetSpec:
 
     @property
     def location(self) -> str:
-        """What the family opens."""
+        """The place that the family opens."""
         return self.source.split(":", 1)[1]
 
 
@@ -86,7 +86,7 @@ CATALOGUE: tuple[DatasetSpec, ...] = (
 
 
 def known_datasets(extra: Iterable[DatasetSpec] = ()) -> dict[str, DatasetSpec]:
-    """Every dataset record by name: the catalogue, entry points (``probestore.datasets``), then `extra`.
+    """Return every dataset record by name: the catalogue, entry points (``probestore.datasets``), then `extra`.
 
     An entry point names a `DatasetSpec` or an iterable of them. Later records replace earlier ones of the same name.
     """

@@ -95,7 +95,7 @@ class ModelSpec:
         check_source_metrics(self.name, self.source_metrics or {})
 
     def filled(self, known: Mapping[str, Any]) -> ModelSpec:
-        """The record with `known` values in the fields that it left open."""
+        """Return the record with `known` values in the fields that it left open."""
         return replace(self, **{name: value for name, value in known.items() if getattr(self, name) is None})
 
     @property
@@ -105,12 +105,12 @@ class ModelSpec:
 
     @property
     def identifier(self) -> str:
-        """What the family loads."""
+        """The name of the network, as the family knows it."""
         return self.backbone.split(":", 1)[1]
 
 
 BUILT_IN_SOURCES = ("imagenet_top1", "params", "feature_dim", "input_size")
-"""What a model's record always has a place for, and questions can take for the source metric."""
+"""Source metrics that have a field of their own in every model's record."""
 
 
 def check_source_metrics(model: str, metrics: Mapping[str, float]) -> None:
@@ -173,7 +173,7 @@ CATALOGUE: tuple[ModelSpec, ...] = (
 
 
 def known_models(extra: Iterable[ModelSpec] = ()) -> dict[str, ModelSpec]:
-    """Every model record by name: the catalogue, entry points of other packages (``probestore.models``), then `extra`.
+    """Return every model record by name: the catalogue, entry points (``probestore.models``), then `extra`.
 
     An entry point names a `ModelSpec` or an iterable of them. Later records replace earlier ones of the same name.
     """

@@ -160,7 +160,7 @@ class _Run:
         return list(pool.map(publish_tap, self._job.targets))
 
     def _fill_up(self) -> None:
-        """See what a network lacks or gives, where no image told: a shard without a readable one has its width too."""
+        """Note the taps that the network lacks, and its width even where a shard has no readable image."""
         extractor = self._extractor()
         self._problems, self._used = extractor.problems, extractor.used()
         if not any(self._blocks.values()):
@@ -169,7 +169,7 @@ class _Run:
             _append({tap: torch.from_numpy(values[:0]) for tap, values in blank.items()}, self._blocks)
 
     def _table(self, target: FeatureSet, storage: FeatureType, columns: Mapping[str, Any]) -> pa.Table:
-        """The rows of one tap, and in their metadata how they were made."""
+        """Return the rows of one tap; their metadata says how they were made."""
         if target.tap in self._problems:
             raise self._problems[target.tap]
         matrix = torch.cat(self._blocks[target.tap]).cpu().numpy()
@@ -203,7 +203,7 @@ def _append(found: Mapping[str, torch.Tensor], blocks: Mapping[str, list[torch.T
 
 
 def keep_head(store: FeatureStore, model: Model, extractors: Extractors) -> None:
-    """See to it, once, that the store has the network's own linear classifier, where there is one.
+    """Store the network's own linear classifier, where it has one and the store does not.
 
     Features without it could not be asked what the network would have said of the images.
     """
@@ -218,11 +218,11 @@ def keep_head(store: FeatureStore, model: Model, extractors: Extractors) -> None
 
 
 class _BeyondFloat16Error(Exception):
-    """Why float16 cannot hold features."""
+    """Raised with the reason why float16 cannot hold features."""
 
 
 def _check_range(matrix: npt.NDArray[np.float32], storage: FeatureType, target: FeatureSet) -> None:
-    """See that `storage` can hold the matrix; NaN and infinity can be held by none."""
+    """Check that a type can hold the matrix; no type holds NaN or infinity."""
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if bad.size:
         raise FeatureValueError(

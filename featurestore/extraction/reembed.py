@@ -1,4 +1,4 @@
-"""Images that are embedded again and compared with what is stored of them: the check that needs networks and images."""
+"""Embed images again and compare with what is stored of them: the check that needs networks and images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet
 
 TOLERANCE = {"fp32": 0.005, "bf16": 0.05, "fp16": 0.05}
-"""By the arithmetic of a model, the largest ‖x - x'‖ / ‖x‖ that another device or batch, or float16, explains."""
+"""Arithmetic of a model -> largest ‖x - x'‖ / ‖x‖ that another device, another batch or float16 explains."""
 
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a set says of some images, and what its network says of them now.
+    """The difference between stored features of some images and those that the network gives now.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def reembed(
 def _stored(
     store: FeatureStore, dataset: Dataset, item: FeatureSet, rows: Iterable[int]
 ) -> Iterator[tuple[int, tuple[str, npt.NDArray[np.float64]]]]:
-    """(row, (sample_id, features)) of the rows that have features; only their parts are read."""
+    """Yield (row, (sample_id, features)) of the rows that have features; only the parts that hold them are read."""
     wanted = set(rows)
     n_shards = dataset.n_shards(item.split)
     for shard in sorted({row // dataset.shard_images(item.split) for row in wanted}):
@@ -96,7 +96,7 @@ def _stored(
 def _embedded(
     extractor: Extractor, dataset: Dataset, item: FeatureSet, rows: Sequence[int]
 ) -> Iterator[tuple[int, str, npt.NDArray[np.float32] | None]]:
-    """(row, sample_id, features) of every row; None for an image that is unreadable."""
+    """Yield (row, sample_id, features) of every row; the features are None for an unreadable image."""
     geometry = extractor.model.preprocessing.geometry
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""Shards of feature sets: what is asked of one, what became of it, and the set that is complete with the last.
+"""Shards of feature sets: the job of a worker, its report, and the completion of a set after the last shard.
 
 Nothing here needs a network: whoever plans the work does not load torch for it.
 """
@@ -23,7 +23,7 @@ MADE_WITH = b"probestore"
 
 @dataclass(frozen=True)
 class Job:
-    """One model's part in a shard.
+    """The part of one model in the work on a shard.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one feature set's part in a shard; a few numbers, whatever the size of the features.
+    """The result of a shard for one feature set: a few numbers, whatever the size of the features.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard.
+    """The result of the work on a shard.
 
     Attributes
     ----------

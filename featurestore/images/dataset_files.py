@@ -1,4 +1,4 @@
-"""Files of a dataset, which anybody may have packed: regular ones, inside the dataset's folder, of bounded size."""
+"""Read files of a dataset, which anybody may have packed: only regular files of bounded size inside its folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class DatasetFolder:
         self._real = os.path.realpath(path)
 
     def name(self, path: Path) -> str:
-        """The path inside the folder, in a form that any table or page can hold; equal to it if that is UTF-8."""
+        """Return the path inside the folder in a form that any table or page can hold: as it is if it is UTF-8."""
         return printable(path.relative_to(self.path).as_posix())
 
     def holds(self, path: Path) -> bool:
-        """Whether the path, all links followed, lies inside the folder."""
+        """Return whether the path, after all links are followed, lies inside the folder."""
         return self._is_inside(os.path.realpath(path))
 
     def check(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class DatasetFolder:
 
 
 def printable(name: str) -> str:
-    """A file's name with those of its bytes that are not UTF-8 written as ``\\xff``."""
+    """Return a file's name in which bytes that are not UTF-8 are written as ``\\xff``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Images of a shard -> pixels, in order, decoded ahead of whoever uses them."""
+"""Decode the images of a shard into pixels, in order, ahead of their use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pixels = dict[Geometry, npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Image:
-    """What is known of an image beside its pixels.
+    """The record of an image, without its pixels.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Batch:
 
     @property
     def n_readable(self) -> int:
-        """How many images have pixels."""
+        """Number of images that have pixels."""
         return sum(image.reason is None for image in self.images)
 
 
@@ -87,7 +87,7 @@ def decode(raw: RawImage, geometries: Iterable[Geometry]) -> tuple[Image, Pixels
 
 
 def content_id(content: bytes | npt.NDArray[np.uint8]) -> str:
-    """128 bits of SHA-256 over the bytes of an image, and over its shape when it was never encoded."""
+    """Return 128 bits of SHA-256 over the bytes of an image, and over its shape if it was never encoded."""
     if isinstance(content, np.ndarray):
         content = f"{content.shape}".encode() + content.tobytes()
     return hashlib.sha256(content).hexdigest()[:32]

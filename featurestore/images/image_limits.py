@@ -1,4 +1,4 @@
-"""What decoding one image may cost: formats, bytes, pixels, scans, parts.
+"""Limits on what decoding one image may cost: formats, bytes, pixels, scans, parts.
 
 A decoder in a thread cannot be interrupted, so whatever could take minutes or gigabytes is refused before it starts. No
 limit is a clock: whether an image is readable depends on its bytes alone, so every machine says the same of it, however
@@ -24,11 +24,11 @@ MAX_BYTES = 256 * 2**20
 """Encoded images that are larger are not read; 89 million pixels of 24 bits would just fit."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-"""What is decoded, in Pillow's names. Its other formats are rare in datasets; some have slow or fragile decoders, and
-EPS would start Ghostscript."""
+"""Formats that are decoded, in Pillow's names. The other formats of Pillow are rare in datasets; some have slow or
+fragile decoders, and EPS would start Ghostscript."""
 
 MAX_SCANS = 100
-"""Of a JPEG. Real progressive files have about ten; each is a pass over all pixels, however few bytes it has."""
+"""Scans of a JPEG. Real progressive files have about ten; each is a pass over all pixels, however few bytes it has."""
 
 MAX_TIFF_PARTS = 1_000_000
 """Strips or tiles of a TIFF: each costs Pillow a few hundred bytes, whatever the size of the image."""
@@ -36,7 +36,7 @@ MAX_TIFF_PARTS = 1_000_000
 MAX_TIFF_TAGS = 4096
 
 MAX_BYTES_IN_PYTHON = 8 * 2**20
-"""Of the rare kinds that Pillow decodes in Python, byte by byte: plain or 16-bit PPM, compressed BMP."""
+"""Bytes of an image of a rare kind that Pillow decodes in Python, byte by byte: plain or 16-bit PPM, compressed BMP."""
 
 _UNMETERED_BYTES = 2**20  # less cannot hold enough parts to be slow, but for a TIFF, whose tags can overlap
 _HEADER_READS = 20_000
@@ -123,7 +123,7 @@ class _MeteredFile(io.BytesIO):
 
 @cache
 def available_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow has; it fails on names that it does not know."""
+    """Return those of `FORMATS` that this build of Pillow has: Pillow fails on names that it does not know."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -139,7 +139,7 @@ def _check_scans(image: Image.Image, content: bytes, header_end: int) -> None:
 
 
 def _scans(content: bytes) -> int:
-    """Scans of a JPEG up to its end; one more than `MAX_SCANS` if there are more, or far too many other markers."""
+    """Count the scans of a JPEG up to its end; return `MAX_SCANS` + 1 if there are more, or too many other markers."""
     scans, position = 0, 2
     for _ in range(_MAX_JPEG_MARKERS):
         found = _JPEG_MARKER.search(content, position)
@@ -157,7 +157,7 @@ def _check_tiff_tags(content: bytes) -> None:
 
 
 def _tiff_tags(content: bytes) -> Iterator[tuple[int, int]]:
-    """Tag and number of values of every entry of a TIFF's first directory; nothing for what is cut off."""
+    """Yield tag and number of values of every entry of a TIFF's first directory, as far as it is not cut off."""
     order, is_big = "<" if content[:2] == b"II" else ">", content[2:3] == b"+"  # 43: BigTIFF; Pillow reads no other
     header, number, entry = (order + form for form in (("8xQ", "Q", "HHQ8x") if is_big else ("4xL", "H", "HHL4x")))
     try:
@@ -174,14 +174,14 @@ def _tiff_tags(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _check_tiles(image: Image.Image) -> None:
-    """A tile is decoded whole, however little of it lies in the image."""
+    """Refuse large tiles: each is decoded whole, however little of it lies in the image."""
     tags = getattr(image, "tag_v2", {})
     if any(tag in tags for tag in _TILE_SIDES):
         check_pixels(*(_padded(length, tags.get(tag)) for length, tag in zip(image.size, _TILE_SIDES, strict=True)))
 
 
 def _padded(length: int, side: Any) -> int:
-    """The next multiple of a tile's side."""
+    """Return the next multiple of a tile's side."""
     if not isinstance(side, int) or side < 1:
         raise UnreadableImageError("broken tiles")
     return -(-length // side) * side

@@ -1,4 +1,4 @@
-"""A Parquet file of images that anybody may have written: whatever it claims is checked, and no claim costs memory."""
+"""A Parquet file of images that anybody may have written: every claim is checked, and none costs memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_MESSAGE = 200  # characters
 
 
 class ParquetImageFile:
-    """An open file, its footer checked.
+    """An open file whose footer has been checked.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ class ParquetImageFile:
             raise DatasetError(f"{path} claims {self.n_rows:,} rows of images in {size:,} bytes, which cannot be.")
 
     def group_rows(self, group: int) -> int:
-        """Rows of a row group, as the footer has it."""
+        """Return the number of rows of a row group that the footer claims."""
         rows: int = self._group_rows[group]
         return rows
 
     def column_type(self, name: str) -> pa.DataType:
-        """Type of a column.
+        """Return the type of a column.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class ParquetImageFile:
             )
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """All of a short column; what other writers encode as dictionary or with large offsets is plain here.
+        """Read all of a short column; dictionaries and large offsets of other writers are made plain.
 
         Raises
         ------
@@ -110,11 +110,11 @@ class ParquetImageFile:
         raise DatasetError(f"{self.path}: the column {name!r} cannot be read{self._first_bad_group(name)}: {problem}")
 
     def batches(self, group: int, columns: list[str]) -> Any:
-        """The rows of a row group, a few at a time."""
+        """Read the rows of a row group, a few at a time."""
         return self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False)
 
     def footer(self) -> bytes:
-        """The metadata of the file, which changes with its contents."""
+        """Return the metadata of the file as bytes, which change with its contents."""
         sink = pa.BufferOutputStream()
         self._metadata.write_metadata_file(sink)
         content: bytes = sink.getvalue().to_pybytes()
@@ -143,7 +143,7 @@ class RowGroup:
         self._rewind()
 
     def image(self, row: int) -> bytes:
-        """The encoded image in a row, counted from the group's start.
+        """Return the encoded image in a row, counted from the group's start.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class RowGroup:
 
 
 def raise_if_disk_failed(error: Exception) -> None:
-    """Raise what the system said of a disk or network again; what Arrow says of the data has no error number."""
+    """Raise an error of a disk or network again; what Arrow says of the data has no error number."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 

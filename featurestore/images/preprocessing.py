@@ -1,4 +1,4 @@
-"""Encoded image -> uint8 array of the network's input size. The record of how, and its hash.
+"""Turn an encoded image into a uint8 array of the network's input size; the record of how, which enters keys.
 
 Decoding follows what every framework does, so that features can be compared: the first frame, ``convert("RGB")``
 (alpha is dropped, palettes are expanded), no EXIF rotation. The one difference: 16-bit images are scaled to 8 bits,
@@ -37,7 +37,7 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image becomes a square of pixels; equal geometries share one resized image.
+    """The way from an image to a square of pixels; equal geometries share one resized image.
 
     Attributes
     ----------
@@ -60,19 +60,19 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The whole record: geometry, then ``(pixel / 255 - mean) / std`` per channel."""
+    """All of the preprocessing: the geometry, then ``(pixel / 255 - mean) / std`` per channel."""
 
     geometry: Geometry
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def as_record(self) -> dict[str, Any]:
-        """Plain values, for keys and manifests."""
+        """Return plain values, for keys and manifests."""
         return key_fields(self)
 
 
 def for_model(spec: ModelSpec, resize: Resize) -> Preprocessing:
-    """The preprocessing of a resolved model record.
+    """Return the preprocessing of a resolved model record.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:
 
 
 def _plain_words(error: Exception) -> str:
-    """One line that any table or page can hold; some decoders raise a bare number, or what they found in the file."""
+    """Return one line that any table or page can hold; some decoders raise a bare number, or parts of the file."""
     text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())[:_LONGEST_REASON]
     return text if any(character.isalpha() for character in text) else f"broken image data ({type(error).__name__})"
 

@@ -23,7 +23,7 @@ from featurestore.store.schema import SPLITS
 
 @dataclass(frozen=True)
 class Split:
-    """Which images of the source make up a split.
+    """The images of the source that make up a split.
 
     Attributes
     ----------
@@ -61,11 +61,11 @@ class Dataset:
 
     @property
     def multilabel(self) -> bool:
-        """Whether an image can have several labels or none."""
+        """True if an image can have several labels or none."""
         return self.labels("train").ndim == 2
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        """Class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+        """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
         if split not in self._labels:
             part = self.splits[split]
             self._labels[split] = self._source.labels(part.origin)[part.rows]
@@ -80,12 +80,12 @@ class Dataset:
         return [groups[row] if groups else None for row in part.rows[start:stop]]
 
     def read(self, split: str, start: int, stop: int) -> Iterator[RawImage]:
-        """The images at positions start..stop-1 of a split."""
+        """Read the images at positions start..stop-1 of a split."""
         part = self.splits[split]
         return self._source.read(part.origin, part.rows[start:stop])
 
     def shard_images(self, split: str) -> int:
-        """Images per shard of a split; depends on the dataset alone, never on who works.
+        """Return the number of images per shard of a split, which depends on the dataset alone, never on who works.
 
         About 64 shards, so that many workers share even a small split and progress is seen, but no file is tiny and a
         shard of a large one is a few megabytes of features.
@@ -94,25 +94,25 @@ class Dataset:
         return self.spec.shard_images or min(4096, max(128, 2 ** round(math.log2(wanted))))
 
     def n_shards(self, split: str) -> int:
-        """Number of shards of a split."""
+        """Return the number of shards of a split."""
         return -(-len(self.splits[split].rows) // self.shard_images(split))
 
     def shard_range(self, split: str, shard: int) -> tuple[int, int]:
-        """Positions [start, stop) of a shard."""
+        """Return the positions [start, stop) of a shard."""
         size = self.shard_images(split)
         return shard * size, min((shard + 1) * size, len(self.splits[split].rows))
 
     def key_parts(self, split: str) -> dict[str, Any]:
-        """Everything of the dataset that can change which images a split holds, in which order, in which shards."""
+        """Return all that decides which images a split holds, in which order, and in which shards."""
         choices = key_fields(self.spec, without=("name", "source", "metric"))
         return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
 
     def samples(self, split: str) -> SampleSet:
-        """The image table of a split."""
+        """Return the image table of a split."""
         return SampleSet(self.spec.name, split, content_key({"table": "samples", **self.key_parts(split)}))
 
     def record(self) -> dict[str, Any]:
-        """The dataset's row of the `datasets` table, but for the time."""
+        """Return the dataset's row of the `datasets` table, without the time."""
         sizes = {f"n_{split}": len(self.splits[split].rows) for split in SPLITS}
         made = {f"{split}_made": self.splits[split].made for split in SPLITS}
         return {
@@ -152,7 +152,7 @@ class Dataset:
 
 
 def _make_splits(spec: DatasetSpec, source: Source) -> dict[str, Split]:
-    """The source's own splits, limited, and hold-outs of train for those that it lacks."""
+    """Return the source's own splits, limited, and hold-outs of train for those that it lacks."""
     sizes = source.splits()
     if "train" not in sizes:
         found = ", ".join(sizes) or "none"

@@ -114,7 +114,7 @@ class Extractor:
         return done[0] if len(done) == 1 else {tap: torch.cat([part[tap] for part in done]) for tap in done[0]}
 
     def used(self) -> dict[str, Any]:
-        """What the features are made with, beside what their key says; nothing that does not change their bytes."""
+        """Return what features are made with and their key does not name, because it does not change their bytes."""
         return {
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
             "optimisations": ["channels_last", *self._optimisations],
@@ -138,7 +138,7 @@ class Extractor:
         return stack
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(batch, size, size, 3) bytes to (batch, 3, size, size) in channels_last, which is the order they have."""
+        """Turn (batch, size, size, 3) bytes into floats (batch, 3, size, size) in channels_last, their own order."""
         # Row by row: with three values per step, the loop over channels would take seven times as long.
         rows = pixels.reshape(*pixels.shape[:2], -1).float().sub_(self._shift).mul_(self._scale)
         return rows.view(pixels.shape).permute(0, 3, 1, 2)
@@ -154,7 +154,7 @@ class Extractor:
             )
 
     def _halve(self, n_images: int) -> None:
-        """Take half as many images at a time from now on as were just tried."""
+        """Take half as many images at a time as were just tried, from now on."""
         size = min(self._batch_limit or n_images, n_images)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -202,7 +202,7 @@ class Extractors:
         self._held = frozenset(models)
 
     def get(self, model: Model, tap_names: Iterable[str] = (PENULTIMATE,)) -> Extractor:
-        """The extractor of a model, with at least these taps.
+        """Return the extractor of a model, with at least these taps.
 
         Raises
         ------
@@ -218,7 +218,7 @@ class Extractors:
         return known
 
     def reference(self, model: Model, tap_names: Iterable[str]) -> Extractor:
-        """The same model in float32, to compare with; not kept."""
+        """Return an extractor of the same model in float32, to compare with; it is not kept."""
         return Extractor(replace(model, compute="fp32"), self.device, sorted(tap_names))
 
     def _load(self, model: Model, tap_names: Sequence[str]) -> Extractor:
@@ -240,7 +240,7 @@ class Extractors:
 
 
 def room_for_weights(device: str) -> int:
-    """Bytes that the weights of all models of a worker may take, but for those that its shard needs together."""
+    """Return the bytes that weights of all models of a worker may take, without those of its present shard."""
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
     else:
@@ -279,14 +279,14 @@ def _check_digest(model: Model) -> None:
 
 
 def _folded_normalisation(record: Preprocessing, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(pixel / 255 - mean) / std`` as ``(pixel - shift) * scale``, each for a row of pixels: (3 * size,)."""
+    """Return shift and scale, each (3 * size,): ``(pixel / 255 - mean) / std`` is ``(pixel - shift) * scale``."""
     shift = torch.tensor([255 * mean for mean in record.mean], device=device)
     scale = torch.tensor([1 / (255 * std) for std in record.std], device=device)
     return shift.repeat(record.geometry.size), scale.repeat(record.geometry.size)
 
 
 def _noise(size: int) -> npt.NDArray[np.uint8]:
-    """Images that every network can be tried on, always the same ones."""
+    """Return images that every network can be tried on, always the same ones."""
     return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
 
 

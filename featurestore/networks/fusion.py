@@ -1,4 +1,4 @@
-"""The same network in fewer passes over memory: batch norms folded into convolutions, activations into their kernels.
+"""Make the same network in fewer passes over memory: batch norms and activations go into convolutions.
 
 Nothing is guessed. What follows what is seen by running the network once; what came out is compared with what the
 network gave before, and a network that does not agree stays as it was.
@@ -55,7 +55,7 @@ def fused(network: nn.Module, images: torch.Tensor, *, kernels: bool, kept: Sequ
 
 
 def _tried(step: _Step, network: nn.Module, images: torch.Tensor, kept: Sequence[str]) -> nn.Module | None:
-    """The network after a step, if that leaves its output as it is; a network that raises is not for this step."""
+    """Return the network after a step if its output stays as it is; a network that raises is left alone."""
     wanted = network(images)
     try:
         candidate = copy.deepcopy(network)
@@ -89,12 +89,12 @@ def _fold_batch_norms(network: nn.Module, images: torch.Tensor, kept: Sequence[s
 
 
 def _like(values: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-    """The values in the type and the memory format of the original."""
+    """Return the values in the type and the memory format of the original."""
     return torch.empty_like(original).copy_(values)
 
 
 def _rest_of(norm: nn.Module) -> nn.Module:
-    """What a batch norm does beside normalising: timm's carry their activation."""
+    """Return what a batch norm does beside normalising: timm's carry their activation."""
     activation = getattr(norm, "act", None)
     return activation if isinstance(activation, nn.Module) else nn.Identity()
 
@@ -138,7 +138,7 @@ class _FusedConvolution(nn.Module):
         self.bias = conv.bias
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, height, width) to the same."""
+        """Convolve (batch, channels, height, width) to the same axes."""
         output: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
             images, self.weight, self.bias, *self._geometry, self._post, self._scalars, ""
         )
@@ -148,8 +148,7 @@ class _FusedConvolution(nn.Module):
 def _followed(
     network: nn.Module, images: torch.Tensor, then: tuple[type[nn.Module], ...], kept: Sequence[str]
 ) -> Iterator[tuple[Any, Any, torch.Size]]:
-    """Convolutions, each with the module of a type in `then` that takes its output (None if there is none) and the
-    shape of its input.
+    """Yield convolutions, each with the module in `then` that takes its output (or None) and its input's shape.
 
     Only modules that run exactly once count: one that is shared between places cannot be changed for one of them. A
     tensor that is also the output of a module to be `kept` has to stay what it is, and one that was changed in place
@@ -186,7 +185,7 @@ def _followed(
 
 @contextmanager
 def _not_in_place(network: nn.Module) -> Iterator[None]:
-    """Activations in place give back the tensor that they were given, which would hide what follows what."""
+    """Switch off activations in place: they return the tensor that they were given, which hides what follows what."""
     in_place = [module for module in network.modules() if getattr(module, "inplace", False) is True]
     for module in in_place:
         module.inplace = False  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What names features exactly: a model with its weights, preprocessing and arithmetic, on a split of a dataset."""
+"""The exact name of features: a model with its weights, preprocessing and arithmetic, on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Model:
         return self.spec.name
 
     def key_parts(self) -> dict[str, Any]:
-        """Everything of the model that can change its features, whatever the tap."""
+        """Return everything of the model that can change its features, whatever the tap."""
         return {
             "backbone": self.spec.backbone,
             "weights_digest": self.digest,
@@ -47,11 +47,11 @@ class Model:
 
     @property
     def key(self) -> str:
-        """Hash of them: equal for a name only while it stands for the same features."""
+        """Hash of the key parts: a name has the same one only while it stands for the same features."""
         return content_key(self.key_parts())
 
     def record(self) -> dict[str, Any]:
-        """The model's row of the `models` table, but for the time."""
+        """Return the model's row of the `models` table, without the time."""
         fields = {name: value for name, value in asdict(self.spec).items() if name in schema.MODELS.names}
         return {
             **fields,
@@ -85,12 +85,12 @@ def feature_set(
 def feature_key_parts(
     model: Model, dataset: Dataset, split: str, storage: FeatureType, *, tap: str = PENULTIMATE
 ) -> dict[str, Any]:
-    """What the key of a feature set is the hash of; kept in its manifest."""
+    """Return the parts of a feature set's key, which its manifest keeps."""
     return {"table": "features", "tap": tap, "storage": storage, **model.key_parts(), **dataset.key_parts(split)}
 
 
 def inputs_key(model: Model, dataset: Dataset, storage: FeatureType, *, tap: str = PENULTIMATE) -> str:
-    """Hash of all that a model's features of a dataset come from, but for the precision that they are computed in."""
+    """Return a hash of all that a model's features of a dataset come from, but for the precision of computing."""
     parts = {split: feature_key_parts(model, dataset, split, storage, tap=tap) for split in schema.SPLITS}
     return content_key(
         {split: {name: value for name, value in own.items() if name != "compute"} for split, own in parts.items()}

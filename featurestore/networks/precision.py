@@ -1,4 +1,4 @@
-"""What computing in bf16 or fp16 changes, measured on real images against float32."""
+"""Measure, on real images, how features in bf16 or fp16 differ from those in float32."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     import torch
 
 MAX_RELATIVE_ERROR = 0.05
-"""Default bound. bf16 keeps 8 bits: a sound network stays between 0.002 and 0.02, whatever its depth."""
+"""Default bound on the mean relative error. bf16 keeps 8 bits: a sound network stays between 0.002 and 0.02, whatever
+its depth."""
 
 
 N_IMAGES = 64
-"""Images of the first shard that are compared, to whole batches."""
+"""Number of images of the first shard that are compared, rounded up to whole batches."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How features differ from those in float32.
+    """The difference between features and those in float32.
 
     Attributes
     ----------

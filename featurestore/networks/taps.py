@@ -47,7 +47,7 @@ def check_tap(tap: str) -> str:
 
 
 def block_of(tap: str) -> str | None:
-    """Name of the module that a ``block:`` tap looks at."""
+    """Return the name of the module that a ``block:`` tap looks at; None for any other tap."""
     match = _BLOCK.fullmatch(tap)
     return match[1] if match else None
 
@@ -85,7 +85,7 @@ class Tapped:
                 self.problems[tap] = error
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Features (batch, dim) of every tap that the network has."""
+        """Return features (batch, dim) of every tap that the network has."""
         try:
             features = self._network(images)
             return {tap: read(features) for tap, read in self._readers.items()}
@@ -93,7 +93,7 @@ class Tapped:
             self._seen.clear()
 
     def check(self, images: torch.Tensor) -> None:
-        """Run the network on some images; taps that turn out not to be there become `problems`."""
+        """Run the network on some images; taps that it turns out to lack become `problems`."""
         features = self._network(images)
         for tap, read in list(self._readers.items()):
             try:
@@ -134,7 +134,7 @@ class Tapped:
         self._seen[name] = output[0] if isinstance(output, tuple) else output
 
     def _watch_last_map(self) -> None:
-        """The last feature map or tokens: by timm's method, or by the modules that torchvision's networks have."""
+        """Watch the last feature map or tokens: by timm's method, or by the modules of torchvision's networks."""
         network = self._network
         if self._watches_last_map:
             return
@@ -179,12 +179,12 @@ class Tapped:
         return last
 
     def _n_prefix(self) -> int:
-        """Tokens before those of the patches; torchvision's transformers have one, and do not say so."""
+        """Return the number of tokens before the patches; torchvision's transformers have one, and do not say so."""
         default = 1 if hasattr(self._network, "class_token") else 0
         return int(getattr(self._network, "num_prefix_tokens", default))
 
     def _over_positions(self, output: torch.Tensor) -> torch.Tensor:
-        """Average of (batch, channels, height, width), (batch, height, width, channels) or (batch, tokens, dim)."""
+        """Average (batch, channels, height, width), (batch, height, width, channels) or (batch, tokens, dim)."""
         if output.ndim == 4:
             # timm says it; torchvision's Swin transformers turn their last map round by a module of that name.
             default = "NHWC" if hasattr(self._network, "permute") else "NCHW"

@@ -1,4 +1,4 @@
-"""Weights files: digests, and loading that trusts nothing.
+"""Name weights files by their digests, and load them without trusting them.
 
 Only tensors come in: safetensors, or ``torch.load(weights_only=True)``. No pickled code is ever run.
 """
@@ -23,7 +23,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")  # torch's convention: the file
 
 
 def file_digest(path: Path) -> str:
-    """``sha256:`` and the digest of a file's content.
+    """Return ``sha256:`` and the digest of a file's content.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def file_digest(path: Path) -> str:
 
 
 def random_digest(spec: ModelSpec, packages: tuple[str, ...]) -> str:
-    """``random:`` and a digest of what determines a random initialisation: backbone, seed, versions of `packages`."""
+    """Return ``random:`` and a digest of what decides random weights: backbone, seed, versions of `packages`."""
     from importlib.metadata import version
 
     parts = {"backbone": spec.backbone, "seed": spec.seed, "versions": {name: version(name) for name in packages}}
@@ -125,7 +125,7 @@ def _other_architecture(origin: str, problems: list[str]) -> BackboneError:
 
 
 def _unwrapped(state: Any) -> Any:
-    """Checkpoints often keep the state dict one level down, under one of these names."""
+    """Return the state dict of a checkpoint, which often keeps it one level down, under one of these names."""
     if isinstance(state, Mapping):
         for name in ("state_dict", "model", "model_state_dict"):
             if isinstance(state.get(name), Mapping):

@@ -1,1 +1,1 @@
-"""What a store is made of: names, bytes, tables and the store itself."""
+"""The store and what it is made of: names, bytes and tables."""

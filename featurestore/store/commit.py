@@ -20,7 +20,7 @@ RECORD_MARK = {b"encoding": b"1"}
 
 
 def encode_table(table: pa.Table) -> pa.Buffer:
-    """A table as one Parquet file in memory.
+    """Return a table as one Parquet file in memory.
 
     Without statistics of the features, which nobody filters by, it takes half the time.
     """
@@ -39,7 +39,7 @@ def encode_table(table: pa.Table) -> pa.Buffer:
 
 
 def publish_record(storage: Storage, name: str, table: pa.Table) -> None:
-    """Publish a table as one Parquet file of which no manifest tells; the mark says that `encode_table` made it."""
+    """Publish a table as one Parquet file without a manifest; its mark says that `encode_table` made it."""
     storage.publish(name, encode_table(table.replace_schema_metadata(RECORD_MARK)))
 
 
@@ -49,7 +49,7 @@ def publish_json(storage: Storage, name: str, record: dict[str, Any]) -> None:
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:
-    """Columns worth a dictionary: text that repeats, never ids or numbers."""
+    """Return the columns that are worth a dictionary: text that repeats, never ids or numbers."""
     return [
         field.name
         for field in table.schema
@@ -58,7 +58,7 @@ def _dictionary_columns(table: pa.Table) -> list[str]:
 
 
 def _codec(field: pa.Field) -> str:
-    """Compression of a column.
+    """Return the compression of a column.
 
     Features are noise to a general compressor. LZ4 still takes what there is (zeros after a ReLU), and gives a matrix
     back three to six times as fast as zstd, which would make it a seventh to a quarter smaller.
@@ -67,6 +67,6 @@ def _codec(field: pa.Field) -> str:
 
 
 def _leaf(field: pa.Field) -> str:
-    """Name of the Parquet column that holds the values of a column."""
+    """Return the name of the Parquet column that holds the values of a column."""
     nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
     return f"{field.name}.list.element" if nested else field.name

@@ -1,4 +1,4 @@
-"""FeatureStore: open, ask, read and write. What is visible was published whole by `commit`."""
+"""FeatureStore: open, ask, read and write. Everything visible was published whole by `commit`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Part:
-    """What is stored of one shard of a set; a row of its manifest.
+    """The stored file of one shard of a set; a row of its manifest.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Part:
 
 
 class Stock:
-    """What sets a store had when it was asked, by one listing of each table: answers for any number of them at once.
+    """The sets that a store had when it was listed: one listing of each table answers for any number of sets.
 
     Parameters
     ----------
@@ -92,15 +92,15 @@ class Stock:
         self._folders = folders
 
     def has(self, item: FeatureSet | SampleSet) -> bool:
-        """Whether every shard of `item` was stored and its manifest said so."""
+        """Return whether every shard of `item` was stored and its manifest said so."""
         return layout.MANIFEST in self._names(item)
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
-        """Shards of `item` that were published, complete or not."""
+        """Return the shards of `item` that were published, complete or not."""
         return {part[0] for name in self._names(item) if (part := layout.parse_part(name))}
 
     def overflowed(self, item: FeatureSet) -> bool:
-        """Whether a shard of this float16 set had met a value that float16 cannot hold."""
+        """Return whether a shard of this float16 set had met a value that float16 cannot hold."""
         return layout.OVERFLOW in self._names(item)
 
     def _names(self, item: FeatureSet | SampleSet) -> set[str]:
@@ -123,12 +123,12 @@ class FeatureStore:
 
     @property
     def storage(self) -> Storage:
-        """The store's files, for what looks after them."""
+        """The store's files, for code that looks after them."""
         return self._storage
 
     @property
     def storage_options(self) -> tuple[tuple[str, str], ...]:
-        """What another process must be told, beside `uri`, to open this store. It may hold credentials."""
+        """Options that another process needs, beside `uri`, to open this store. They may hold credentials."""
         return tuple(sorted(self._storage.place.options.items()))
 
     @classmethod
@@ -204,20 +204,20 @@ class FeatureStore:
     # ---- what exists -------------------------------------------------------------------------------------------
 
     def has(self, item: FeatureSet | SampleSet) -> bool:
-        """Whether every shard of `item` is stored and its manifest says so."""
+        """Return whether every shard of `item` is stored and its manifest says so."""
         return self._storage.kind(f"{item.folder}/{layout.MANIFEST}") == "file"
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
-        """Shards of `item` that are published, complete or not."""
+        """Return the shards of `item` that are published, complete or not."""
         names = (name.rsplit("/", 1)[1] for name in self._storage.list_files(item.folder))
         return {part[0] for name in names if (part := layout.parse_part(name))}
 
     def overflowed(self, item: FeatureSet) -> bool:
-        """Whether a shard of this float16 set met a value that float16 cannot hold."""
+        """Return whether a shard of this float16 set met a value that float16 cannot hold."""
         return self._storage.kind(f"{item.folder}/{layout.OVERFLOW}") == "file"
 
     def stock(self) -> Stock:
-        """What sets there are now, complete or not: two listings, however many sets are asked for."""
+        """List the sets that there are now, complete or not: two listings, however many sets are asked for."""
         folders: dict[str, set[str]] = defaultdict(set)
         for table in ("features", "samples"):
             for path in self._storage.list_files(table):
@@ -226,12 +226,12 @@ class FeatureStore:
         return Stock(dict(folders))
 
     def sets(self) -> list[FeatureSet | SampleSet]:
-        """All complete feature and sample sets."""
+        """Return all complete feature and sample sets."""
         found = (layout.parse_folder(folder) for folder in self._complete_folders("features", "samples"))
         return sorted((item for item in found if item), key=lambda item: item.folder)
 
     def manifest(self, item: FeatureSet | SampleSet) -> dict[str, Any]:
-        """What is recorded of a complete set: key parts, rows, parts with checksums, versions.
+        """Return the manifest of a complete set: key parts, rows, parts with checksums, versions.
 
         Raises
         ------
@@ -246,16 +246,16 @@ class FeatureStore:
         return record
 
     def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
-        """The Parquet metadata of a published part, in which its writer says how it was made."""
+        """Return the Parquet metadata of a published part, in which its writer says how it was made."""
         name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
         return self._storage.read(name, lambda file: dict(pq.read_schema(file).metadata or {}))
 
     def files(self, table: str) -> list[str]:
-        """Committed files of a table, as DuckDB opens them. The first has no rows, so the list is never empty."""
+        """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
         return list(self.file_sizes(table))
 
     def file_sizes(self, table: str) -> dict[str, int]:
-        """The same files, and how many bytes each has: 0 for the first."""
+        """Return the same files with their sizes in bytes: 0 for the first."""
         empty = self._storage.external(layout.empty_path(table))
         if table in schema.TABLES:
             files: Iterable[StoredFile] = self._storage.files(table)
@@ -265,7 +265,7 @@ class FeatureStore:
         return {empty: 0, **sizes}
 
     def lacks_columns(self, table: str) -> bool:
-        """Whether files of a table may lack columns that it has now: the store was made before them."""
+        """Return whether files of a table may lack columns that it has now, because the store was made before them."""
         try:
             known = self._storage.read(layout.empty_path(table), pq.read_schema).names
         except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
@@ -273,7 +273,7 @@ class FeatureStore:
         return not set(schema.table(table).schema.names).issubset(known)
 
     def names(self, table: str) -> set[str]:
-        """Names of the records in one of `schema.TABLES`, without those of imports."""
+        """Return the names of the records in one of `schema.TABLES`, without those of imports."""
         own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
         return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
 
@@ -284,11 +284,14 @@ class FeatureStore:
             return [row for rows in read for row in rows]
 
     def origins(self, table: str) -> set[str]:
-        """Names of the imports that added rows to one of `schema.TABLES`."""
+        """Return the names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
 
     def _complete_folders(self, *tables: str) -> dict[str, list[StoredFile]]:
-        """Folder -> its files, for the folders that have a manifest. One listing per table, no file is opened."""
+        """Return folder -> files of every folder that has a manifest.
+
+        One listing per table is made, and no file is opened.
+        """
         folders: dict[str, list[StoredFile]] = defaultdict(list)
         for table in tables:
             for file in self._storage.files(table):
@@ -349,7 +352,7 @@ class FeatureStore:
     def _shared_type(
         self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]
     ) -> tuple[int, np.dtype[Any]]:
-        """Dimension of all the sets and the narrowest type that holds their values, by the first part of each."""
+        """Return the dimension of all the sets and the narrowest type that holds their values, by their first parts."""
         found: dict[FeatureSet, pa.DataType] = {}
         for item, manifest in zip(items, manifests, strict=True):
             for part in manifest["parts"][:1]:
@@ -405,7 +408,7 @@ class FeatureStore:
         return self._read_rows(layout.import_path(table, origin), table)
 
     def _read_rows(self, path: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A file of one of `schema.TABLES`; columns that are newer than it are null."""
+        """Read a file of one of `schema.TABLES`; columns that are newer than it are null."""
         wanted = schema.TABLES[table].schema
         if columns is not None:
             wanted = pa.schema([wanted.field(column) for column in columns])
@@ -518,17 +521,17 @@ _MOST_THREADS = 16  # more would only wait for the memory
 
 
 def foreign_files(names: Iterable[str]) -> list[str]:
-    """Those of the files of a folder that the making of a store, cut short, cannot have left there."""
+    """Return the files of a folder that cannot be left from a making of a store that was cut short."""
     return [name for name in names if name.split("/")[0] not in (layout.SCHEMA_FOLDER, layout.STAGING)]
 
 
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
+    """Return rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table].schema)
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in a manifest but its own checksum."""
+    """Return SHA-256 over everything in a manifest but its own checksum."""
     content = {name: value for name, value in manifest.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -555,7 +558,7 @@ def _check_version(storage: Storage) -> None:
 
 
 def _columns(table: pa.Table) -> Arrays:
-    """What `read` needs beside X, as arrays that a file can hold.
+    """Return what `read` needs beside X, as arrays that a file can hold.
 
     Labels are `label`, or, when they are many per image, pairs of `row` and `label`; what follows from n_classes is not
     among them.
@@ -569,7 +572,7 @@ def _columns(table: pa.Table) -> Arrays:
 
 
 def _fixed_width(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
-    """(n,) strings, padded with zeros as NumPy does it; without a Python object per row when they are ASCII."""
+    """Return (n,) strings, padded with zeros as NumPy does it; without a Python object per row if they are ASCII."""
     if not pc.all(pc.string_is_ascii(column)).as_py():
         return np.array(column.to_pylist(), dtype=np.str_)
     width = max(1, pc.max(pc.binary_length(column)).as_py())
@@ -584,7 +587,7 @@ def _features(arrays: Arrays, n_classes: int | None) -> Features:
 
 
 def _indicator(arrays: Arrays, n_classes: int | None) -> npt.NDArray[np.bool_]:
-    """(n_images, n_classes) matrix of the labels of a multi-label dataset."""
+    """Return the (n_images, n_classes) matrix of the labels of a multi-label dataset."""
     width = n_classes if n_classes is not None else 1 + int(arrays["label"].max(initial=0))
     y = np.zeros((len(arrays["X"]), width), dtype=bool)
     y[arrays["row"], arrays["label"]] = True

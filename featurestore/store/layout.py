@@ -1,4 +1,4 @@
-"""Where everything lies in a store: names to paths and back. No file is touched here.
+"""The place of everything in a store: names to paths and back. No file is touched here.
 
 store.json                                                              format and schema version
 _schema/...                                                             one file of no rows per table, for its type
@@ -35,10 +35,10 @@ MANIFEST = "manifest.json"
 OVERFLOW = "overflow.json"
 STAGING = "_staging"
 TOKEN_PREFIX = "token-"
-"""Of staged files that a run keeps there as long as it goes on, so that its nodes can read them."""
+"""Start of the names of staged files that a run keeps as long as it goes on, so that its nodes can read them."""
 SCHEMA_FOLDER = "_schema"
 IMPORTS = "imported"
-"""Folder, in that of a table, of rows that were made elsewhere."""
+"""Folder, inside that of a table, of rows that were made elsewhere."""
 PENULTIMATE = "penultimate"
 """The tap that every model has: the input of its classifier."""
 
@@ -113,7 +113,7 @@ class SampleSet:
 
 
 def part_name(shard: int, n_shards: int) -> str:
-    """File name of one shard; it says how many there are, so a folder tells what it still misses."""
+    """Return the file name of one shard; it says how many there are, so a folder tells what it still misses."""
     return f"part-{shard:05d}-of-{n_shards:05d}.parquet"
 
 
@@ -135,17 +135,17 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
 
 
 def staging_name(name: str) -> str:
-    """Path at which a file is written before it gets its name; another one at every call."""
+    """Return the path at which a file is written before it gets its name; another one at every call."""
     return f"{STAGING}/{uuid.uuid4().hex}-{name.rsplit('/', 1)[-1]}"
 
 
 def record_path(table: str, name: str) -> str:
-    """Path of one record file of the tables in `schema.TABLES`."""
+    """Return the path of one record file of the tables in `schema.TABLES`."""
     return f"{table}/{check_name('record', name)}.parquet"
 
 
 def import_path(table: str, origin: str) -> str:
-    """Path of the rows that an import added to a table; a later import of that name replaces them."""
+    """Return the path of the rows that an import added to a table; a later import of that name replaces them."""
     return f"{table}/{IMPORTS}/{check_name('import', origin)}.parquet"
 
 
@@ -160,7 +160,7 @@ def _takes_imports(table: str) -> bool:
 
 
 def empty_path(table: str) -> str:
-    """Path of the file of no rows that gives a table its type, with the same hive partitions as its real files."""
+    """Return the path of the file of no rows that gives a table its type, with the partitions of the real files."""
     partitions = schema.SETS[table].partitions if table in schema.SETS else ()
     folders = "".join(f"{name}=none/" for name in partitions)
     return f"{SCHEMA_FOLDER}/{table}/{folders}empty.parquet"

@@ -49,7 +49,7 @@ def read_vectors(file: pq.ParquetFile, content: pa.Buffer, column: str, out: npt
 
 
 class _OtherLayoutError(Exception):
-    """The file is not laid out as `commit` lays it out."""
+    """Raised if a file is not laid out as `commit` lays it out."""
 
 
 _PHYSICAL: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype("<f4"), "FIXED_LEN_BYTE_ARRAY": np.dtype("<f2")}
@@ -80,7 +80,7 @@ def _copy_pages(file: pq.ParquetFile, content: pa.Buffer, column: str, out: npt.
 
 
 def _leaf(file: pq.ParquetFile, column: str, n_values: int) -> int:
-    """Position of the Parquet column that holds the values of a list column in which nothing can be null."""
+    """Return the position of the Parquet column that holds the values of a list column in which nothing can be null."""
     (leaf,) = (i for i, path in enumerate(_paths(file)) if path.split(".")[0] == column)
     levels = file.schema.column(leaf)
     groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
@@ -95,7 +95,7 @@ def _paths(file: pq.ParquetFile) -> list[str]:
 
 
 def _pages(content: pa.Buffer, chunk: pq.ColumnChunkMetaData) -> Iterator[npt.NDArray[Any]]:
-    """Values of the pages of one column chunk, each of shape (n_values,)."""
+    """Yield the values of the pages of one column chunk, each of shape (n_values,)."""
     if chunk.has_dictionary_page or chunk.compression not in _CODECS or chunk.physical_type not in _PHYSICAL:
         raise _OtherLayoutError
     dtype, compression = _PHYSICAL[chunk.physical_type], _CODECS[chunk.compression]
@@ -114,7 +114,7 @@ def _pages(content: pa.Buffer, chunk: pq.ColumnChunkMetaData) -> Iterator[npt.ND
 
 
 def _page_values(page: pa.Buffer, n_values: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """What follows the two runs of levels, each of which says in four bytes how long it is.
+    """Return the values of a page: they follow two runs of levels, each of which says in four bytes how long it is.
 
     With a null the page would be shorter than its levels and `n_values` make it.
     """
@@ -128,7 +128,7 @@ def _page_values(page: pa.Buffer, n_values: int, dtype: np.dtype[Any]) -> npt.ND
 
 
 def _page_header(view: memoryview, position: int) -> tuple[dict[int, Any], int]:
-    """Field number -> value of the PageHeader at `position`, and the position after it."""
+    """Return field number -> value of the PageHeader at `position`, and the position after it."""
     reader = _CompactReader(view, position)
     try:
         return reader.struct(), reader.position
@@ -137,14 +137,14 @@ def _page_header(view: memoryview, position: int) -> tuple[dict[int, Any], int]:
 
 
 class _CompactReader:
-    """Thrift's compact protocol, as far as page headers go; pyarrow shows metadata of columns, but not of pages."""
+    """A reader of Thrift's compact protocol, as far as page headers go: pyarrow shows no metadata of pages."""
 
     def __init__(self, view: memoryview, position: int) -> None:
         self._view = view
         self.position = position
 
     def struct(self) -> dict[int, Any]:
-        """Field number -> value; what only describes the page (statistics) comes as it is or as None."""
+        """Read field number -> value; what only describes the page (statistics) comes as it is or as None."""
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():  # the distance to the last field's number, then four bits of type
@@ -208,7 +208,7 @@ class MatrixCache:
 
     @classmethod
     def default(cls) -> MatrixCache:
-        """The cache that the environment names; see `featurestore.store.node_cache`.
+        """Return the cache that the environment names; see `featurestore.store.node_cache`.
 
         Raises
         ------
@@ -218,7 +218,10 @@ class MatrixCache:
         return cls(node_cache.folder(), node_cache.limit_bytes())
 
     def load(self, key: str) -> Arrays | None:
-        """Arrays of an entry, read-only and mapped, or None when there is no sound one; an unsound one is removed."""
+        """Return the arrays of an entry, read-only and mapped; None if there is no sound one.
+
+        An unsound one is removed.
+        """
         entry = self._entry(key)
         try:
             arrays = _map(entry)
@@ -230,7 +233,7 @@ class MatrixCache:
         return arrays
 
     def save(self, key: str, arrays: Arrays) -> Arrays:
-        """Keep arrays and return them mapped; `arrays` themselves when they cannot be kept."""
+        """Keep arrays and return them mapped, or `arrays` themselves if they cannot be kept."""
         needed = sum(array.nbytes for array in arrays.values())
         if needed > self._limit_bytes:
             return arrays
@@ -246,7 +249,7 @@ class MatrixCache:
         return self._folder / f"features-{key}"
 
     def _make_room(self, needed: int) -> None:
-        """Remove what was used longest ago, and so what killed writers have left, until `needed` bytes are free."""
+        """Remove the entries that were used longest ago, those of killed writers too, until `needed` bytes are free."""
         found = []
         for entry in self._folder.glob("features-*"):
             with suppress(OSError):  # another process is removing it
@@ -277,7 +280,7 @@ def _write(folder: Path, arrays: Arrays) -> None:
 
 
 def _map(folder: Path) -> Arrays:
-    """Raise OSError or ValueError unless every file is there and as long as it was written."""
+    """Map an entry; raise OSError or ValueError unless every file is there and as long as it was written."""
     sizes = dict(json.loads((folder / _SIZES).read_bytes()))
     for name, size in sizes.items():
         if (folder / f"{name}.npy").stat().st_size != size:

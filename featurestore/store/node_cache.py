@@ -1,4 +1,4 @@
-"""The folder of this node in which is kept what can be had again, only later."""
+"""The folder of this node that keeps what can be computed or read again, only later."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from featurestore.errors import ConfigurationError
 
 
 def folder() -> Path:
-    """``PROBESTORE_CACHE``, else ``$XDG_CACHE_HOME/probestore``, else ``~/.cache/probestore``."""
+    """Return ``PROBESTORE_CACHE``, else ``$XDG_CACHE_HOME/probestore``, else ``~/.cache/probestore``."""
     own = os.environ.get("PROBESTORE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "probestore"
 
 
 def limit_bytes() -> int:
-    """``PROBESTORE_CACHE_GB`` in GB (10^9 bytes), else 50; with 0, nothing is kept.
+    """Return ``PROBESTORE_CACHE_GB``, which is in GB (10^9 bytes), in bytes; by default 50 GB. With 0, nothing is kept.
 
     Raises
     ------

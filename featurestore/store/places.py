@@ -1,4 +1,4 @@
-"""Where a store is: a local path, ``s3://``, ``gs://``, or any other URL that fsspec has a driver for."""
+"""The place of a store: a local path, ``s3://``, ``gs://``, or any other URL that fsspec has a driver for."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class Place:
     options: Options = field(default_factory=dict, repr=False)
 
     def path(self, name: str) -> str:
-        """Path of `name` in the folder as `filesystem` knows it."""
+        """Return the path of `name` in the folder, as `filesystem` knows it."""
         return f"{self.root}/{name}" if name else self.root
 
     def fsspec(self) -> Any:
-        """The same file system for programs that take one of fsspec."""
+        """Return the same file system for programs that take one of fsspec."""
         if self.kind == "fsspec":
             return self.filesystem.handler.fs
         from fsspec.implementations.arrow import ArrowFSWrapper
@@ -118,7 +118,7 @@ def open_place(uri: str, options: Options | None = None) -> Place:
 
 
 def s3_endpoint(options: Options) -> tuple[str, bool] | None:
-    """(host and port, whether TLS) of an S3 endpoint that is not Amazon's, by the options or the AWS variables."""
+    """Return (host and port, whether TLS) of an S3 endpoint other than Amazon's, by options or AWS variables."""
     endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
         return None
@@ -127,7 +127,7 @@ def s3_endpoint(options: Options) -> tuple[str, bool] | None:
 
 
 def s3_region(options: Options) -> str | None:
-    """Region by the options or the AWS variables; None where nothing says it."""
+    """Return the region by the options or the AWS variables; None if none of them says it."""
     return options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
 
@@ -143,7 +143,7 @@ def _opened(scheme: str, uri: str, options: Options) -> tuple[Kind, str, pafs.Fi
 
 
 def _s3(bucket: str, options: Options) -> pafs.S3FileSystem:
-    """The file system of a bucket. Uploads below 10 MiB are one PUT, which S3 takes whole or not at all."""
+    """Return the file system of a bucket. Uploads below 10 MiB are one PUT, which S3 takes whole or not at all."""
     arguments = _renamed(options, _S3_NAMES)
     endpoint = s3_endpoint(options)
     if endpoint:
@@ -194,7 +194,7 @@ def _check_names(place: str, options: Options, known: tuple[str, ...] | list[str
 
 
 def _check_uri(uri: str) -> None:
-    """It names a place; and it is printed and stored, so nothing secret may be in it."""
+    """Check that a URI names a place, and holds nothing secret: it is printed and stored."""
     parts = urlsplit(uri)
     if not uri.split("://", 1)[1].strip("/"):
         raise ConfigurationError(f"The URI of a store must name a place, such as s3://bucket/prefix. Got {uri!r}.")

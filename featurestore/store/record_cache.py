@@ -22,17 +22,17 @@ from featurestore.store.storage import Storage, StoredFile
 from featurestore.written_whole import written_whole
 
 FEW_FILES = 32
-"""Up to so many are opened as fast as one is."""
+"""So many files, or fewer, are opened as fast as one is."""
 
 _SOURCES = b"probestore_sources"
 _THREADS = 8
 
 _Stamp: TypeAlias = tuple[str, int, str]
-"""Name, bytes and time of change of a file, which say together that it is still the same."""
+"""Name, bytes and time of change of a file: while these are equal, it is still the same."""
 
 
 def gather(storage: Storage, table: str, folder: Path) -> Path | None:
-    """One file with the rows of all files of a table; None if there are few, or no telling whether they change.
+    """Return one file with the rows of all files of a table; None if there are few, or their times are not known.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def _stamp(file: StoredFile) -> _Stamp:
 
 
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
-    """The rows of one file; columns that are newer than it are null."""
+    """Read the rows of one file; columns that are newer than it are null."""
     rows = storage.read(name, lambda file: pq.ParquetFile(pa.BufferReader(file.read_buffer())).read(use_threads=False))
     # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
     columns = pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema])
@@ -78,7 +78,7 @@ def _read(storage: Storage, table: str, name: str) -> pa.Table:
 
 
 def _load(path: Path) -> dict[_Stamp, pa.Table]:
-    """What is gathered there, by the files that it came from; nothing if there is no sound file."""
+    """Read what is gathered there, by the files that it came from; nothing if there is no sound file."""
     try:
         rows = pq.read_table(path)
         sources = json.loads(rows.schema.metadata[_SOURCES])

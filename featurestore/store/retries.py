@@ -1,4 +1,4 @@
-"""What a failed access to a store means: worth another try, or an error that says what to do."""
+"""The meaning of a failed access to a store: worth another try, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LASTING_WORDS = {
 
 
 def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
-    """Do `work`, again after an error that may pass, with pauses that double and differ from worker to worker.
+    """Do `work`, and do it again after an error that may pass, with pauses that double and differ between workers.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
 
 
 def advice(error: OSError) -> str:
-    """What to do about an error that another try did not overcome, as the start of a sentence."""
+    """Return what to do about an error that another try did not overcome, as the start of a sentence."""
     if error.errno in _LASTING_NUMBERS:
         return _LASTING_NUMBERS[error.errno]
     found = (text for word, text in _LASTING_WORDS.items() if word in str(error))

@@ -18,7 +18,7 @@ this one writes; a new column or a new table is no reason. Keys do not depend on
 SPLITS = ("train", "val", "test")
 
 SETTINGS = {"fixed": "fixed features", "finetuned": "fine-tuned", "scratch": "trained from scratch"}
-"""What a probe's network was: the value of the column `setting` -> its name in a text."""
+"""Value of the column `setting` -> the name of such networks in a text."""
 
 
 def _table(*columns: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
@@ -252,7 +252,7 @@ SIMILARITIES = _table(
 
 
 def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
-    """Schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
+    """Return the schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
 
     Nothing in the list is nullable, which makes a read about twice as fast.
     """

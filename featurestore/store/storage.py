@@ -66,11 +66,11 @@ class Storage:
         return self.place.uri
 
     def path(self, name: str) -> str:
-        """Absolute path of `name` as the file system knows it."""
+        """Return the absolute path of `name` as the file system knows it."""
         return self.place.path(name)
 
     def external(self, name: str) -> str:
-        """Path of `name` as other programs (DuckDB) open it."""
+        """Return the path of `name` as other programs (DuckDB) open it."""
         return self._backend.external(name)
 
     def kind(self, name: str) -> str:
@@ -79,11 +79,11 @@ class Storage:
         return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "absent")
 
     def list_files(self, folder: str) -> list[str]:
-        """Every file below `folder`, as sorted names relative to the root; empty when there is no such folder."""
+        """List every file below `folder` as sorted names relative to the root; empty if there is no such folder."""
         return [file.name for file in self.files(folder)]
 
     def files(self, folder: str) -> list[StoredFile]:
-        """Every file below `folder`, sorted by name; empty when there is no such folder."""
+        """List every file below `folder`, sorted by name; empty if there is no such folder."""
         selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
         found = self._reading(folder, lambda: self._fs.get_file_info(selector))
         prefix = len(self.place.root) + 1
@@ -95,15 +95,15 @@ class Storage:
         return sorted(files, key=lambda file: file.name)
 
     def read_bytes(self, name: str) -> bytes:
-        """The whole content of a file."""
+        """Read the whole content of a file."""
         return bytes(self.read_buffer(name))
 
     def read_buffer(self, name: str) -> pa.Buffer:
-        """The whole content of a file, without a copy; of an object store in one request."""
+        """Read the whole content of a file without a copy; from an object store in one request."""
         return self.read(name, lambda file: file.read_buffer())
 
     def read(self, name: str, reader: Callable[[pa.NativeFile], T]) -> T:
-        """What `reader` makes of an open file, which it may read from anywhere; it may be called again.
+        """Return what `reader` makes of an open file, which it may read from anywhere; it may be called again.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Storage:
         self._writing(name, lambda: self._backend.put(name, content))
 
     def publish_new(self, name: str, content: Content) -> bool:
-        """Make `content` visible as `name` unless there is such a file already; say whether it was made.
+        """Make `content` visible as `name` unless there is such a file already; return whether it was made.
 
         On a local file system two writers cannot both succeed, and a file that is there never changes. Elsewhere, of
         two writers within the time of one upload, the later one replaces the earlier one's file, whole by whole.

@@ -34,7 +34,7 @@ class RawImage:
 
 
 def raw_image(read: Callable[[], bytes], origin: str) -> RawImage:
-    """The image that `read` gives, or the reason why it is unreadable."""
+    """Return the image that `read` gives, or the reason why it is unreadable."""
     try:
         return RawImage(read(), origin)
     except UnreadableImageError as error:
@@ -47,19 +47,19 @@ class Source(Protocol):
     classes: tuple[str, ...]
 
     def splits(self) -> dict[str, int]:
-        """Name of each split and how many images it has."""
+        """Return the name of each split and how many images it has."""
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        """Class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+        """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
 
     def groups(self, split: str) -> Sequence[str | None] | None:
-        """A group per image (patient, site, ...), where the source has one."""
+        """Return a group per image (patient, site, ...), or None if the source has no groups."""
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        """The images of these rows, in this order; one that cannot be had comes with a reason, and none is left out."""
+        """Read these rows in this order; an image that cannot be had comes with a reason, and none is left out."""
 
     def fingerprint(self) -> str:
-        """Changes whenever an image or a label may have changed."""
+        """Return a text that changes whenever an image or a label may have changed."""
 
 
 def open_source(spec: DatasetSpec) -> Source:

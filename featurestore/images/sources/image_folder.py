@@ -56,7 +56,7 @@ class ImageFolder:
             yield raw_image(partial(self._folder.read, path), self._folder.name(path))
 
     def fingerprint(self) -> str:
-        """SHA-256 over path, size and time of change of every file: as sure as what rsync and make go by."""
+        """Return SHA-256 over path, size and time of change of every file: rsync and make trust these too."""
         digest = hashlib.sha256()
         for split, files in sorted(self._files.items()):
             for path in files:
@@ -78,7 +78,7 @@ def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one 
 
 
 def _split_folders(root: DatasetFolder) -> dict[str, Path]:
-    """Folders of the splits; a root without any is one split called train."""
+    """Return the folders of the splits; a root without any is one split called train."""
     folders: dict[str, Path] = {}
     for child in _subfolders(root.path):
         split = _SPLIT_NAMES.get(child.name.lower())
@@ -104,7 +104,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _list_images(folder: Path, classes: Sequence[str], root: DatasetFolder) -> list[Path]:
-    """All files of the class folders, by path."""
+    """List all files of the class folders, by path."""
     files: list[Path] = []
     for name in classes:
         if not (folder / name).is_dir():
@@ -116,7 +116,10 @@ def _list_images(folder: Path, classes: Sequence[str], root: DatasetFolder) -> l
 
 
 def _is_listed(entry: os.DirEntry[str], root: DatasetFolder) -> bool:
-    """Regular files, and links to anything but a folder: one to nothing is an image that somebody has lost."""
+    """Return whether an entry is listed: a regular file, or a link to anything but a folder.
+
+    A link to nothing is an image that somebody has lost.
+    """
     if not entry.is_symlink():
         return entry.is_file()
     root.check(Path(entry.path))
@@ -124,7 +127,7 @@ def _is_listed(entry: os.DirEntry[str], root: DatasetFolder) -> bool:
 
 
 def _status(path: Path) -> os.stat_result:
-    """What the file is; of a link that leads nowhere, what the link is."""
+    """Return the status of a file; of a link that leads nowhere, that of the link."""
     try:
         return path.stat()
     except OSError:

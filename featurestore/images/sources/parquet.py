@@ -25,7 +25,7 @@ from featurestore.plain_text import counted
 
 _SPLIT_OF_FILE = re.compile(r"(train|valid(?:ation)?|val|test)(?:[-_.].*)?\.parquet")
 _MOST_INDICATORS = 2**33
-"""Images x classes of a multi-label split: its matrix has a byte for each."""
+"""Largest number of images x classes of a multi-label split: its matrix has a byte for each."""
 
 
 class ParquetImages:
@@ -77,7 +77,7 @@ class ParquetImages:
         return [None if value is None else str(value) for column in columns for value in column.to_pylist()]
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        """A few rows of one row group are in memory at a time; rows in ascending order are read once."""
+        """Read these rows, a few of one row group at a time; rows in ascending order are read once."""
         places = [(file, group) for file in self._files[split] for group in range(file.n_groups)]
         sizes = np.array([file.group_rows(group) for file, group in places], np.int64)
         starts = np.cumsum(sizes) - sizes
@@ -88,7 +88,7 @@ class ParquetImages:
                 yield raw_image(partial(group.image, int(row - starts[number])), f"{split}[{row}]")
 
     def fingerprint(self) -> str:
-        """SHA-256 over every file's name, size, time of change and footer."""
+        """Return SHA-256 over every file's name, size, time of change and footer."""
         digest = hashlib.sha256(f"{self._label_column}\0{self._spec.group_column}".encode())
         for split, files in sorted(self._files.items()):
             for file in files:
@@ -107,7 +107,7 @@ class ParquetImages:
         return np.array([self._class_index(value) for value in column.to_pylist()], dtype=np.int64)
 
     def _class_index(self, value: Any) -> int:
-        """A class by its name or number; -1, which is out of range, for a name that is no class."""
+        """Return the index of a class by its name or number; -1, which is out of range, for a name that is no class."""
         if isinstance(value, str):
             return self._index.get(value, -1)
         if not isinstance(value, int):
@@ -170,7 +170,7 @@ def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the on
 
 
 def _check_link(path: Path, folder: DatasetFolder) -> None:
-    """Links may not lead out of the folder, but for those of a Hugging Face cache, from snapshots/ to its blobs/."""
+    """Refuse links that lead out of the folder, but for those of a Hugging Face cache from snapshots/ to blobs/."""
     target = path.resolve()
     cache = target.parent.parent
     if target.parent.name == "blobs" and folder.path.resolve().is_relative_to(cache / "snapshots"):
@@ -194,7 +194,7 @@ def _find_column(schema: pa.Schema, usual: tuple[str, ...], wanted: str | None, 
 
 
 def _check_labels(files: Sequence[ParquetImageFile], column: str, dataset: str) -> None:
-    """All files must have labels of one kind: numbers, names, or lists of one of them."""
+    """Check that the labels of all files are of one kind: numbers, names, or lists of one of them."""
     kinds = {_label_kind(file.column_type(column)): file for file in files}
     if None in kinds:
         raise _not_classes(dataset, column, f"{kinds[None].column_type(column)} in {kinds[None].path}")
@@ -205,7 +205,7 @@ def _check_labels(files: Sequence[ParquetImageFile], column: str, dataset: str) 
 
 
 def _label_kind(type_: pa.DataType) -> str | None:
-    """What a column of this type can label images with; None for what is no label."""
+    """Return what a column of this type labels images with; None if it cannot label any."""
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
@@ -225,7 +225,7 @@ def _not_classes(dataset: str, column: str, got: str) -> DatasetError:
 
 
 def _names_in_metadata(schema: pa.Schema, column: str, dataset: str) -> tuple[str, ...]:
-    """Class names as Hugging Face datasets write them: ``info.features.<column>[.feature].names``."""
+    """Return class names as Hugging Face datasets write them: ``info.features.<column>[.feature].names``."""
     try:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
         names = feature.get("feature", feature)["names"]

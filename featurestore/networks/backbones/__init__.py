@@ -60,7 +60,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 
 def head(spec: ModelSpec) -> Head | None:
-    """The network's own classifier, if all that lies between its features and its logits is one linear layer.
+    """Return the network's own classifier if one linear layer is all that lies between its features and its logits.
 
     That is tried out, on random images: a second layer, a second head or a rescaling would show.
     """
@@ -82,7 +82,7 @@ def head(spec: ModelSpec) -> Head | None:
 
 
 def _maps(layer: torch.nn.Linear, features: torch.Tensor, logits: torch.Tensor) -> bool:
-    """Whether a layer turns these features into these logits, up to rounding."""
+    """Return whether a layer turns these features into these logits, up to rounding."""
     if layer.in_features != features.shape[-1] or layer.out_features != logits.shape[-1]:
         return False
     return bool((layer(features) - logits).abs().max() <= 1e-4 * logits.abs().max())

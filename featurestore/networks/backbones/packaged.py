@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Network:
-    """Where the weights are, and the timm architecture whose tensors come in the same order."""
+    """The place of the weights, and the timm architecture whose tensors come in the same order."""
 
     requirement: str
     file: str
@@ -59,7 +59,7 @@ _NETWORKS = {
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
-    """Preprocessing and width stand in the catalogue; a user's own record of such a network takes them from there."""
+    """Take preprocessing and width from the catalogue, for a user's own record of such a network too."""
     from featurestore.catalogue.models import CATALOGUE
 
     _find(spec)
@@ -69,14 +69,14 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """SHA-256 of the weights file."""
+    """Return SHA-256 of the weights file."""
     if spec.weights == "none":
         return weights.random_digest(spec, ("torch", "timm"))
     return weights.file_digest(_weights_path(spec))
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
-    """The network without its classifier: features (batch, feature_dim)."""
+    """Build the network without its classifier: features (batch, feature_dim)."""
     network: Any = classifier(spec)
     if network is None:
         return _headless(spec)
@@ -85,7 +85,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 
 def classifier(spec: ModelSpec) -> torch.nn.Module | None:
-    """The whole network: ImageNet logits (batch, 1000); None if the weights were published without a classifier."""
+    """Build the whole network: ImageNet logits (batch, 1000); None if the weights came without a classifier."""
     if not _find(spec).classifier:
         return None
     network = _create(spec, num_classes=1000)

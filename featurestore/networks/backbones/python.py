@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
-    """ImageNet's mean and standard deviation and bicubic resizing, unless the record says otherwise.
+    """Fill in ImageNet's mean and standard deviation and bicubic resizing, unless the record says otherwise.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """Digest of the weights file and of the network's code: its package, or all modules beside its file."""
+    """Return a digest of the weights file and of the network's code: its package, or all modules beside its file."""
     weights_part = (
         weights.random_digest(spec, ("torch",)) if spec.weights == "none" else weights.file_digest(Path(spec.weights))
     )
@@ -65,7 +65,7 @@ def _module_name(spec: ModelSpec) -> str:
 
 
 def _source_files(spec: ModelSpec) -> list[Path]:
-    """Every file that the network's module is likely to import of the user's own code."""
+    """List every file of the user's own code that the network's module is likely to import."""
     top = _module_name(spec).split(".")[0]
     found = importlib.machinery.PathFinder.find_spec(top)
     if found is None:
@@ -83,7 +83,7 @@ def _code_digest(spec: ModelSpec) -> str:
 
 
 def _forget_what_has_changed(spec: ModelSpec) -> None:
-    """A process that lives longer than the code, a notebook or a worker, must not run what the file held before."""
+    """Forget modules whose code has changed: a notebook or a worker lives longer than the code that it imported."""
     top, digest = _module_name(spec).split(".")[0], _code_digest(spec)
     if _imported.setdefault(top, digest) != digest:
         for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:

@@ -1,5 +1,5 @@
-"""Any network of timm by its name, ``timm:resnet50.a1_in1k``: preprocessing from timm's own data config, features
-pooled, before the classifier."""
+"""Any network of timm by its name, ``timm:resnet50.a1_in1k``, with the preprocessing of timm's own data config;
+features are pooled, before the classifier."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
+    """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
     if spec.weights == "none":
         return weights.random_digest(spec, ("torch", "timm"))
     return weights.file_digest(_weights_path(spec))
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
-    """The network without its classifier: features (batch, feature_dim)."""
+    """Build the network without its classifier: features (batch, feature_dim)."""
     import torch
 
     if spec.weights == "none":
@@ -62,7 +62,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 
 def classifier(spec: ModelSpec) -> torch.nn.Module | None:
-    """The whole network: logits of as many classes as its weights were trained on; None if they hold no classifier."""
+    """Build the whole network: logits of the classes that its weights know; None if they hold no classifier."""
     if spec.weights == "pretrained":
         return _pretrained(spec, num_classes=None)
     state = weights.read_state(Path(spec.weights))
@@ -75,13 +75,13 @@ def classifier(spec: ModelSpec) -> torch.nn.Module | None:
 
 
 def _pretrained(spec: ModelSpec, num_classes: int | None) -> torch.nn.Module:
-    """timm knows how to read its own files, the oldest formats included; None: as many classes as they have."""
+    """Read weights as timm does, which knows its oldest formats; with None, as many classes as the weights have."""
     overlay = {"file": str(_weights_path(spec)), "hf_hub_id": None}
     return _create(spec, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
 def _head_names(network: Any) -> list[str]:
-    """Modules of the whole network that are its classifiers, by timm's own record."""
+    """Return the names of the network's classifiers, by timm's own record."""
     names = network.pretrained_cfg.get("classifier") or ()
     return [names] if isinstance(names, str) else list(names)
 

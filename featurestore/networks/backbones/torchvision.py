@@ -30,19 +30,19 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
+    """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
     if spec.weights == "none":
         return weights.random_digest(spec, ("torch", "torchvision"))
     return weights.file_digest(_weights_path(spec))
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
-    """The network without its classifier: features (batch, feature_dim)."""
+    """Build the network without its classifier: features (batch, feature_dim)."""
     return _without_classifier(classifier(spec), spec)[0]
 
 
 def classifier(spec: ModelSpec) -> torch.nn.Module:
-    """The whole network: ImageNet logits (batch, 1000)."""
+    """Build the whole network: ImageNet logits (batch, 1000)."""
     import torch
 
     torch.manual_seed(spec.seed)  # matters when weights = "none"

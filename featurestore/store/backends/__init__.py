@@ -1,4 +1,4 @@
-"""How bytes get onto one kind of file system, one kind per file. A backend is a class with what `Backend` asks for."""
+"""One way of writing bytes to a kind of file system per file. A backend is a class with what `Backend` asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Content: TypeAlias = bytes | pa.Buffer
 
 
 class Backend(Protocol):
-    """Writes to one kind of file system. Reading is the same for all: `Place.filesystem` does it.
+    """A writer to one kind of file system. Reading is the same for all: `Place.filesystem` does it.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from featurestore.store.backends import Content
 from featurestore.store.places import Place
 
 ONE_PUT_BYTES = 8 * 1024**2
-"""What S3 takes in one request: pyarrow uploads in parts from 10 MiB."""
+"""Number of bytes that S3 takes in one request: pyarrow uploads in parts from 10 MiB."""
 
 
 class Bucket:
