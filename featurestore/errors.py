@@ -39,13 +39,13 @@ class UnknownNameError(ConfigurationError):
     Parameters
     ----------
     kind : str
-        What the name should have been, e.g. ``"model"``.
+        Kind of thing that the name should have named, e.g. ``"model"``.
     name : str
         The name that came.
     known : iterable of str
         The names that exist; close ones are suggested.
     hint : str
-        How to see all of them.
+        Sentence that says how to see all of them.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
@@ -140,7 +140,7 @@ class Failure:
     message : str
         Its message; for an exception that is not one of ours, also where it was raised.
     verdict : Verdict
-        What another try may bring.
+        Whether and where another try may succeed.
     """
 
     error: str

@@ -42,7 +42,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     one : str
         The thing in the singular.
     many : str, optional
-        In the plural; by default with an s.
+        The thing in the plural; by default with an s.
 
     Examples
     --------

@@ -26,7 +26,7 @@ def written_whole(
     ----------
     path : Path
     staged : Path, optional
-        Where to write, on the same file system; by default beside `path`, as ``<stem>-<random>.partial``.
+        Path to write to, on the same file system; by default beside `path`, as ``<stem>-<random>.partial``.
     durable : bool
         Wait until the disk has the file and its name, so that both outlive a power failure. With the environment
         variable ``PROBESTORE_FSYNC=0`` nothing is waited for: this is for tests and throw-away stores only.

@@ -30,11 +30,11 @@ class Garbage:
         Folder of a set, or a file.
     why : str
     files : tuple of str
-        In the order in which they are to be removed.
+        Names, in the order in which they are to be removed.
     n_bytes : int
-        Of all of them.
+        Size of all of them.
     modified : datetime
-        Of the youngest of them.
+        Time of change of the youngest of them.
     """
 
     kind: str

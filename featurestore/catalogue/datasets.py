@@ -25,7 +25,7 @@ class DatasetSpec:
     limit : int, optional
         At most this many images of each split of the source, stratified.
     seed : int
-        Of every random choice: limit and hold-outs.
+        Seed of every random choice: limit and hold-outs.
     val_fraction : float
         Share of train held out for validation when the source has no val split.
     test_fraction : float

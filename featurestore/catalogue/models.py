@@ -33,13 +33,13 @@ class ModelSpec:
         ``"pretrained"`` (what the backbone's name stands for), ``"none"`` (random initialisation with `seed`), or the
         path of a ``.safetensors`` or ``.pth`` state dict.
     seed : int
-        Of the random initialisation.
+        Seed of the random initialisation.
     feature_dim : int, optional
         Width of the penultimate layer.
     input_size : int, optional
         Side of the square input, pixels.
     mean, std : tuple of 3 floats, optional
-        Of the normalisation, for channels in [0, 1].
+        Mean and standard deviation of the normalisation, for channels in [0, 1].
     interpolation : str, optional
         ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
     crop_pct : float, optional

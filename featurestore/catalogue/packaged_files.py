@@ -16,7 +16,7 @@ def find(file: str, requirement: str) -> Path:
     file : str
         Package and path inside it, e.g. ``"foolbox/data/cifar10_00_3.png"``.
     requirement : str
-        What to install when it is absent, e.g. ``"foolbox==3.3.4"``.
+        Requirement to install if it is absent, e.g. ``"foolbox==3.3.4"``.
 
     Raises
     ------

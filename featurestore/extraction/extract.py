@@ -98,7 +98,7 @@ class _Run:
     Attributes
     ----------
     seconds : float
-        That calls of the network have taken.
+        Time that calls of the network have taken.
     """
 
     def __init__(self, job: Job, extractors: Extractors, *, first: bool) -> None:

@@ -32,7 +32,7 @@ class Comparison:
     n_images : int
         Images that were compared.
     largest_relative_error : float
-        Of ‖x - x'‖ / ‖x‖ over the images; 0 where both are without features.
+        Largest ‖x - x'‖ / ‖x‖ of the images; 0 where neither has features.
     problems : list of str
         Images that are others now, or differ beyond the tolerance.
     """
@@ -50,9 +50,9 @@ def reembed(
     Parameters
     ----------
     extractor : Extractor
-        Of the model of `item`, with its tap.
+        Extractor of the model of `item`, with its tap.
     dataset : Dataset
-        That of `item`, as it was when the features were made: else the key would be another.
+        Dataset of `item`, as it was when the features were made: else the key would be another.
     rows : sequence of int
         Positions in the split.
 

@@ -28,9 +28,9 @@ class Job:
     Attributes
     ----------
     targets : tuple of (FeatureSet, str)
-        Where its features go, one set per tap, and as what they are stored.
+        Sets that its features go to, one per tap, and the type that they are stored as.
     max_relative_error : float
-        What bf16 or fp16 may change, at most, in the mean over images; see `featurestore.networks.precision`.
+        Largest relative change by bf16 or fp16, in the mean over images; see `featurestore.networks.precision`.
     """
 
     model: Model
@@ -50,9 +50,9 @@ class Outcome:
     Attributes
     ----------
     part : Part, optional
-        What is stored now, unless one of the others is there.
+        Part that is stored now; None with a failure or an overflow.
     failure : Failure, optional
-        What the model raised.
+        Error that the model raised.
     overflow : str, optional
         Why float16 cannot hold the features; nothing was written then.
     """
@@ -72,7 +72,7 @@ class ShardReport:
     seconds : float
         From the first image to the last published file.
     network_seconds : mapping of str to float
-        How much of that calls of each model's network took: what its share of the work is told by.
+        Share of `seconds` that calls of each model's network took.
     samples : Part, optional
         The part of the image table; None if the table was complete before.
     """
@@ -93,9 +93,9 @@ class FullSet:
     ----------
     item : FeatureSet or SampleSet
     record : mapping of str to Any
-        What should be known of the set beside rows, checksums, and how its parts say that they were made.
+        Facts about the set beside rows, checksums, and what its parts say of their making.
     parts : tuple of Part
-        Those that are known; the others are read back for their checksums.
+        Parts that are known; the others are read back for their checksums.
     """
 
     item: FeatureSet | SampleSet

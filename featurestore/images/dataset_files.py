@@ -17,7 +17,7 @@ class DatasetFolder:
     Attributes
     ----------
     path : Path
-        As it was given; it may itself be a link.
+        The folder as it was given; it may itself be a link.
     """
 
     def __init__(self, path: Path) -> None:

@@ -49,7 +49,7 @@ class Batch:
     images : list of Image
         All of them.
     pixels : Pixels
-        Of those that are readable, stacked.
+        Pixels of the readable ones, stacked.
     """
 
     images: list[Image]

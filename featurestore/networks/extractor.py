@@ -37,7 +37,7 @@ class Extractor:
     device : str
         ``"cpu"`` or ``"cuda"``.
     tap_names : sequence of str
-        Where features are taken, in one pass.
+        Places where features are taken, in one pass.
 
     Attributes
     ----------

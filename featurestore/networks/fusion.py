@@ -36,7 +36,7 @@ def fused(network: nn.Module, images: torch.Tensor, *, kernels: bool, kept: Sequ
     network : Module
         In evaluation mode; left as it is.
     images : Tensor of float32, shape (n, 3, size, size)
-        What to run it on, to see what follows what and to compare. On the network's device.
+        Images, on the network's device, that it is run on to see which module follows which, and to compare.
     kernels : bool
         Whether to use oneDNN's fused convolutions: for float32 on a CPU.
     kept : sequence of str

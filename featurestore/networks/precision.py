@@ -33,7 +33,7 @@ class Precision:
     largest_relative_error : float
         Largest of them.
     smallest_cosine : float
-        Of the angle between x and x32.
+        Smallest cosine of the angle between x and x32.
     """
 
     n_images: int

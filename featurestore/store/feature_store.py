@@ -34,12 +34,12 @@ class Features:
     Attributes
     ----------
     X : ndarray of shape (n_images, feature_dim)
-        In the precision that they are stored in (float16 or float32).
+        Features, in the type that they are stored as (float16 or float32).
     y : ndarray of int64, shape (n_images,), or of bool, shape (n_images, n_classes), when multi-label
     index : ndarray of int64, shape (n_images,)
         Position in the split.
     sample_id : ndarray of str, shape (n_images,)
-        Of a fixed width.
+        Ids of the images, of a fixed width.
     """
 
     X: npt.NDArray[np.floating[Any]]
@@ -55,10 +55,10 @@ class Part:
     Attributes
     ----------
     name : str
-        Of the file, in the folder of the set.
+        Name of the file, in the folder of the set.
     bytes : int
     sha256 : str
-        Of the file, in hexadecimal digits.
+        Checksum of the file, in hexadecimal digits.
     """
 
     name: str
@@ -140,7 +140,7 @@ class FeatureStore:
         uri : str
             A path, ``s3://bucket/prefix``, ``gs://bucket/prefix``, or a URL that fsspec knows.
         storage_options : mapping of str to str, optional
-            See `featurestore.store.places.open_place`. Kept nowhere.
+            Options of `featurestore.store.places.open_place`. They are kept nowhere.
 
         Raises
         ------
@@ -312,11 +312,11 @@ class FeatureStore:
         Parameters
         ----------
         item, *more : FeatureSet
-            Of equal dimensions. Where one is stored as float16 and another as float32, `X` is float32.
+            Sets of equal dimensions. If one is stored as float16 and another as float32, `X` is float32.
         n_classes : int, optional
             Width of `y` for a multi-label dataset; labels are otherwise class indices.
         cache : MatrixCache, optional
-            Where the matrix is kept on this node, decoded, for the next who reads the same sets.
+            Cache that keeps the decoded matrix on this node, for the next who reads the same sets.
 
         Raises
         ------
@@ -386,7 +386,7 @@ class FeatureStore:
         Parameters
         ----------
         table, name : str
-            Of a record that is there: one of :meth:`names`.
+            Table, and name of a record that is there: one of :meth:`names`.
         columns : sequence of str, optional
             The only ones to read.
 
@@ -427,8 +427,8 @@ class FeatureStore:
         Returns
         -------
         Part
-            What is stored now, ours or another writer's. Only a file that is no Parquet is replaced: it can have come
-            from no writer of a store.
+            The part that is stored now, ours or another writer's. Only a file that is not Parquet is replaced: no
+            writer of a store can have left it.
 
         Raises
         ------
@@ -458,9 +458,9 @@ class FeatureStore:
         Parameters
         ----------
         record : mapping
-            What should be known of the set beside rows and checksums; kept as given.
+            Facts about the set beside rows and checksums; kept as they are given.
         parts : iterable of Part
-            Those that are known from `write_shard`; only the others are read back.
+            Parts that are known from `write_shard`; only the others are read back.
 
         Raises
         ------

@@ -40,7 +40,7 @@ def read_vectors(file: pq.ParquetFile, content: pa.Buffer, column: str, out: npt
         All of its bytes.
     column : str
     out : ndarray of shape (n_rows, dim), C-contiguous
-        Of the column's type or a wider one.
+        Array of the column's type or a wider one.
     """
     try:
         _copy_pages(file, content, column, out)
@@ -199,7 +199,7 @@ class MatrixCache:
     folder : Path
         Made when it is needed. Other things in it are left alone.
     limit_bytes : int
-        What all entries may take; arrays that are larger alone are not kept.
+        Space that all entries together may take; arrays that are larger alone are not kept.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:

@@ -52,9 +52,9 @@ class Place:
     root : str
         The folder as `filesystem` knows it.
     options : mapping of str to str
-        As they were given; they may hold credentials, so they are never shown or stored.
+        Options as they were given; they may hold credentials, so they are never shown or stored.
     retries : int
-        How often what may pass is tried again.
+        Number of further tries after an error that may pass.
     """
 
     kind: Kind

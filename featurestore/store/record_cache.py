@@ -37,11 +37,11 @@ def gather(storage: Storage, table: str, folder: Path) -> Path | None:
     Parameters
     ----------
     storage : Storage
-        Of the store.
+        Storage of the store.
     table : str
         One of `schema.TABLES`.
     folder : Path
-        Of the cache; made when it is needed.
+        Folder of the cache; made when it is needed.
 
     Raises
     ------

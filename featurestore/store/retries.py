@@ -49,7 +49,7 @@ def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
     work : callable
         Doing it twice must be as good as once.
     retries : int
-        How often it is tried again.
+        Number of further tries.
     remote : bool
         Whether a network is in between; then what is not known to last is held to pass.
 

@@ -285,7 +285,7 @@ class SetTable:
     schema : Schema
         Columns of its files. Features have as many values per image as their network gives; here it is one.
     row : str
-        What a row stands for.
+        Thing that a row stands for.
     partitions : tuple of str
         Columns that the path carries.
     """
@@ -304,11 +304,11 @@ class Table:
     schema : Schema
         Columns. One that is newer than a file is null for its rows, so it must be nullable.
     row : str
-        What a row stands for.
+        Thing that a row stands for.
     named_by : str
         Column that has the name of the record's file in every row.
     needed_by : {"study", "cell", "model", "features"}
-        What a record is kept for: the study that wrote it, or the wanted cell, model or feature sets that it tells of.
+        Reason to keep a record: the study that wrote it, or the wanted cell, model or feature sets that it tells of.
         It is garbage once no study wants those.
     gathered : bool
         Whether SQL reads the records whole, from one file that a node keeps of them. Not those with many rows, of

@@ -45,7 +45,8 @@ class StoredFile:
 class Storage:
     """The folder of a store on a file system: relative names in, bytes and listings out.
 
-    What may pass (a timeout, a throttled request, a connection cut short) is tried again; what lasts is a StoreError.
+    An error that may pass (a timeout, a throttled request, a lost connection) is met by another try; one that lasts is
+    a StoreError.
 
     Parameters
     ----------
