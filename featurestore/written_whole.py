@@ -16,11 +16,11 @@ class AlreadyThereError(Exception):
 
 @contextmanager
 def written_whole(
-    path: Path, *, staged: Path | None = None, durable: bool = False, replace: bool = True
+    path: Path, *, staged: Path | None = None, durable: bool = False, replace: bool = True, folders: bool = True
 ) -> Iterator[Path]:
     """Give a path to write a file or a folder to; it takes its place at `path` when the block ends without an error.
 
-    Whoever is killed in between leaves at most the staged file. Folders on the way are made.
+    Whoever is killed in between leaves at most the staged file.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ def written_whole(
         variable ``PROBESTORE_FSYNC=0`` nothing is waited for: this is for tests and throw-away stores only.
     replace : bool
         Whether a file at `path` is replaced. If not, of several writers only one succeeds. Folders are never replaced.
+    folders : bool
+        Whether folders on the way are made. Where a person typed `path`, a mistyped folder is better refused.
 
     Raises
     ------
@@ -42,8 +44,9 @@ def written_whole(
     """
     staged = staged or path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
     durable = durable and os.environ.get("PROBESTORE_FSYNC") != "0"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged.parent.mkdir(parents=True, exist_ok=True)
+    if folders:
+        for folder in (path.parent, staged.parent):
+            folder.mkdir(parents=True, exist_ok=True)
     try:
         yield staged
         if durable:

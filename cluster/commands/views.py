@@ -25,11 +25,13 @@ def command(store: str | None, storage_options: dict[str, str], out: Path) -> No
     Example:  probestore views --store demo-store --out views.sql && duckdb -init views.sql
     """
     from featurestore import FeatureStore
+    from featurestore.written_whole import written_whole
     from queries.asking.views_script import views_script
 
     text = views_script(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options))
     if out == Path("-"):
         click.echo(text)
         return
-    out.write_text(text, encoding="utf-8")
+    with written_whole(out, folders=False) as staged:
+        staged.write_text(text, encoding="utf-8")
     say(f"The tables of the store: {out}. Open them with: duckdb -init {out}")

@@ -26,6 +26,12 @@ def test_a_file_takes_its_place_when_the_block_ends(tmp_path):
     assert names(tmp_path) == ["new folder/page.html"]
 
 
+def test_a_folder_that_is_not_there_can_be_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "mistyped" / "a", "text", folders=False)
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_after_an_error_what_was_there_is_still_there_and_nothing_else(tmp_path):
     write(tmp_path / "a", "first")
     with pytest.raises(UnicodeEncodeError):

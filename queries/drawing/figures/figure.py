@@ -15,6 +15,7 @@ import pyarrow as pa
 import vl_convert
 
 from featurestore.errors import QueryError
+from featurestore.written_whole import written_whole
 from queries.drawing.figures.arrange import POINTS_PER_MM, TWO_COLUMNS
 from queries.drawing.theme import PRINT
 from queries.drawing.vega_lite import Spec, to_svg
@@ -66,7 +67,8 @@ class Figure:
         if form not in FORMATS:
             raise QueryError(f"The name of a figure's file must end in .svg, .pdf or .png. Got {path.name!r}.")
         try:
-            path.write_bytes(self._as(form))
+            with written_whole(path, folders=False) as staged:
+                staged.write_bytes(self._as(form))
         except OSError as error:
             raise QueryError(f"Cannot write {path}: {error.strerror}.") from error
         return path
