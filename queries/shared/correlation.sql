@@ -1,4 +1,4 @@
--- Transfer against a source metric: points, the line through them, and how sure both are. A panel is a plot with one
+-- Transfer against a source metric: points, the line through them, and the uncertainty of both. A panel is a plot with one
 -- point per model. Macros take the kinds of panels as a list:
 --   'mean'     one panel, `mean over datasets`, of the compared models
 --   'size'     the same, for datasets below and from a threshold of training images
@@ -50,7 +50,7 @@ create macro size_group(n_train, threshold) as
         else 'size not known'
     end;
 
--- What the points are means of.
+-- The scores that the points are means of.
 -- Grain: one row per panel, model and dataset.
 create macro transfer_cells(
     the_kinds, the_setting, the_probe, the_tap, the_n_per_class, the_source, the_threshold
@@ -242,7 +242,7 @@ select
     list_inner_product(xs, list_select(ys, shuffle)) as shuffled
 from lines;
 
--- The correlation of each panel and how sure it is. The permutation test asks how often models whose transfer is
+-- The correlation of each panel and its uncertainty. The permutation test asks how often models whose transfer is
 -- shuffled correlate at least as much, b times of m: p = (b + 1) / (m + 1) is never 0 (Phipson & Smyth 2010). A shuffle
 -- changes no variance, so the sums of products are compared instead of r.
 -- Grain: one row per panel.

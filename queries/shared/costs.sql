@@ -1,7 +1,7 @@
--- Costs: what the questions about them share.
+-- Costs: macros that the questions about them share.
 
--- Seconds and bytes of features and probes, in seconds of one worker. Counted are the features in use and the current
--- cells. Imported results cost nothing here.
+-- Seconds and bytes of features and probes, in seconds of one worker. The features in use and the current cells
+-- count. Imported results cost nothing here.
 -- Grain: one row per setting, model and dataset with a result or, in the setting fixed, stored features.
 create macro costs() as table
 with rates as (

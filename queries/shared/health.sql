@@ -1,4 +1,4 @@
--- What the questions about the health of fits share.
+-- Fits: macros that the questions about their health share.
 
 -- The headline result of every current cell that was computed here, with the ends of the grid that its hyper-parameter
 -- was chosen from: edge is `low` or `high` where the choice lies at that end, else null.

@@ -1,9 +1,9 @@
--- What questions about single images share.
+-- Single images: macros that the questions about them share.
 
--- What each model said of the test images, in one slice of the results. A model answers once per image: with several
--- seeds, the smallest counts; with several solvers, the one that ran last. `correct` is, where an image has several
--- labels, whether the class of the highest score is one of them. An image without a label is left out: nothing that is
--- said of it is right or wrong.
+-- The prediction of each model for each test image, in one slice of the results. A model answers once per image: of
+-- several seeds, the smallest counts; of several solvers, the one that ran last. Where an image has several labels,
+-- `correct` says whether the class of the highest score is one of them. An image without a label is left out: no
+-- prediction for it is right or wrong.
 -- Grain: one row per model, dataset and test image.
 create macro predicted(the_setting, the_probe, the_tap, the_n_per_class) as table
 with slice as (

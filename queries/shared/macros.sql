@@ -47,8 +47,8 @@ create macro random_below(n, seed, replicate, draw) as (random_number(seed, repl
 
 -- The headline score of each model on each dataset, in one slice of the results.
 -- Seeds are averaged: they share the test images, so the standard error is averaged too and does not shrink. Solvers
--- minimise one objective: where several fitted a cell, the one that ran last counts. What was computed here counts, not
--- what was imported beside it; `origin` is the import that a score comes from, or null.
+-- minimise one objective: where several fitted a cell, the one that ran last counts. A result that was computed
+-- here counts, and not one that was imported beside it; `origin` is the import that a score comes from, or null.
 -- Grain: one row per model and dataset.
 create macro scores(the_setting, the_probe, the_tap, the_n_per_class) as table
 with slice as (

@@ -1,4 +1,4 @@
--- Settings compared: what the questions of this topic share.
+-- Settings compared: macros that the questions of this topic share.
 
 -- The scores of each model and dataset in two settings, of the same probe, tap and number of images. Rounded, because
 -- equal scores averaged over other seeds may differ in the last bit and would not tie.

@@ -1,4 +1,4 @@
--- Significance tests and coefficients of rank, as SciPy has them. All p-values are two-sided. What takes a list wants
+-- Significance tests and coefficients of rank, as SciPy has them. All p-values are two-sided. A macro that takes a list needs
 -- it in a fixed order, because sums of floating numbers depend on it: wilcoxon_p(list(x order by model)).
 
 -- Every second term, from the power `first` of the cosine to before `last`, of the series of Abramowitz & Stegun 26.7.3

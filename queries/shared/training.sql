@@ -1,4 +1,4 @@
--- What the questions about training curves share.
+-- Training curves: macros that the questions about them share.
 
 -- The headline score after each number of training steps, mean over seeds. The networks are trained on the training and
 -- validation images together, as in the paper; where a result does not say how many these were, its dataset does.

@@ -1,7 +1,8 @@
 -- How far is each model above or below the others, on each dataset and over all?
 --
--- Log-odds less their mean over models, dataset by dataset, so that easy and hard datasets count alike. Compared are
--- the models and datasets that form the largest block without holes (macro `compared` in _macros.sql).
+-- The answer has log-odds less their mean over models, dataset by dataset, so that easy and hard datasets count alike.
+-- It compares the models and datasets that form the largest block without holes (macro `compared` in
+-- shared/macros.sql).
 --
 -- Grain: one row per compared model and dataset.
 -- Columns:

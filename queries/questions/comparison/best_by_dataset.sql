@@ -2,9 +2,10 @@
 --
 -- The best model of a dataset has its highest score (of equal ones, the first by name); every other is tested against
 -- it. For top-1 this is the exact McNemar test on the images that one of the two got right and the other wrong; with
--- several seeds, of the first one's predictions. Without predictions, as for imported results, and for other metrics
--- it is a z-test with the standard errors of the two scores, which does not know that they share their images and so
--- calls fewer models worse. Differences between runs are not counted, and nothing is corrected for the number of models.
+-- several seeds, of the first one's predictions. Without predictions, as for imported results, and for other metrics it
+-- is a z-test with the standard errors of the two scores. That test does not know that the scores share their images,
+-- and so calls fewer models worse. The tests do not count differences between training runs, and p is not corrected for
+-- the number of models.
 --
 -- Grain: one row per dataset and model.
 -- Columns:

@@ -1,13 +1,13 @@
 -- On which datasets is one model better than another, image by image?
 --
--- One model is compared with each other one that was scored on the same dataset, by what both made of the same test
--- images: predictions are matched by sample_id and index. Every test swaps the two models' predictions of an image or
--- does not, which makes no difference if the models are equally good, and asks how often the result is as far from
+-- One model is compared with each other one that was scored on the same dataset, by the predictions of both for the
+-- same test images, which are matched by sample_id and index. Every test swaps the two models' predictions of an image
+-- or does not, which makes no difference if the models are equally good, and asks how often the result is as far from
 -- equality as the one found. With top-1 accuracy that is the exact McNemar test. With mean per-class accuracy an image
--- weighs 1 / images of its class. With 11-point mAP the test is on the share of classes told rightly (scores above 0.5,
--- or above 0 where they are no probabilities). Swaps are drawn, and p is (1 + those as far) / (1 + drawn), so at least
--- 1 / (1 + replicates); where all images that count weigh the same, p is exact. How the models would vary from one
--- training run to another is not in these numbers.
+-- weighs 1 / images of its class. With 11-point mAP the test is on the share of classes that are told rightly (scores
+-- above 0.5, or above 0 where they are no probabilities). Swaps are drawn, and p is (1 + those as far) / (1 + drawn),
+-- so at least 1 / (1 + replicates); where all images that count weigh the same, p is exact. These numbers do not say
+-- how much the models would vary from one training run to another.
 --
 -- Of several seeds, the lowest of each model is compared; of several solvers, the one that ran last.
 --

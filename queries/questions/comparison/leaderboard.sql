@@ -1,8 +1,8 @@
 -- Which models transfer best, and which cannot be told apart from the best?
 --
--- Compared are the models and datasets that form the largest block without holes (macro `compared` in _macros.sql);
--- a model outside it is listed last, with what it lacks and no score. Two models are compared by the paired t-test of
--- their log-odds over datasets; the bootstrap of the ranks draws datasets.
+-- The question compares the models and datasets that form the largest block without holes (macro `compared` in
+-- shared/macros.sql); a model outside the block stands last, without a score, with the datasets that it lacks. Two
+-- models are compared by the paired t-test of their log-odds over datasets; the bootstrap of the ranks draws datasets.
 --
 -- Grain: one row per model.
 -- Columns:

@@ -1,7 +1,7 @@
 -- What is the score of each model on each dataset?
 --
--- The scores that all comparisons are made from (macro `scores` in _macros.sql): seeds are averaged, and of several
--- solvers the one that ran last counts. `accuracy_grid` has a row for each of them.
+-- These are the scores that all comparisons are made from (macro `scores` in shared/macros.sql): seeds are averaged,
+-- and of several solvers the one that ran last counts. `accuracy_grid` has a row for each seed and solver.
 --
 -- Grain: one row per model and dataset of the slice asked for.
 -- Columns:

@@ -1,9 +1,9 @@
 -- On which datasets does a better source model transfer better?
 --
--- The correlation between the source metric on its axis (log-odds of ImageNet top-1, unless `source` says otherwise)
--- and the log-odds of the headline metric. Each dataset counts every model that was scored on it and whose source
--- metric is known, so n_models may differ; of a source that there is not, no row. r, the rank correlations and p are
--- null below three models, and where one side does not vary.
+-- It is the correlation between the source metric on its axis (log-odds of ImageNet top-1, unless `source` says
+-- otherwise) and the log-odds of the headline metric. Each dataset counts every model that was scored on it and whose
+-- source metric is known, so n_models may differ. A source that no model has gives no row. r, the rank correlations and
+-- p are null below three models, and where one side does not vary.
 --
 -- Grain: one row per dataset.
 -- Columns:

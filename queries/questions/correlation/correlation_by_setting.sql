@@ -1,7 +1,7 @@
 -- Does a better source model transfer better with fixed features, fine-tuned, or trained from scratch?
 --
--- `transfer_correlation` of each setting. Each counts the models and datasets that form its own largest block without
--- holes, so n_models and n_datasets may differ; of a source that there is not, n_models is 0.
+-- This is `transfer_correlation` in each setting. Each setting counts the models and datasets that form its own largest
+-- block without holes, so n_models and n_datasets may differ. For a source that no model has, n_models is 0.
 --
 -- Grain: one row per setting that the store has results of.
 -- Columns:

@@ -1,8 +1,8 @@
 -- Which known properties of a model predict how well it transfers?
 --
--- `transfer_correlation` of each source metric of the view `source_metrics`: imagenet_top1, sizes (params, feature_dim,
--- input_size), and every other that a study or an import gives. The other correlation questions take their names as
--- `source`.
+-- This is `transfer_correlation` with each source metric of the view `source_metrics`: imagenet_top1, sizes (params,
+-- feature_dim, input_size), and every other that a study or an import gives. The other correlation questions take their
+-- names as `source`.
 --
 -- Grain: one row per source metric that is known of a model.
 -- Columns:

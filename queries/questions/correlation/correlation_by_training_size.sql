@@ -1,7 +1,7 @@
 -- Does a better source model transfer better to datasets with few training images than to those with many?
 --
 -- The compared datasets are divided by their training and validation images; each group is averaged over its datasets
--- and correlated as in `transfer_correlation`. Of a source that there is not, no row.
+-- and correlated as in `transfer_correlation`. A source that no model has gives no row.
 --
 -- Grain: one row per group that has a compared dataset.
 -- Columns:

@@ -1,9 +1,9 @@
 -- Does the correlation hang on a single model?
 --
--- r and the regression line of `transfer_correlation`, again without each model in turn. Cook's distance (Cook 1977)
--- says how far the whole line moves, in its own uncertainty: residual^2 / (2 s^2) * leverage / (1 - leverage)^2; above
--- 1 is much. Null where r or the line is: r without a model needs three others. Of a source that there is
--- not, no row.
+-- The question computes r and the regression line of `transfer_correlation` again without each model in turn. Cook's
+-- distance (Cook 1977) says how far the whole line moves, in its own uncertainty: residual^2 / (2 s^2) * leverage / (1
+-- - leverage)^2; above 1 is much. Columns are null where r or the line is null: r without a model needs three others. A
+-- source that no model has gives no row.
 --
 -- Grain: one row per compared model whose source metric is known, the one that moves r most first.
 -- Columns:

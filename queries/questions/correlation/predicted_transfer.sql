@@ -3,12 +3,12 @@
 -- The reference is the models of one import, `origin`. For every other model with a score in the slice their line of
 -- transfer against the source metric is fitted again, over the datasets that the model shares with all of them (of the
 -- sets of datasets that the model shares with some, the one that gives the most reference models x datasets), and read
--- at the model's own source metric. The interval is that in which one more model of the reference's kind would lie 19
--- times in 20: predicted +- t(n - 2) s sqrt(1 + 1/n + (x - mean x)^2 / Sxx) for the n reference models, with s^2 the
--- residual sum of squares over n - 2 (Weisberg, Applied Linear Regression, chapter 2: prediction).
--- Datasets are matched by their metric and the letters and digits of their names: `stanford_cars` is `Stanford Cars`.
--- Nothing is predicted below three reference models, or where the model's source metric is not known. A model that the
--- import also names is a row of its own for what was scored here, and its line is that of the import's other models.
+-- at the model's own source metric. The interval is the one in which one more model of the reference's kind would lie
+-- 19 times in 20: predicted +- t(n - 2) s sqrt(1 + 1/n + (x - mean x)^2 / Sxx) for the n reference models, with s^2 the
+-- residual sum of squares over n - 2 (Weisberg, Applied Linear Regression, chapter 2: prediction). Datasets are matched
+-- by their metric and the letters and digits of their names: `stanford_cars` is `Stanford Cars`. Nothing is predicted
+-- below three reference models, or where the model's source metric is not known. A model that the import also names is
+-- a row of its own for what was scored here, and its line is that of the import's other models.
 --
 -- Grain: one row per model that has a score from elsewhere than the import.
 -- Columns:

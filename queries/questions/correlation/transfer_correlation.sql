@@ -1,11 +1,12 @@
 -- Does a better source model transfer better?
 --
--- The correlation between the source metric on its axis (log-odds of ImageNet top-1, unless `source` says otherwise)
--- and the mean log-odds over datasets: averaged first, then correlated. Counted are the compared models (macro
--- `compared` in _macros.sql: the largest block of models and datasets without holes) whose source metric is known; of a
--- source that there is not, none. r, the rank correlations and p are null below three models, and where one side does
--- not vary. On few models the bootstrap is too narrow, and Fisher's interval, which knows their number, is the honest
--- one. The interval over models is about other models on these datasets, the one over both about other datasets too.
+-- It is the correlation between the source metric on its axis (log-odds of ImageNet top-1, unless `source` says
+-- otherwise) and the mean log-odds over datasets: scores are averaged first, then correlated. It counts the compared
+-- models (macro `compared` in shared/macros.sql: the largest block of models and datasets without holes) whose source
+-- metric is known; none, for a source that no model has. r, the rank correlations and p are null below three models,
+-- and where one side does not vary. On few models the bootstrap is too narrow, and Fisher's interval, which knows their
+-- number, is the one to trust. The interval over models is about other models on these datasets, the one over both
+-- about other datasets too.
 --
 -- Grain: one row.
 -- Columns:

@@ -1,8 +1,8 @@
 -- Where does each model lie in the plot of transfer against source accuracy?
 --
--- The panel `mean over datasets` holds the compared models (macro `compared` in _macros.sql), the panel of a dataset
--- every model scored on it. Models whose source metric is not known are left out: all, of a source
--- that there is not.
+-- The panel `mean over datasets` holds the compared models (macro `compared` in shared/macros.sql), the panel of a
+-- dataset every model scored on it. Models whose source metric is not known are left out; for a source that no model
+-- has, all are.
 --
 -- Grain: one row per panel and model.
 -- Columns:

@@ -1,10 +1,10 @@
 -- Which models transfer better, or worse, than their source accuracy predicts?
 --
--- Each compared model against the regression line of `transfer_correlation`. p asks whether the model could lie on the
--- line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom (Cook
--- & Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
--- Predictions are null below two models, what is studentised below three and p below four, and where the source metric
--- does not vary; of a source that there is not, there is no row.
+-- Each compared model is set against the regression line of `transfer_correlation`. p asks whether the model could lie
+-- on the line through the others: the externally studentised residual against Student's t with n - 3 degrees of freedom
+-- (Cook & Weisberg 1982). Of many models some are far off by chance, hence p_holm, adjusted for looking at all of them.
+-- Predictions are null below two models, studentised residuals below three and p below four, and all of them where the
+-- source metric does not vary. A source that no model has gives no row.
 --
 -- Grain: one row per compared model whose source metric is known, the best for its source metric first.
 -- Columns:

@@ -1,6 +1,6 @@
 -- Can the fits be trusted: did they converge, and did the grids reach far enough?
 --
--- The rows behind the counts are those of `chosen_regularization` and `tuning_curves`.
+-- It counts the rows of `chosen_regularization` and `tuning_curves`.
 --
 -- Grain: one row per setting, probe and solver.
 -- Columns:

@@ -1,7 +1,7 @@
 -- On which test images is one model right and the other wrong?
 --
 -- With several labels per image, a model is right where the class of its highest score is one of them; images without a
--- label are left out. Several seeds: the smallest counts.
+-- label are left out. Of several seeds, the smallest counts.
 --
 -- Grain: one row per dataset and image that one of the two gets right, the k clearest of each dataset.
 -- Columns:

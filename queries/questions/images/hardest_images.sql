@@ -1,8 +1,8 @@
 -- Which test images do most models get wrong?
 --
--- Look at them: they are mislabelled, ambiguous, or what the models have in common. With several labels per image, a
--- model is wrong where the class of its highest score is none of them; images without a label are left out. Several
--- seeds: the smallest counts.
+-- Look at these images: they are mislabelled, ambiguous, or show a weakness that the models have in common. With
+-- several labels per image, a model is wrong where the class of its highest score is none of them; images without a
+-- label are left out. Of several seeds, the smallest counts.
 --
 -- Grain: one row per dataset and image, the k hardest of each dataset.
 -- Columns:

@@ -1,6 +1,6 @@
 -- How many test images of each dataset have a copy among the training images?
 --
--- The rows of the question `leaks`, counted: it says what an exact and a near copy are.
+-- It counts the rows of the question `leaks`, which says what an exact and a near copy are.
 --
 -- Grain: one row per dataset with a copy.
 -- Columns:

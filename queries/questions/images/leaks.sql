@@ -1,14 +1,14 @@
 -- Which test images have a copy among the training images?
 --
--- Exact copies have the same bytes: SQL finds them in `samples`. Near ones (saved again, cropped a little, mirrored,
--- the next frame) are what a Python function finds in the features and puts into the table `neighbours`: run
--- `probestore analyse` first. There, images are compared by the cosine of their features less the mean of the training
--- images; the formula is in probes/analysis/geometry.py. Validation images count as training images.
+-- Exact copies have the same bytes: SQL finds them in `samples`. Near copies are saved again, cropped a little,
+-- mirrored, or the next frame. A Python function finds them in the features and puts them into the table `neighbours`:
+-- run `probestore analyse` first. There, images are compared by the cosine of their features less the mean of the
+-- training images; the formula is in probes/analysis/geometry.py. Validation images count as training images.
 --
 -- Why 0.9: of 150 photographs of Caltech-101 that were mirrored, or saved again as JPEG at quality 30, two networks
 -- found 94% or more of each at 0.9, and 33% to 59% at 0.95. Of 1,020 of its test images, half of five networks name 11
--- at 0.9: the same picture, the next frame, or one sign drawn again; of 1,500 of CIFAR-10, none. What is alike by
--- nature, such as two handwritten digits, may pass too: look.
+-- at 0.9: the same picture, the next frame, or one sign drawn again; of 1,500 of CIFAR-10, none. Images that are alike
+-- by nature, such as two handwritten digits, may pass too: look at them.
 --
 -- Grain: one row per test image that has a copy, exact or, of each training image that enough models name, near.
 -- Columns:

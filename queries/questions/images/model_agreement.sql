@@ -2,7 +2,7 @@
 --
 -- Two good models agree on most images because most are easy; the kappas take out what they would agree on by chance,
 -- if each kept its own frequencies. With several labels per image, the class of the highest score counts, and is right
--- if it is one of them; images without a label are left out. Several seeds: the smallest counts.
+-- if it is one of them; images without a label are left out. Of several seeds, the smallest counts.
 --
 -- Grain: one row per dataset and pair of models that saw the same test images, the first by name before the other.
 -- Columns:

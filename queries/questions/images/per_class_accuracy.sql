@@ -1,7 +1,7 @@
--- Which classes does each model get wrong, and what does it take them for?
+-- Which classes does each model get wrong, and which class does it name instead?
 --
--- Datasets with several labels per image are left out: there a class is not right or wrong, and `mean_ap` of
--- `results` is what says how well it is found. Several seeds: the smallest counts.
+-- Datasets with several labels per image are left out: there a class is not right or wrong, and the metric `mean_ap` of
+-- `results` says how well it is found. Of several seeds, the smallest counts.
 --
 -- Grain: one row per dataset, model and class.
 -- Columns:

@@ -1,7 +1,7 @@
 -- Does a lower precision of the networks change what the probes find?
 --
--- Compared are cells that differ in nothing but the precision (`compute`) that their features were computed in:
--- weights, preprocessing, images, probe and options are the same. Either may be a cell of an earlier run, so this asks
+-- It compares cells that differ in nothing but the precision (`compute`) that their features were computed in: weights,
+-- preprocessing, images, probe and options are the same. Either may be a cell of an earlier run, so the question reads
 -- everything that was ever stored. To compare, run a study twice, with another `compute` in [extract]; under two names,
 -- if `probestore gc` is to keep both.
 --

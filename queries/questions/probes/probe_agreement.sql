@@ -1,7 +1,7 @@
 -- Do two probes put the models in the same order?
 --
 -- Of each two probes, the models and datasets are compared that both have scored without a hole: of the sets of
--- datasets that some model completed, the one that gives the most cells, as in macro `compared` (_macros.sql). A
+-- datasets that some model completed, the one that gives the most cells, as in macro `compared` (shared/macros.sql). A
 -- model's score is its mean log-odds over these. Both coefficients are null below three models, and where one probe
 -- tells no models apart.
 --

@@ -1,8 +1,8 @@
--- What does one change of the training recipe do to source accuracy, and to transfer?
+-- How does one change of the training recipe change source accuracy and transfer?
 --
 -- Two models are compared if they have the same architecture and their recipes (label_smoothing, dropout,
--- auxiliary_head, bn_scale, augmentation, pretraining_data) differ in exactly one thing. What is not known equals
--- nothing: a model whose recipe is not known in full is in no pair. Differences are the second model's less the
+-- auxiliary_head, bn_scale, augmentation, pretraining_data) differ in exactly one thing. A value that is not known
+-- equals no other: a model whose recipe is not known in full is in no pair. Differences are the second model's less the
 -- first's, and the second is the one with the larger number, with `true`, or later in the alphabet. The p-values are
 -- not corrected for the number of pairs.
 --

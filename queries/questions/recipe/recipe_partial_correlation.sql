@@ -1,9 +1,9 @@
 -- Does a better source model transfer better among models that were trained alike?
 --
--- Partial correlation of source metric and mean log-odds over datasets, holding those of label_smoothing, dropout,
--- auxiliary_head and bn_scale that are known of every counted model and vary among them: the correlation of what a
--- linear regression on them leaves of either. What follows from those held before it is skipped. Counted are the
--- compared models (macro `compared` in _macros.sql) whose source metric is known.
+-- It is the partial correlation of source metric and mean log-odds over datasets, with those of label_smoothing,
+-- dropout, auxiliary_head and bn_scale held that are known of every counted model and vary among them: the correlation
+-- of what a linear regression on them leaves of either. A column that follows from columns held before it is skipped.
+-- The models that count are the compared models (macro `compared` in shared/macros.sql) whose source metric is known.
 --
 -- Grain: one row.
 -- Columns:

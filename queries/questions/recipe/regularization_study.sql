@@ -1,10 +1,10 @@
 -- Do the regularisers of source training harm transfer?
 --
--- The table behind figures 3 and 5 of the paper. Its plain recipe has no label smoothing, no dropout and no auxiliary
--- head, and has scales in its batch norms; the study goes there in steps, from models with all four choices. A model is
--- compared with the plain one of its architecture; where there are several of these, with their mean. Those whose
--- augmentation or pretraining data are known to differ from the model's are no plain recipe of it. Listed are the
--- compared models (macro `compared` in _macros.sql) whose architecture and four choices are known.
+-- This is the table behind figures 3 and 5 of the paper. Its plain recipe has no label smoothing, no dropout and no
+-- auxiliary head, and has scales in its batch norms; the study goes there in steps, from models with all four choices.
+-- A model is compared with the plain one of its architecture; where there are several of these, with their mean. A
+-- model whose augmentation or pretraining data are known to differ is no plain recipe of another. The answer lists the
+-- compared models (macro `compared` in shared/macros.sql) whose architecture and four choices are known.
 --
 -- Grain: one row per model.
 -- Columns:

@@ -1,6 +1,6 @@
 -- What do the stored features look like?
 --
--- Reads every feature of the store: seconds for a small store, minutes for millions of images.
+-- The question reads every feature of the store: this takes seconds for a small store, minutes for millions of images.
 --
 -- Grain: one row per model, dataset, split and key of the features in use.
 -- Columns:

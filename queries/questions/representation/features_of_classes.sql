@@ -1,7 +1,7 @@
 -- What are the features of the images of a few classes?
 --
--- For a picture of them, such as figure 4. The classes, and the images of each, are drawn by a hash of the seed, so they
--- are the same for every model. Multi-label images have no class and are left out.
+-- The answer is for a picture of the features, such as figure 4. The classes, and the images of each, are drawn by a
+-- hash of the seed, so they are the same for every model. Multi-label images have no class and are left out.
 --
 -- Grain: one row per image drawn.
 -- Columns:

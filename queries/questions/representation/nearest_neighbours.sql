@@ -1,8 +1,9 @@
 -- Which images are most like one image, to a model?
 --
--- Exact, by the cosine of the stored features as they are, over all splits of the dataset, without the image itself.
--- Features that are all 0 have no direction: such an image has no neighbours, and is everybody's last, with -1.
--- The features of one model on one dataset are read whole: 2 GB for a million images of 1,024 in float16.
+-- The search is exact, by the cosine of the stored features as they are, over all splits of the dataset, without the
+-- image itself. Features that are all 0 have no direction: such an image has no neighbours, and is the last neighbour
+-- of every other, with similarity -1. The features of one model on one dataset are read whole: 2 GB for a million
+-- images of 1,024 in float16.
 --
 -- Grain: one row per neighbour, the k nearest.
 -- Columns:

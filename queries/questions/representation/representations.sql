@@ -1,7 +1,8 @@
 -- What do the features of each model look like, and how far apart do classes lie in them?
 --
--- Of the training and validation images. A Python function computes these numbers from the features and puts them into
--- the table `representations`: run `probestore analyse` first. The formulas are in probes/analysis/geometry.py.
+-- They describe the training and validation images. A Python function computes these numbers from the features and puts
+-- them into the table `representations`: run `probestore analyse` first. The formulas are in
+-- probes/analysis/geometry.py.
 --
 -- Grain: one row per dataset and model.
 -- Columns:

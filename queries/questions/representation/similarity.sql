@@ -1,8 +1,8 @@
 -- How alike are the features of two models?
 --
--- Debiased linear CKA (Kornblith et al. 2019) on at most 2,000 test images: 1 for features that a rotation and a scale
--- make equal, about 0 for unrelated ones. A Python function computes it from the features and puts it into the table
--- `similarities`: run `probestore analyse` first. The formula is in probes/analysis/geometry.py.
+-- The measure is debiased linear CKA (Kornblith et al. 2019) on at most 2,000 test images: 1 for features that a
+-- rotation and a scale make equal, about 0 for unrelated ones. A Python function computes it from the features and puts
+-- it into the table `similarities`: run `probestore analyse` first. The formula is in probes/analysis/geometry.py.
 --
 -- Grain: one row per dataset and ordered pair of models, each with itself too: a matrix per dataset.
 -- Columns:

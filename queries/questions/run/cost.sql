@@ -1,6 +1,6 @@
 -- What did features and probes cost?
 --
--- Counted are the features in use and the current cells, in seconds of one worker: on several workers less time passes.
+-- It counts the features in use and the current cells, in seconds of one worker; on several workers less time passes.
 -- The features' seconds are images / images_per_second, a rate that the last run that extracted them measured; they
 -- come from the store's images alone, so they belong to the setting `fixed`, however many probes read them.
 --

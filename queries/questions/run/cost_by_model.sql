@@ -1,6 +1,6 @@
 -- What did each model cost, over its datasets?
 --
--- The sums of the question `cost`. A setting and model of which nothing is known have no row.
+-- It sums the answer of the question `cost`. A setting and model of which nothing is known have no row.
 --
 -- Grain: one row per setting and model.
 -- Columns:

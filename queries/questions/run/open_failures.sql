@@ -1,6 +1,7 @@
--- What failed and is not made good yet?
+-- Which failures are still open?
 --
--- A failure is over when every wanted cell that it concerns is done, or when its own cell is no longer wanted.
+-- A failure is no longer open when every wanted cell that it concerns is done, or when its own cell is no longer
+-- wanted.
 --
 -- Grain: one row per stage, model, tap, dataset and cell that failed: the latest time.
 -- Columns:

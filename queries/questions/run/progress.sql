@@ -1,7 +1,7 @@
 -- How far are the studies?
 --
--- A run writes it down every ten seconds while it works, and at its end: of a run that was killed, it is what was known
--- last.
+-- A run writes its progress every ten seconds while it works, and at its end. Of a run that was killed, the last
+-- progress that it wrote remains.
 --
 -- Grain: one row per study, stage, dataset, model and tap.
 -- Columns:

@@ -1,6 +1,6 @@
 -- With which versions, when and in how much time were the results computed?
 --
--- Of what was imported, `imports` says it.
+-- The question `imports` says the same of imported results.
 --
 -- Grain: one row per set of package versions.
 -- Columns:

@@ -1,6 +1,6 @@
 -- Which comparisons does the store hold?
 --
--- The values to give to the parameters of the other queries.
+-- They are values for the parameters of the other questions.
 --
 -- Grain: one row per setting, probe, tap and number of training images per class.
 -- Columns:

@@ -1,7 +1,7 @@
--- What does pretraining gain over random initialisation, and does the gain shrink with the size of the training set?
+-- What does pretraining gain over training from scratch, and does the gain shrink with the size of the training set?
 --
--- The gain is the difference in the headline metric's log-odds, fine-tuned or fixed features less random
--- initialisation, averaged over the models that have both scores.
+-- The gain is the difference in the headline metric's log-odds, fine-tuned or fixed features less training from
+-- scratch, averaged over the models that have both scores.
 --
 -- Grain: one row per dataset that some model was scored on in both settings.
 -- Columns:

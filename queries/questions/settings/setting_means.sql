@@ -1,6 +1,6 @@
--- What does each setting come to on each dataset, over the models?
+-- What is the mean score of each setting on each dataset, over the models?
 --
--- Counted are the models that were scored on the dataset in every setting that has scores on it, so that the settings
+-- It counts the models that were scored on the dataset in every setting that has scores on it, so that the settings
 -- differ in nothing else.
 --
 -- Grain: one row per dataset and setting.

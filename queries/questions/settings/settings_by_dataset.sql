@@ -1,6 +1,6 @@
--- Does fine-tuning beat fixed features, and does pretraining beat random initialisation, on each dataset?
+-- Does fine-tuning beat fixed features, and does pretraining beat training from scratch, on each dataset?
 --
--- Every model that has a score in both settings is a pair. A difference is that of the headline metric's log-odds, the
+-- Every model that has a score in both settings is a pair. A difference is one of log-odds of the headline metric: the
 -- first setting's less the other's; the test is Wilcoxon's signed-rank test over models, without the pairs that are
 -- equal.
 --

@@ -1,6 +1,7 @@
 -- In how many cells does one setting beat another?
 --
--- A cell is a model and a dataset with a score in both settings. Per dataset, with a test: settings_by_dataset.
+-- A cell is a model and a dataset with a score in both settings. `settings_by_dataset` answers per dataset, with a
+-- test.
 --
 -- Grain: one row per pair of settings that some cell was scored in.
 -- Columns:

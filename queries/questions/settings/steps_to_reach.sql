@@ -1,9 +1,9 @@
 -- How many training steps does it take to come close to the best that a training curve reaches?
 --
--- A curve is over as good as its best point when its odds, value / (1 - value), are the given share of that point's.
--- Steps are those of the shortest run that was tried and got there: nothing is interpolated, because every point is a
--- run of its own (see `training_curves`). The paper finds 1,151 steps for fine-tuning and 19,531 from scratch at a
--- share of 0.9. Curves of one point say nothing and are left out.
+-- A curve is as good as its best point when its odds, value / (1 - value), are the given share of that point's. The
+-- steps are those of the shortest run that got there; nothing is interpolated, because every point is a run of its own
+-- (see `training_curves`). The paper finds 1,151 steps for fine-tuning and 19,531 from scratch at a share of 0.9.
+-- Curves of one point are left out.
 --
 -- Grain: one row per setting, model and dataset with a training curve, and one per setting for all of its curves.
 -- Columns:
