@@ -45,7 +45,7 @@ def test_what_a_package_exports_is_there(package):
 
 
 def test_module_names_are_unique_across_packages_but_for_the_registries_and_what_make_reference_runs():
-    registries = ("backbones", "sources", "methods", "solvers", "commands", "sections")
+    registries = ("backbones", "sources", "methods", "solvers", "commands", "kinds", "sections")
     names = [
         path.stem
         for package in ("featurestore", "probes", "queries", "cluster")

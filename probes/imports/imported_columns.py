@@ -9,10 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field
 
 from featurestore.store.layout import PENULTIMATE
+from featurestore.store.schema import SETTINGS
 from probes import metrics
 from probes.imports.csv_rows import Columns, Count, Fraction, Index, Name, Number, Truth, must, one_of
-
-SETTINGS = ("fixed", "finetuned", "scratch")
 
 OTHER_SPELLINGS = {"mAP": "map_11point", "11-point mAP": "map_11point", "voc07_11pt_map": "map_11point"}
 """Spellings of metrics that an import also understands. It ignores case, spaces and signs: top-1 is top1."""
@@ -38,7 +37,7 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-_Setting = Annotated[str, AfterValidator(partial(one_of, choices=SETTINGS))]
+_Setting = Annotated[str, AfterValidator(partial(one_of, choices=tuple(SETTINGS)))]
 _Metric = Annotated[str, AfterValidator(metric)]
 _HeadlineMetric = Annotated[str, AfterValidator(headline_metric)]
 _Backbone = Annotated[
