@@ -16,18 +16,18 @@ from probes.cells.results import score_columns
 
 
 def rescore_cell(store: FeatureStore, cell: str, wanted: Collection[str]) -> int:
-    """Publish the results of a cell with the metrics that they lacked; return how many rows were added.
+    """Add the metrics that the results of a cell lack; return how many rows were added.
 
     Scores are stored as float32, so a metric may differ in its last digits from one that was computed when the probe
-    was fitted. Rows that are there stay as they are.
+    was fitted. Existing rows do not change.
 
     Parameters
     ----------
     store : FeatureStore
     cell : str
-        Whose predictions are stored.
+        Key of a cell with results and predictions.
     wanted : collection of str
-        Names of metrics; those that are not defined for the cell are left out.
+        Names of metrics. Metrics that are not defined for the cell are left out.
 
     Raises
     ------
