@@ -62,7 +62,7 @@ def test_every_kind_can_be_listed_and_described(command, kind):
 
 
 def test_answers_come_in_every_format(command, filled, tmp_path):
-    starts = {"csv": "rank,rank_low,", "json": "[", "markdown": "| rank |", "latex": "% In the preamble"}
+    starts = {"csv": "rank,rank_low,", "json": "[", "markdown": "|   rank |", "latex": "% In the preamble"}
     for form, start in starts.items():
         code, out, _ = command("query", "leaderboard", "--store", filled.uri, "--format", form)
         assert (code, out.startswith(start)) == (0, True), out
