@@ -250,3 +250,9 @@ def test_an_interrupt_stops_cleanly_and_the_next_run_finishes(study_file, tmp_pa
     assert (process.returncode, "Stopped. What is finished is stored" in err) == (130, True), err
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
+
+
+def test_windows_is_refused_by_name(command, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    code, _, err = command("list", "metrics")
+    assert (code, "this is Windows" in err, "Subsystem for Linux" in err) == (2, True, True)
