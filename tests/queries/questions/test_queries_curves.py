@@ -29,6 +29,25 @@ def test_draws_are_averaged_and_the_full_task_comes_last(given: Given) -> None:
     assert (rows[0]["standard_error"], rows[0]["logit_standard_error"]) == (None, None)
 
 
+def test_means_of_few_shot_curves_count_what_was_scored_with_every_number_of_images(given: Given) -> None:
+    results = [
+        score("a", "d0", 0.4, n_per_class=5),
+        score("a", "d0", 0.8),
+        score("b", "d0", 0.6, n_per_class=5),
+        score("b", "d0", 1.0),
+        score("only_full", "d0", 0.1),
+        score("a", "d0", 0.3, setting="scratch"),
+    ]
+    rows = given(results=results).query("few_shot_means").to_pylist()
+    assert [
+        (row["setting"], row["images"], row["n_per_class"], row["n_models"], row["n_datasets"]) for row in rows
+    ] == [
+        ("fixed", "5", 5, 2, 1),
+        ("fixed", "all", None, 2, 1),
+    ]
+    assert [row["value"] for row in rows] == [pytest.approx(0.5), pytest.approx(0.9)]
+
+
 def test_settings_models_and_datasets_have_curves_of_their_own(given: Given) -> None:
     results = [
         score("a", "d0", 0.5, n_per_class=5),

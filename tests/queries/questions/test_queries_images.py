@@ -220,22 +220,23 @@ def test_a_model_that_is_not_there_disagrees_with_none(given: Given) -> None:
 # ---- leaks ------------------------------------------------------------------------------------------------------
 
 
-def neighbour(model: str, index: int, near_index: int, similarity: float, **changes: object) -> Row:
+def looked_at(model: str) -> Row:
+    """The columns that name the features of a model."""
     seen = subject(model)
-    names = ("dataset", "setting", "tap", "model", "train_key", "val_key", "test_key")
+    names = ("dataset", "tap", "model", "train_key", "val_key", "test_key")
+    return {name: getattr(seen.features, name) for name in names} | {"setting": seen.setting}
+
+
+def neighbour(model: str, index: int, near_index: int, similarity: float, **changes: object) -> Row:
     near = {"near_split": "train", "near_sample_id": f"train{near_index}", "near_index": near_index}
     test = {"analysis": model, "sample_id": f"test{index}", "index": index, "similarity": similarity}
-    return (
-        {name: getattr(seen, name) for name in names} | test | near | {"same_label": True, "created_at": NOW} | changes
-    )
+    return looked_at(model) | test | near | {"same_label": True, "created_at": NOW} | changes
 
 
 def representation(model: str) -> Row:
     """What makes an analysis count."""
-    seen = subject(model)
-    names = ("dataset", "setting", "tap", "model", "train_key", "val_key", "test_key")
     row = {"analysis": model, "n_images": 4, "dim": 2, "seconds": 1.0, "created_at": NOW}
-    return {name: getattr(seen, name) for name in names} | row
+    return looked_at(model) | row
 
 
 @pytest.fixture
@@ -286,13 +287,17 @@ def test_near_copies_are_those_that_half_of_the_models_find(images_store: Featur
             False, "test/0.png", "train/0.png",
         )  # fmt: skip
         assert [r["index"] for r in database.query("leaks", similarity=0.85).to_pylist()] == [3, 0, 1]
+        (counts,) = database.query("leak_counts").to_pylist()
+        assert (counts["dataset"], counts["exact"], counts["near"], counts["other_label"]) == ("pets", 1, 1, 1)
+        n_test = database.sql("select count(*) as n from samples where split = 'test'")["n"][0].as_py()
+        assert counts["share"] == pytest.approx(2 / n_test)
         assert [r["near_index"] for r in database.query("leaks", share=0.25).to_pylist()] == [1, 3, 0]
         assert database.query("leaks", dataset="none").num_rows == 0
 
 
 def test_equal_ids_are_an_exact_copy_where_images_are_not_listed(given: Given) -> None:
     seen = subject("m")
-    keys = {name: getattr(seen, name) for name in ("train_key", "val_key", "test_key")}
+    keys = {name: getattr(seen.features, name) for name in ("train_key", "val_key", "test_key")}
     wish = cell("m", "pets") | keys | {"study": "s", "wanted_at": NOW}
     row = neighbour("m", 0, 5, 1.0, near_sample_id="test0")
     database = given(cells=[wish], neighbours=[row], representations=[representation("m")])

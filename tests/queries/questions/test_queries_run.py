@@ -78,8 +78,16 @@ def test_cost_adds_up_features_and_cells(store: FeatureStore, tmp_path: Path) ->
     store.publish("datasets", "pets", rows_table("datasets", [{"dataset": "pets", **SIZES, "recorded_at": NOW}]))
     with Database(store) as database:
         trained, unknown, fixed = database.query("cost").to_pylist()
+        by_model = {(row["setting"], row["model"]): row for row in database.query("cost_by_model").to_pylist()}
+        (newest,) = database.query("latest_results", most=1).to_pylist()
     files = (tmp_path / "store" / "features").rglob("part-*.parquet")
     assert (fixed["setting"], fixed["images"], fixed["n_cells"], fixed["cell_seconds"]) == ("fixed", 100, 2, 4)
+    summed = by_model["fixed", "net"]
+    assert {name: summed[name] for name in ("n_datasets", "images", "n_cells", "cell_seconds")} == {
+        "n_datasets": 1, "images": 100, "n_cells": 2, "cell_seconds": 4,
+    }  # fmt: skip
+    assert summed["feature_seconds"] == pytest.approx(fixed["feature_seconds"])
+    assert (newest["metric"], newest["created_at"]) == ("top1", NOW)
     assert fixed["images_per_second"] == pytest.approx(4 / (3 / 10 + 1 / 5))
     assert fixed["feature_seconds"] == pytest.approx(100 / 8)
     assert fixed["seconds"] == pytest.approx(12.5 + 4)
