@@ -304,7 +304,7 @@ def check_data(X: Features, y: Labels, n_classes: int, sample_weight: Vector | N
         sample_weight.shape in (y.shape, y.shape[:1]) and (sample_weight >= 0).all() and sample_weight.any()
     ):
         raise ProbeError(
-            f"Sample weights must have the shape {y.shape}, none negative, not all 0. Got shape {sample_weight.shape}, "
+            f"Sample weights must be of shape {y.shape}, none negative, not all 0. Got shape {sample_weight.shape}, "
             f"smallest weight {sample_weight.min(initial=np.inf):g}."
         )
 
