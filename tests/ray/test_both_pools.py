@@ -39,3 +39,18 @@ def test_both_pools_give_equal_keys_and_equal_rows(ray_pool, pool, study_file, t
     for table in (*COMPUTED, "models", "datasets", "cells", "progress", "failures"):
         assert rows(one, table) == rows(two, table), table
     assert all(rows(one, table) for table in COMPUTED)
+
+
+def test_kinds_that_ask_for_different_workers_run_side_by_side(study_file, images, store, ray_pool, monkeypatch):
+    """Each kind has one worker of its own, of one CPU: neither waits for the other to end."""
+    more = (
+        f'[[dataset]]\nname = "more_pets"\nsource = "image_folder:{images}"\nshard_images = 4\nlimit = 30\n'
+        "[cluster]\nfeatures = { cpus = 1, max_workers = 1 }\nprobes = { cpus = 1, gpus = 0, max_workers = 2 }\n"
+    )
+    study = read_study(study_file(2, more))
+    reporter = Silent()
+    monkeypatch.setattr(ray_pool, "_cluster", study.cluster)
+    run_study(study, store, pool=ray_pool, reporter=reporter)
+    sys.modules.pop("tiny_network", None)
+    assert [event.name() for event in reporter.events].count("cell_done") == 4
+    assert len(ray_pool._teams) == 2

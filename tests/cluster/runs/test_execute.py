@@ -124,6 +124,16 @@ def test_a_second_run_computes_nothing(pool, study_file, store):
     assert {path: path.stat().st_mtime_ns for path in Path(store.uri).rglob("part-*.parquet")} == before
 
 
+def test_the_first_pair_is_probed_while_the_next_is_extracted(pool, study_file, store, images):
+    more = f'[[dataset]]\nname = "more_pets"\nsource = "image_folder:{images}"\nshard_images = 4\nlimit = 30\n'
+    summary, recorder = run(study_file(1, more), store, pool)
+    names = [event.name() for event in recorder.events]
+    last_shard = max(number for number, name in enumerate(names) if name == "shard_done")
+    assert names.index("cell_done") < last_shard
+    assert names.count("stage_started") == names.count("stage_ended") == 2
+    assert summary.failures == []
+
+
 def test_another_model_computes_only_its_own_cells(pool, study_file, store):
     run(study_file(1), store, pool)
     summary, _ = run(study_file(2), store, pool)
