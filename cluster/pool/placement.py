@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.study.cluster_settings import WorkerSettings
+from featurestore.plain_text import counted
 
 _GB = 10**9
 _ROUNDING = 1e-9
@@ -148,9 +149,7 @@ class _Free:
 def inventory(nodes: Sequence[Node], request: Request) -> str:
     """What there is, in words: ``2 nodes of 8 CPUs, 1 GPU; 1 node of 4 CPUs``; memory only where it is asked for."""
     kinds = Counter(_describe(node, memory=bool(request.memory)) for node in nodes)
-    named = [
-        f"{count} node{'s' if count > 1 else ''} of {kind}" for kind, count in kinds.most_common(_MOST_KINDS_NAMED)
-    ]
+    named = [f"{counted(count, 'node')} of {kind}" for kind, count in kinds.most_common(_MOST_KINDS_NAMED)]
     others = kinds.total() - sum(count for _, count in kinds.most_common(_MOST_KINDS_NAMED))
     return "; ".join([*named, *([f"{others} others"] if others else [])]) or "no node at all"
 

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from cluster.reporting.events import Event, Failed, Note, Reporter, Retry, StageChanged, StageEnded, StageStarted
-from cluster.reporting.progress_view import duration, nodes_text, number, view
+from cluster.reporting.progress_view import nodes_text, number, view
 from cluster.reporting.stage_state import StageState
-from featurestore.plain_text import visible
+from featurestore.plain_text import duration, visible
 
 _LINE_EVERY_SECONDS = 10.0
 

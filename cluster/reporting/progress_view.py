@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.reporting.stage_state import StageState
+from featurestore.plain_text import counted, duration
 
 _MOST_NODES = 3
 _LONGEST_LABEL = 20
@@ -210,7 +211,7 @@ class _Encoded(StringIO):
 
 def nodes_text(nodes: Sequence[tuple[str, float]], width: int | None = None) -> str:
     """Name the fastest nodes with their rates, as many as fit, and say how many there are."""
-    count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+    count = counted(len(nodes), "node")
     for shown in range(min(_MOST_NODES, len(nodes)), 0, -1):
         more = f" and {len(nodes) - shown} more" if shown < len(nodes) else ""
         text = f"{count}: {', '.join(f'{name} {number(rate)}/s' for name, rate in nodes[:shown])}{more}"
@@ -222,18 +223,6 @@ def nodes_text(nodes: Sequence[tuple[str, float]], width: int | None = None) -> 
 def number(value: float) -> str:
     """Write a number with three digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time in its two largest units."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _cut(name: str, length: int, marks: _Marks) -> str:

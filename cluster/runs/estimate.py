@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from cluster.reporting.progress_view import duration
+from featurestore.plain_text import bytes_text, duration
 
 _ALWAYS = ("shards", "cells")  # columns of every plan, whatever is wanted
 
@@ -128,7 +128,7 @@ def _missing(pieces: str, total: Block, rows: Iterable[PairPlan]) -> str:
 def _size(rows: Iterable[PairPlan]) -> str:
     sizes = [row.bytes_missing for row in rows]
     known = sum(size for size in sizes if size is not None)
-    return f"{'more than ' if None in sizes else ''}{_bytes_text(known)} before compression"
+    return f"{'more than ' if None in sizes else ''}{bytes_text(known)} before compression"
 
 
 def _time(rows: Iterable[PairPlan]) -> str:
@@ -139,11 +139,3 @@ def _time(rows: Iterable[PairPlan]) -> str:
     unknown = len(times) - len(known)
     rest = f", and the time of {unknown} of {len(times)} rows, of which nothing was measured yet" if unknown else ""
     return f"about {duration(sum(known))}{rest}; several workers share it"
-
-
-def _bytes_text(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from cluster.reporting.events import Failed, Part, StageStarted
-from cluster.reporting.progress_view import duration, nodes_text, view
+from cluster.reporting.progress_view import nodes_text, view
 from cluster.reporting.stage_state import StageState
 from cluster.work.kinds.features import Made, ShardDone
 
@@ -92,13 +92,6 @@ def test_as_many_nodes_are_named_as_fit():
     assert nodes_text(nodes) == "5 nodes: node-0 100/s, node-1 100/s, node-2 100/s and 2 more"
     assert nodes_text(nodes, 40) == "5 nodes: node-0 100/s and 4 more"
     assert nodes_text(nodes[:1], 5) == "1 node"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (65, "1 min 5 s"), (7_260, "2 h 1 min"), (200_000, "2 d 7 h")]
-)
-def test_durations_have_two_units(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_stages_that_run_side_by_side_have_a_bar_each_and_the_grid_is_of_the_first():
