@@ -33,6 +33,7 @@ reference: $(INSTALLED)
 	$(BIN)/python -m queries.asking.reference
 	$(BIN)/python -m probes.reference
 	$(BIN)/python -m featurestore.reference
+	$(BIN)/python -m cluster.reference
 
 clean:
 	rm -rf .venv demo-store

@@ -1,12 +1,13 @@
-"""The README is held to the code: its commands, study file, SQL and Python run."""
+"""The README is held to the code: its commands, study file and network run."""
 
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from documents import assert_options_exist, blocks, command_lines, run_lines, run_python
+from documents import assert_options_exist, blocks, command_lines, run_lines
 from locations import ROOT
 from tiny import TINY_NETWORK, save_images
 
@@ -15,7 +16,6 @@ from cluster.reporting.progress import PlainReporter
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import parse_study, read_study
 from queries import names
-from queries.asking.database import connect
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,14 +31,31 @@ def place(pool, study_file, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_quickstart_is_the_two_targets_of_the_makefile():
-    assert blocks(README, "sh")[0] == "make demo\nmake test\n"
+def test_the_demo_and_the_checks_are_targets_of_the_makefile():
+    assert "make demo\n" in blocks(README, "sh")
     for target in ("demo", "test", "check", "bench"):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
-def test_ci_runs_the_test_command_of_the_readme():
+def test_the_packages_that_are_installed_by_hand_are_those_of_the_makefile():
+    (line,) = (line for block in blocks(README, "sh") for line in block.splitlines() if "--no-deps" in line)
+    assert f"FILES_ONLY := {line.partition('--no-deps ')[2]}\n" in (ROOT / "Makefile").read_text()
+
+
+def test_every_extra_that_it_names_is_one():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in ("demo", "dashboard", "s3", "cuml"):
+        assert name in extras
+        assert f"`{name}`" in README
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_ci_runs_the_test_command_of_contributing():
+    assert "make test" in (ROOT / ".github" / "CONTRIBUTING.md").read_text()
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
@@ -78,41 +95,10 @@ def test_the_six_lines_of_an_own_network_run(pool, tmp_path, store):
     assert (summary.counts["cells"], summary.failures) == (1, [])
 
 
-ASKING = {"query", "sql", "report", "analyse", "figure", "views", "import"}
-
-
 def test_the_commands_that_ask_run(place, monkeypatch):
-    for name, text in ELSEWHERE.items():
-        (place / name).write_text(text)
-    asking = [line for line in command_lines(README) if shlex.split(line)[1] in ASKING]
-    assert len(asking) >= 8
+    asking = [line for line in command_lines(README) if shlex.split(line)[1] in ("query", "sql")]
+    assert len(asking) >= 3
     run_lines(asking, monkeypatch)
-    assert {path.name for path in place.iterdir()} >= {
-        "report.html",
-        "figures",
-        "figure1.pdf",
-        "views.sql",
-        "published",
-    }
-
-
-ELSEWHERE = {
-    "accuracies.csv": "setting,model,dataset,metric,value,n_test\n"
-    + "".join(f"fixed,net {i},pets,top1,0.{i},100\n" for i in range(5, 9)),
-    "models.csv": "model,imagenet_top1\n" + "".join(f"net {i},0.7{i}\n" for i in range(5, 9)),
-    "datasets.csv": "dataset,classes,train,test,metric\npets,2,80,100,top1\n",
-}
-
-
-def test_the_sql_of_the_readme_runs(place):
-    with connect("demo-store") as database:
-        for text in blocks(README, "sql"):
-            assert database.sql(text).num_columns == 3
-
-
-def test_the_python_of_the_readme_runs(place, capsys):
-    run_python(README, "README.md")
-    assert float(capsys.readouterr().out) < 1e-3
 
 
 def test_the_examples_of_all_questions_are_commands():

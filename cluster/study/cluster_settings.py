@@ -23,20 +23,20 @@ _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What one worker asks for; what is left out is decided by what the nodes have.
+    """The resources that one worker asks for. What suits the nodes is taken for those that are left out.
 
     Attributes
     ----------
     gpus : float, optional
-        A fraction lets several workers share a GPU; 0 is a worker on CPUs.
+        GPUs of a worker. A fraction lets several workers share a GPU; 0 is a worker on CPUs.
     cpus : int, optional
-        Also its number of threads.
+        CPUs of a worker, and the number of its threads.
     memory_gb : float, optional
-        10^9 bytes; Ray puts no more workers on a node than have room by this number.
+        Memory of a worker, in units of 10^9 bytes. Ray places no more workers on a node than have room by this number.
     resources : mapping of str to float
-        Of the names that the nodes were started with (``ray start --resources``).
+        Amounts of resources that have names of their own (``ray start --resources``).
     max_workers : int, optional
-        At most so many at a time; otherwise as many as find a place.
+        Most workers at a time; by default as many as find a place.
     """
 
     gpus: float | None = None

@@ -23,14 +23,16 @@ class ProbeKeys:
 
     Attributes
     ----------
+    probes : list of str
+        Probes to fit.
     solver : str
-        For the probes that need one; "auto" is each probe's own choice.
+        Solver of the probes that need one; ``"auto"`` is the first solver of each probe.
     seed : int
-        Of the fits on all training images.
-    n_per_class : tuple of int
+        Seed of the fits on all training images.
+    n_per_class : list of int
         Few-shot tasks beside the full one, by their number of training images per class.
     few_shot_seeds : int
-        How often each of them is drawn, with seeds from 0.
+        How often each few-shot task is drawn, with seeds from 0.
     """
 
     probes: tuple[str, ...] = ("logistic",)

@@ -65,7 +65,30 @@ _LOCAL_SOURCES = ("image_folder", "parquet")
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractSettings:
-    """The ``[extract]`` table."""
+    """The ``[extract]`` table.
+
+    Attributes
+    ----------
+    resize : str
+        ``"squash"`` resizes the whole image to a square, as the paper; ``"crop"`` is each model's own resize and centre
+        crop.
+    compute : str
+        Arithmetic of the networks: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+    storage : str
+        Type that features are stored as: ``"float16"`` or ``"float32"``. Features that float16 cannot hold are stored
+        as float32 in either case.
+    max_relative_error : float
+        How much bf16 or fp16 may change the features, in the mean over images, before the work counts as failed.
+    taps : list of str
+        Layers at which features are taken, all in one pass: ``"penultimate"``, ``"pre_logits"``, ``"pooled"``,
+        ``"cls"``, ``"mean_patch"``, ``"logits"`` or ``"block:NAME"``.
+    batch_size : int, optional
+        Images that go through a network at a time; by default what suits the device.
+    model_memory_gb : float
+        Size of the weights that a worker may hold, in units of 2^30 bytes; models that need more go in groups.
+    strict : bool
+        Whether an unreadable image stops its dataset; otherwise the image is left out.
+    """
 
     resize: Resize = "squash"
     compute: Compute = "fp32"
@@ -112,8 +135,21 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Top:
-    """The keys outside any table."""
+class TopKeys:
+    """The keys outside any table.
+
+    Attributes
+    ----------
+    name : str, optional
+        Name of the study; by default the name of the file without ``.toml``.
+    store : str, optional
+        Folder or URL of the store, unless ``--store`` names one; by default the variable PROBESTORE_STORE, else
+        ``store``.
+    models : list of str
+        Models of the catalogue by name, or ``family:identifier``, such as ``timm:resnet50.a1_in1k``.
+    datasets : list of str
+        Datasets of the catalogue by name.
+    """
 
     name: str | None = None
     store: str | None = None
@@ -122,8 +158,14 @@ class _Top:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ClusterKeys:
-    """The keys of ``[cluster]`` that are no kind of work."""
+class ClusterKeys:
+    """The keys of ``[cluster]`` that are no kind of work.
+
+    Attributes
+    ----------
+    autoscaling : bool
+        Whether the cluster starts nodes on demand; then work waits for a node that can carry its workers.
+    """
 
     autoscaling: bool = False
 
@@ -156,7 +198,7 @@ def parse_study(text: str, path: Path) -> Study:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     tables = TomlTables(text, path)
-    top = tables.record(_Top, {key: content[key] for key in content if key not in _TABLES}, other_keys=_TABLES)
+    top = tables.record(TopKeys, {key: content[key] for key in content if key not in _TABLES}, other_keys=_TABLES)
     extract = tables.record(ExtractSettings, content.get("extract", {}), Place("extract"))
     probe = read_probe_settings(tables, content.get("probe", {}))
     own_models = [_absolute_weights(spec, path) for spec in tables.array(ModelSpec, content.get("model", []), "model")]
@@ -188,7 +230,7 @@ def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
             raise tables.error(f"[cluster] sets {kind!r} twice: {key!r} is its former name.", Place("cluster", key))
         workers[kind] = tables.record(WorkerSettings, content[key], Place(f"cluster.{key}"))
     own = {key: value for key, value in content.items() if key not in (*kinds, *FORMER_NAMES)}
-    keys = tables.record(_ClusterKeys, own, Place("cluster"), other_keys=(*kinds, *FORMER_NAMES))
+    keys = tables.record(ClusterKeys, own, Place("cluster"), other_keys=(*kinds, *FORMER_NAMES))
     return ClusterSettings(workers=workers, autoscaling=keys.autoscaling)
 
 

@@ -14,7 +14,7 @@ from cluster.cli import cli, main
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """What stands in the fenced blocks of a language."""
+    """Return the texts of the fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -49,6 +49,24 @@ def assert_links_exist(document: Path) -> None:
     """Every link to a file of the repository leads to one."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), target
+
+
+def assert_anchors_exist(document: Path) -> None:
+    """Every link to a heading, of this document or another one, leads to one."""
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        there = (document.parent / target) if target else document
+        assert anchor in _anchors(there.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def commands_in_words(text: str) -> set[str]:
+    """The commands that inline code names: `probestore run study.toml` names run."""
+    return set(re.findall(r"`probestore ([a-z]+)[ `]", text))
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _exit_code() -> int:

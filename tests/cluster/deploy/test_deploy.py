@@ -11,9 +11,10 @@ import jsonschema
 import pytest
 import yaml
 from locations import ROOT
+from studies import MINIMAL
 
 from cluster.cli import cli
-from cluster.study.study_file import parse_study
+from cluster.study.study_file import Study, parse_study
 
 DEPLOY = ROOT / "cluster" / "deploy"
 PART_OF = {"app.kubernetes.io/part-of": "probestore"}
@@ -96,6 +97,18 @@ def test_the_ports_of_the_rayjob_are_for_its_own_pods_and_the_operator():
 def test_the_study_of_the_rayjob_is_one(tmp_path):
     study = parse_study(documents()["ConfigMap"]["data"]["study.toml"], tmp_path / "study.toml")
     assert (study.name, len(study.models)) == ("pets", 2)
+    assert_waits_for_gpu_nodes(study)
+
+
+def test_the_workers_of_the_readme_wait_for_gpu_nodes(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (DEPLOY / "README.md").read_text(), flags=re.DOTALL)
+    assert_waits_for_gpu_nodes(parse_study(MINIMAL + text, tmp_path / "study.toml"))
+
+
+def assert_waits_for_gpu_nodes(study: Study) -> None:
+    """Without `autoscaling` a run stops where no GPU node is up yet."""
+    assert study.cluster.autoscaling
+    assert {study.cluster.of(kind).gpus for kind in ("features", "probes")} == {1.0}
 
 
 def test_the_slurm_script_is_one():
