@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +9,13 @@ import click
 
 from cluster.console import options
 from cluster.console.terminal import say
-from featurestore.plain_text import shortly
+from featurestore.plain_text import counted, shortly
 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
     from probes.imports.imported import Import
 
 _FILE = click.Path(path_type=Path)
-_NO_SOURCE = """
-select distinct model
-from results anti join (from source_metrics where source = 'imagenet_top1') using (model)
-where origin is not null
-order by model
-"""
 
 
 @click.group()
@@ -82,7 +75,7 @@ def results(
 def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     """Say what the store has now, what its questions will miss, and what to ask."""
     settings = read.names("setting")
-    n_models, n_datasets = _count(read.names("model"), "model"), _count(read.names("dataset"), "dataset")
+    n_models, n_datasets = counted(len(read.names("model")), "model"), counted(len(read.names("dataset")), "dataset")
     what = f"{_count(read.results, 'result')} of {n_models} on {n_datasets} ({', '.join(settings)})"
     if changed:
         say(f"Imported {what} as {read.origin!r}; changed: {', '.join(changed)}.")
@@ -104,12 +97,9 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     say(f"  probestore query predicted_transfer -p setting={setting} --store {store.uri}")
 
 
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
 def _without_source(store: FeatureStore) -> list[str]:
     from queries.asking.database import Database
 
     with Database(store) as database:
-        return [str(name) for name in database.sql(_NO_SOURCE)["model"].to_pylist()]
+        found = database.run_file(Path(__file__).parents[1] / "runs" / "models_without_source.sql")
+        return [str(name) for name in found["model"].to_pylist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cluster.reporting.events import Part, Reporters
@@ -20,12 +21,7 @@ from featurestore.store.feature_store import foreign_files
 from featurestore.store.layout import STORE_FILE
 from queries.asking.database import Database
 
-_IMAGE_RATES = "select model, dataset, images_per_second from progress where stage = 'features'"
-_CELL_TIMES = """
-select probe, n_per_class, dataset, avg(seconds) as seconds
-from (select distinct cell, probe, n_per_class, dataset, seconds from stored_results where origin is null)
-group by all
-"""
+_SQL = Path(__file__).parent
 
 
 def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -> FeatureStore | None:
@@ -83,7 +79,8 @@ def _rates(store: FeatureStore | None) -> Rates:
     if store is None:
         return Rates()
     with Database(store) as database:
-        return rates_of(database.sql(_IMAGE_RATES).to_pylist(), database.sql(_CELL_TIMES).to_pylist())
+        progress = database.run_file(_SQL / "image_rates.sql").to_pylist()
+        return rates_of(progress, database.run_file(_SQL / "cell_seconds.sql").to_pylist())
 
 
 def _rows(run: Run, works: Sequence[Work]) -> Iterator[PairPlan]:

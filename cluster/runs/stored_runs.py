@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cluster.pool.local_pool import LocalPool
@@ -27,22 +28,7 @@ from probes import metrics
 from queries.asking.database import Database
 
 _LONGEST_NAME = 100
-_PAIRS = """
-select
-    model, coalesce(model_key, '') as model_key, dataset, metric, n_classes, multilabel, train_key, val_key, test_key,
-    setting, tap, compute, inputs_key
-from cells join datasets using (dataset)
-group by all
-order by max(wanted_at) desc, model, dataset
-"""
-_SCORED = """
-select cell, any_value(r.model) as model, any_value(tap) as tap, r.dataset, list(distinct r.metric) as metrics,
-    any_value(probabilistic) as probabilistic, any_value(multilabel) as multilabel
-from stored_results r left join datasets using (dataset)
-where r.origin is null
-group by cell, r.dataset
-order by all
-"""
+_SQL = Path(__file__).parent
 
 
 def add_probes(
@@ -171,7 +157,7 @@ def _run(
 def _lacking(store: FeatureStore, wanted: set[str]) -> Iterator[dict[str, Any]]:
     """Cells whose predictions are stored, and which of the wanted metrics they lack."""
     with Database(store) as database:
-        rows = database.sql(_SCORED).to_pylist()
+        rows = database.run_file(_SQL / "scored_cells.sql").to_pylist()
     predicted = store.names("predictions")
     for row in rows:
         if row["cell"] in predicted:
@@ -224,7 +210,7 @@ def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") 
 
 def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
     with Database(store) as database:
-        yield from map(_pair, database.sql(_PAIRS).to_pylist())
+        yield from map(_pair, database.run_file(_SQL / "stored_pairs.sql").to_pylist())
 
 
 def _pair(row: dict[str, Any]) -> Pair:
