@@ -76,7 +76,7 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     """Say what the store has now, what its questions will miss, and what to ask."""
     settings = read.names("setting")
     n_models, n_datasets = counted(len(read.names("model")), "model"), counted(len(read.names("dataset")), "dataset")
-    what = f"{_count(read.results, 'result')} of {n_models} on {n_datasets} ({', '.join(settings)})"
+    what = f"{counted(len(read.results), 'result')} of {n_models} on {n_datasets} ({', '.join(settings)})"
     if changed:
         say(f"Imported {what} as {read.origin!r}; changed: {', '.join(changed)}.")
     else:

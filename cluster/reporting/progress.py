@@ -84,8 +84,9 @@ class PlainReporter:
             _say(_ending(self._stages.pop(event.stage), event.seconds))
         elif self._stages and now - self._said >= _LINE_EVERY_SECONDS:
             self._said = now
-            for state in self._stages.values():
-                if 0 < state.handled < state.total or len(self._stages) == 1:
+            open_stages = [state for state in self._stages.values() if state.handled < state.total]
+            for state in open_stages:
+                if state.handled or state is open_stages[0]:  # the others wait for the first
                     _say(_state(state, now))
 
 
