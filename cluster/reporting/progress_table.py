@@ -60,7 +60,7 @@ class ProgressTable:
             self._publish(now, *self._stages)
 
     def _stored(self) -> dict[tuple[Any, ...], Row]:
-        if self._study not in self._store.names(_TABLE):
+        if not self._store.has_record(_TABLE, self._study):
             return {}
         return {_key(row): row for row in self._store.read_record(_TABLE, self._study).to_pylist()}
 

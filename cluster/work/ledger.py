@@ -146,7 +146,7 @@ class Ledger:
         """Rows of `cells`, of before, of the models and datasets that could not be identified or opened."""
         failed = [work for work in self.summary.failures if work.stage in ("model", "dataset") and not work.key]
         models, datasets = ({getattr(work, kind) for work in failed} - {None} for kind in ("model", "dataset"))
-        if not failed or self._study not in store.names("cells"):
+        if not failed or not store.has_record("cells", self._study):
             return []
         rows = store.read_record("cells", self._study).to_pylist()
         return [row for row in rows if row["model"] in models or row["dataset"] in datasets]
@@ -209,7 +209,7 @@ class Ledger:
         return done
 
     def _stored(self, store: FeatureStore) -> Sequence[Mapping[str, Any]]:
-        if self._study not in store.names(_TABLE):
+        if not store.has_record(_TABLE, self._study):
             return []
         rows: list[dict[str, Any]] = store.read_record(_TABLE, self._study).to_pylist()
         return rows
@@ -217,7 +217,7 @@ class Ledger:
 
 def failures_of(study: str, store: FeatureStore) -> dict[str, FailedWork]:
     """By their keys, the failures of a study's last run that are not worth another try."""
-    if study not in store.names(_TABLE):
+    if not store.has_record(_TABLE, study):
         return {}
     rows = store.read_record(_TABLE, study).to_pylist()
     return {row["key"]: FailedWork.from_row(row) for row in rows if row["key"]}

@@ -210,7 +210,7 @@ def keep_head(store: FeatureStore, model: Model, extractors: Extractors) -> None
     place = (store.uri, model.key)
     if place in extractors.heads_kept:
         return
-    if model.key not in store.names("heads"):
+    if not store.has_record("heads", model.key):
         head = backbones.head(model.spec)
         if head is not None:
             store.publish("heads", model.key, _head_table(model, head))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.machine import available_cpus
-from featurestore.store import commit, layout, matrices, places, schema
+from featurestore.store import commit, layout, matrices, node_cache, places, record_cache, schema
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.storage import Storage, StoredFile
@@ -254,11 +254,18 @@ class FeatureStore:
         """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
         return list(self.file_sizes(table))
 
-    def file_sizes(self, table: str) -> dict[str, int]:
-        """Return the same files with their sizes in bytes: 0 for the first."""
+    def file_sizes(self, table: str, *, listed: Iterable[StoredFile] | None = None) -> dict[str, int]:
+        """Return the same files with their sizes in bytes: 0 for the first.
+
+        Parameters
+        ----------
+        table : str
+        listed : iterable of StoredFile, optional
+            The files of one of `schema.TABLES`, where they have just been listed; by default they are listed here.
+        """
         empty = self._storage.external(layout.empty_path(table))
         if table in schema.TABLES:
-            files: Iterable[StoredFile] = self._storage.files(table)
+            files = self._storage.files(table) if listed is None else listed
         else:
             files = (file for own in self._complete_folders(table).values() for file in own)
         sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
@@ -277,11 +284,18 @@ class FeatureStore:
         own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
         return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
 
+    def has_record(self, table: str, name: str) -> bool:
+        """Return whether there is a record in one of `schema.TABLES`, without a listing of the table."""
+        return self._storage.kind(layout.record_path(table, name)) == "file"
+
     def read_records(self, table: str) -> list[dict[str, Any]]:
-        """Return the rows of all records of one of `schema.TABLES`, without those of imports."""
-        with ThreadPoolExecutor(_MOST_THREADS) as pool:
-            read = pool.map(lambda name: self.read_record(table, name).to_pylist(), sorted(self.names(table)))
-            return [row for rows in read for row in rows]
+        """Return the rows of all records of one of `schema.TABLES`, without those of imports.
+
+        One listing is made, and records that this node has read before are not opened again.
+        """
+        folder = node_cache.folder() if node_cache.limit_bytes() else None
+        found = record_cache.records(self._storage, table, folder)
+        return [row for name, rows in found.items() if not layout.parse_import(name) for row in rows.to_pylist()]
 
     def origins(self, table: str) -> set[str]:
         """Return the names of the imports that added rows to one of `schema.TABLES`."""

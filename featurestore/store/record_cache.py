@@ -31,7 +31,7 @@ _Stamp: TypeAlias = tuple[str, int, str]
 """Name, bytes and time of change of a file: while these are equal, it is still the same."""
 
 
-def gather(storage: Storage, table: str, folder: Path) -> Path | None:
+def gather(storage: Storage, table: str, folder: Path, *, listed: Sequence[StoredFile] | None = None) -> Path | None:
     """Return one file with the rows of all files of a table; None if there are few, or their times are not known.
 
     Parameters
@@ -42,27 +42,74 @@ def gather(storage: Storage, table: str, folder: Path) -> Path | None:
         One of `schema.TABLES`.
     folder : Path
         Folder of the cache; made when it is needed.
+    listed : sequence of StoredFile, optional
+        The files of the table, where they have just been listed; by default they are listed here.
 
     Raises
     ------
     StoreError
         If a file cannot be read.
     """
-    files = [file for file in storage.files(table) if file.name.endswith(".parquet")]
-    if len(files) <= FEW_FILES or any(file.modified is None for file in files):
+    files = _records(storage.files(table) if listed is None else listed)
+    if len(files) <= FEW_FILES or not _times_are_known(files):
         return None
-    wanted = [_stamp(file) for file in files]
+    path = _path(storage, table, folder)
+    _, saved = _bring_up_to_date(storage, table, path, files)
+    return path if saved else None
+
+
+def records(storage: Storage, table: str, folder: Path | None) -> dict[str, pa.Table]:
+    """Return the rows of all files of a table by the names of the files; one that has not changed is not opened again.
+
+    Parameters
+    ----------
+    storage, table
+        As for `gather`.
+    folder : Path or None
+        Folder of the cache; None if nothing may be kept.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read.
+    """
+    files = _records(storage.files(table))
+    if folder and files and _times_are_known(files):
+        rows, _ = _bring_up_to_date(storage, table, _path(storage, table, folder), files)
+    else:
+        rows = _read_all(storage, table, [_stamp(file) for file in files])
+    return {name: found for (name, _, _), found in rows.items()}
+
+
+def _records(files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [file for file in files if file.name.endswith(".parquet")]
+
+
+def _times_are_known(files: Sequence[StoredFile]) -> bool:
+    return all(file.modified is not None for file in files)
+
+
+def _path(storage: Storage, table: str, folder: Path) -> Path:
     key = layout.content_key({"store": storage.uri, "schema": str(schema.TABLES[table].schema)})
-    path = folder / f"records-{key}.parquet"
+    return folder / f"records-{key}.parquet"
+
+
+def _bring_up_to_date(
+    storage: Storage, table: str, path: Path, files: Sequence[StoredFile]
+) -> tuple[dict[_Stamp, pa.Table], bool]:
+    """Return the rows of all these files, and whether they are in the cache now."""
+    wanted = [_stamp(file) for file in files]
     known = _load(path)
-    if list(known) != wanted:
-        missing = [stamp for stamp in wanted if stamp not in known]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            read = pool.map(lambda stamp: _read(storage, table, stamp[0]), missing)
-            known = {**known, **dict(zip(missing, read, strict=True))}
-        if not _save(path, {stamp: known[stamp] for stamp in wanted}):
-            return None
-    return path
+    if list(known) == wanted:
+        return known, True
+    known |= _read_all(storage, table, [stamp for stamp in wanted if stamp not in known])
+    rows = {stamp: known[stamp] for stamp in wanted}
+    return rows, _save(path, rows)
+
+
+def _read_all(storage: Storage, table: str, stamps: Sequence[_Stamp]) -> dict[_Stamp, pa.Table]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(stamps, pool.map(lambda stamp: _read(storage, table, stamp[0]), stamps), strict=True))
 
 
 def _stamp(file: StoredFile) -> _Stamp:

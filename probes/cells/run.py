@@ -98,7 +98,7 @@ def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> 
 
 def _source_probabilities(store: FeatureStore, model_key: str) -> Callable[[objective.Features], Vector] | None:
     """Return the network's own classifier: features -> probabilities. It is read when a probe first calls it."""
-    if model_key not in store.names("heads"):
+    if not store.has_record("heads", model_key):
         return None
     head = cache(partial(_head, store, model_key))
     return lambda X: probabilities(X, *head(), multilabel=False)

@@ -298,13 +298,15 @@ def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
     The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
     theirs are made here, in the folder `empty`, where what is gathered gets a name too.
     """
-    gathered = table in schema.TABLES and schema.TABLES[table].gathered
-    if gathered and node_cache.limit_bytes() and (found := gather(store.storage, table, node_cache.folder())):
-        return {str(_own_name(found, empty)): 0}
+    listed = store.storage.files(table) if table in schema.TABLES else None
+    if listed and schema.TABLES[table].gathered and node_cache.limit_bytes():
+        found = gather(store.storage, table, node_cache.folder(), listed=listed)
+        if found:
+            return {str(_own_name(found, empty)): 0}
     path = empty / layout.empty_path(table)
     path.parent.mkdir(parents=True)
     pq.write_table(schema.table(table).schema.empty_table(), path)
-    return {str(path): 0, **dict(list(store.file_sizes(table).items())[1:])}
+    return {str(path): 0, **dict(list(store.file_sizes(table, listed=listed).items())[1:])}
 
 
 def has_older_files(store: FeatureStore) -> bool:

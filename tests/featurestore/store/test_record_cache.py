@@ -135,3 +135,20 @@ def test_an_open_database_stays_as_it_was_when_it_was_opened(many):
         many.storage.delete("tuning/m000.parquet")
         Database(many).close()
         assert database.sql("select count(*) as n from stored_tuning").to_pylist() == [{"n": N}]
+
+
+def test_records_are_read_once_however_few_there_are(store, opened):
+    publish(store, "m", 0.5)
+    publish(store, "other", 0.25)
+    store.publish_import("results", "paper", rows_table("results", [score("theirs", "pets", 0.9)]))
+    for _ in range(2):
+        assert [row["value"] for row in store.read_records("results")] == [0.5, 0.25], "an import is no record"
+    assert sorted(opened) == ["results/imported/paper.parquet", "results/m.parquet", "results/other.parquet"]
+
+
+def test_records_are_the_same_without_a_cache(store, monkeypatch):
+    publish(store, "m", 0.5)
+    cached = store.read_records("results")
+    monkeypatch.setenv("PROBESTORE_CACHE_GB", "0")
+    assert store.read_records("results") == cached
+    assert store.read_records("models") == []
