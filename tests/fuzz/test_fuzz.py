@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from locations import ROOT
 from mutations import broken_images, decodes, good_images, mutated
+from seeds import seeds
 from tiny import TINY_NETWORK
 
 from featurestore.catalogue.datasets import DatasetSpec
@@ -27,6 +28,8 @@ from featurestore.networks.identity import feature_set, identify
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 
 GIBIBYTE = 2**30
+
+chances = pytest.mark.parametrize("seed", seeds(1, 8))
 
 
 @pytest.fixture
@@ -51,8 +54,9 @@ def extract_all(store, tmp_path, monkeypatch):
     sys.modules.pop("tiny_network", None)
 
 
-def test_every_broken_image_is_pixels_or_a_reason():
-    results = [decodes(content) for content in broken_images(per_image=20, seed=0)]
+@chances
+def test_every_broken_image_is_pixels_or_a_reason(seed):
+    results = [decodes(content) for content in broken_images(per_image=20, seed=seed)]
     assert all(decodes(content) for content in good_images().values())
     assert 0.1 < np.mean(results) < 0.9
 
@@ -64,9 +68,10 @@ def test_every_prefix_of_an_image_is_pixels_or_a_reason():
         assert not all(results), name
 
 
-def test_broken_images_do_not_crash_a_process_of_little_memory():
+@chances
+def test_broken_images_do_not_crash_a_process_of_little_memory(seed):
     """A decoder that crashes takes the process with it; one that asks for gigabytes finds none."""
-    arguments = [sys.executable, mutations.__file__, str(2 * GIBIBYTE), "40", "1"]
+    arguments = [sys.executable, mutations.__file__, str(2 * GIBIBYTE), "40", str(seed)]
     done = subprocess.run(
         arguments, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
@@ -76,8 +81,9 @@ def test_broken_images_do_not_crash_a_process_of_little_memory():
     assert 0 < readable < total
 
 
-def test_every_broken_file_of_a_folder_is_a_row_and_only_readable_ones_are_features(extract_all, tmp_path):
-    for number, content in enumerate(broken_images(per_image=6, seed=2)):
+@chances
+def test_every_broken_file_of_a_folder_is_a_row_and_only_readable_ones_are_features(extract_all, tmp_path, seed):
+    for number, content in enumerate(broken_images(per_image=6, seed=seed)):
         folder = tmp_path / "images" / ("cats", "dogs")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:03d}.img").write_bytes(content)
@@ -94,8 +100,9 @@ def parquet_of(contents: list[bytes | None], path: Path, **options) -> Path:
     return path
 
 
-def test_every_broken_row_of_a_parquet_file_is_a_row_of_samples(extract_all, tmp_path):
-    contents = [*broken_images(per_image=4, seed=3), None, b""]
+@chances
+def test_every_broken_row_of_a_parquet_file_is_a_row_of_samples(extract_all, tmp_path, seed):
+    contents = [*broken_images(per_image=4, seed=seed), None, b""]
     path = parquet_of(contents, tmp_path / "train.parquet", use_dictionary=False)
     column = pq.ParquetFile(path).metadata.row_group(2).column(0)
     data = bytearray(path.read_bytes())
@@ -107,10 +114,11 @@ def test_every_broken_row_of_a_parquet_file_is_a_row_of_samples(extract_all, tmp
     assert 0 < n_features == sum(row["readable"] for row in samples) < len(samples)
 
 
+@chances
 @pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "compression": "zstd", "data_page_version": "2.0"}])
-def test_a_broken_parquet_file_is_refused_or_gives_every_row(tmp_path, options):
+def test_a_broken_parquet_file_is_refused_or_gives_every_row(tmp_path, options, seed):
     """Bytes anywhere in the file are broken: those of the footer are refused, those of the images are rows."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seed)
     good = parquet_of(list(good_images().values()), tmp_path / "good.parquet", **options).read_bytes()
     refused = opened = unreadable = 0
     for number in range(150):

@@ -134,6 +134,7 @@ def test_ece_by_hand():
 
 
 @pytest.mark.parametrize("metric", metrics.METRICS, ids=lambda metric: metric.name)
+@pytest.mark.slow
 def test_standard_errors_are_those_of_drawing_test_images_again(metric):
     make = multilabel_task if metric.multilabel else partial(task, k=7, signal=0.1)
     found = [metric(*make(seed=seed)) for seed in range(60)]

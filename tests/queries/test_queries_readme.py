@@ -44,6 +44,7 @@ def test_links_lead_to_files_and_every_folder_is_named() -> None:
             assert f"`{folder.name}/`" in TEXT, folder.name
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = command_lines(TEXT)
     assert len(lines) >= 7

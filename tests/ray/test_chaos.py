@@ -11,33 +11,9 @@ from chaos import (
     lost_and_surplus,
     n_parts,
     wait_until,
-    write_study,
 )
-from ray_cluster import RayCluster, killed_at_the_end
-
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one CPU."""
-    with RayCluster() as cluster:
-        cluster.add()
-        cluster.add()
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return write_study(tmp_path_factory.mktemp("study"), seconds=0.05)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster, study):
-    """The store that every other one is compared with, and what networks saw of it."""
-    store = study.parent / "undisturbed"
-    finish(cluster.driver(study, store))
-    return store, look(study)
+from ray_cluster import killed_at_the_end
+from seeds import seeds
 
 
 def test_a_driver_is_killed_and_started_again_with_another_number_of_nodes(cluster, study, undisturbed, tmp_path):
@@ -46,8 +22,7 @@ def test_a_driver_is_killed_and_started_again_with_another_number_of_nodes(clust
         assert wait_until(lambda: n_parts(tmp_path / "store") >= 3, driver), driver.communicate()[1]
     cluster.add()
     finish(cluster.driver(study, tmp_path / "store"))
-    cluster.remove(cluster.nodes[-1])
-    assert lost_and_surplus(tmp_path / "store", undisturbed[0]) == (0, 0)
+    assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
 
 
 def test_two_drivers_fill_one_store(cluster, study, undisturbed, tmp_path):
@@ -56,13 +31,11 @@ def test_two_drivers_fill_one_store(cluster, study, undisturbed, tmp_path):
     with killed_at_the_end(*drivers):
         for driver in drivers:
             finish(driver)
-    assert lost_and_surplus(tmp_path / "store", undisturbed[0]) == (0, 0)
+    assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_kills_lose_nothing_and_repeat_little(cluster, study, undisturbed, tmp_path, seed):
-    look(study)
+@pytest.mark.parametrize("seed", seeds(1, 8))
+def test_random_kills_lose_nothing_and_repeat_little(cluster, study, undisturbed, first_run, tmp_path, seed):
     disturbance = disturb(cluster, study, tmp_path / "store", seed=seed, n_kills=2)
-    store, seen = undisturbed
-    assert lost_and_surplus(tmp_path / "store", store) == (0, 0)
-    assert look(study).repeated(seen) <= disturbance.shards_at_risk * SHARD_IMAGES * N_MODELS
+    assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
+    assert look(study).repeated(first_run[1]) <= disturbance.shards_at_risk * SHARD_IMAGES * N_MODELS

@@ -2,38 +2,14 @@
 
 import shutil
 
-import pytest
-from chaos import add_to_study, finish, look, lost_and_surplus, n_parts, wait_until, write_study
-from ray_cluster import RayCluster, killed_at_the_end
-
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+from chaos import add_to_study, finish, look, lost_and_surplus, n_parts, wait_until
+from ray_cluster import killed_at_the_end
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Three nodes of one CPU, one of which has something that the others lack."""
-    with RayCluster() as cluster:
-        for number in range(3):
-            cluster.add(resources={"special": 1} if number == 0 else {})
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return write_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster, study):
-    """The store that every other one is compared with: of a run in which nothing happens."""
-    store = study.parent / "undisturbed"
-    finish(cluster.driver(study, store))
-    return store
-
-
-def test_a_study_runs_on_all_nodes(cluster, study, undisturbed):
-    assert look(study).nodes == 3
-    assert not list((undisturbed / "_staging").iterdir())  # the token too is gone
+def test_a_study_runs_on_all_nodes(first_run):
+    store, seen = first_run
+    assert seen.nodes == 3
+    assert not list((store / "_staging").iterdir())  # the token too is gone
 
 
 def test_a_node_is_lost_and_another_joins(cluster, study, undisturbed, tmp_path):
@@ -49,7 +25,6 @@ def test_a_node_is_lost_and_another_joins(cluster, study, undisturbed, tmp_path)
 
 def test_workers_go_where_a_study_sends_them(cluster, study, undisturbed, tmp_path):
     only_special = add_to_study(study, "[cluster]\nextract = { resources = { special = 0.5 } }\n")
-    look(study)
     finish(cluster.driver(only_special, tmp_path / "store"))
     assert look(study).nodes == 1
     assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
@@ -74,9 +49,8 @@ def test_what_no_node_has_is_said_before_work_starts(cluster, study, tmp_path):
 
 def test_a_node_that_does_not_see_the_store_is_named(cluster, study, tmp_path):
     (tmp_path / "mine").mkdir()
-    hidden = cluster.add(hide=tmp_path / "mine")
+    cluster.add(hide=tmp_path / "mine")
     said = finish(cluster.driver(study, tmp_path / "mine" / "store"), code=2)
-    cluster.remove(hidden)
     assert "Every node must see the same store" in said
     assert str(tmp_path / "mine" / "store") in said
     assert said.count("(there it is not)") == 1

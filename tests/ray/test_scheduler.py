@@ -14,7 +14,7 @@ from cluster.pool.task_queue import TaskQueue
 from cluster.pool.units import Lane
 from featurestore.errors import ConfigurationError, Failure
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("started_ray")]
+pytestmark = pytest.mark.usefixtures("started_ray")
 
 
 @ray.remote(num_cpus=0)

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import duckdb
 import numpy as np
 import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
-from moto.server import ThreadedMotoServer
 from shard_rows import SET, feature_rows
 from storage_contract import StorageContract
 
@@ -22,31 +20,6 @@ from featurestore.store.storage import Storage
 from queries.asking import places_in_sql
 from queries.asking.database import Database, connect
 from queries.asking.views_script import views_script
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(endpoint, monkeypatch, tmp_path) -> str:
-    """URI of an empty bucket; the usual AWS variables say where and who."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = tmp_path.name.replace("_", "-").lower()
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
-    return f"s3://{name}"
 
 
 def test_a_store_on_s3_reads_back_what_was_written(bucket):
@@ -184,33 +157,21 @@ def test_a_store_that_stays_away_ends_in_a_clear_failure(bucket, proxy):
     assert len(proxy.requests) == 6  # three tries of the S3 client in each of ours
 
 
-@pytest.mark.ray
-@pytest.mark.slow
 def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):
-    """In a process of its own, because its workers must have the variables that are set here."""
-    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store"]
+    command = [
+        Path(sys.executable).parent / "probestore",
+        "run",
+        study_file(1),
+        "--local",
+        "--store",
+        f"{bucket}/store",
+    ]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Computed 40 image features and 1 new cells; the study has 1." in first.stderr
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Nothing is missing" in again.stderr
     with connect(f"{bucket}/store") as database:
         assert database.query("leaderboard").num_rows == 1
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_storage_options_reach_the_workers_and_are_shown_and_stored_nowhere(bucket, endpoint, study_file, monkeypatch):
-    """No variable says where the endpoint is, or who asks."""
-    for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    options = {"endpoint": endpoint, "region": "us-east-1", "access_key": "testing", "secret_key": "hidden-secret"}
-    given = [f"--storage-option={name}={value}" for name, value in options.items()]
-    command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store", *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Computed 40 image features and 1 new cells; the study has 1." in done.stderr
-    assert "hidden-secret" not in done.stdout + done.stderr
-    storage = FeatureStore.open(f"{bucket}/store", storage_options=options).storage
-    assert not any(b"hidden-secret" in storage.read_bytes(name) for name in storage.list_files(""))
 
 
 def test_views_sql_names_objects_as_they_are_and_says_what_it_takes(bucket):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -56,11 +56,32 @@ class NodeFailedError(Exception):
 
 
 class Node:
-    """A raylet and what belongs to it."""
+    """A raylet and what belongs to it.
 
-    def __init__(self, *options: str, env: Mapping[str, str], hide: Path | None = None) -> None:
+    Parameters
+    ----------
+    *options : str
+        Of ``ray start``.
+    env : mapping of str to str
+        Variables of its processes.
+    resources : mapping of str to float, optional
+        What it has beside CPUs and GPUs.
+    hide : Path, optional
+        A folder that it does not see as it is.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        env: Mapping[str, str],
+        resources: Mapping[str, float] | None = None,
+        hide: Path | None = None,
+    ) -> None:
+        self.resources = dict(resources or {})
+        self.hides = hide is not None
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
-        command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--dashboard-agent-listen-port=0", *options]
+        command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--dashboard-agent-listen-port=0"]
+        command += [f"--resources={json.dumps(self.resources)}", *options]
         if hide:  # in a mount namespace of its own, where another file system lies over the folder
             hiding = ["sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hide)]
             command = ["unshare", "--map-root-user", "--mount", *hiding, *command]
@@ -86,6 +107,10 @@ class Node:
     def _said(self) -> str:
         self._log.seek(0)
         return self._log.read()
+
+    def is_up(self) -> bool:
+        """Whether its raylet runs."""
+        return any("/raylet/raylet" in name for name in descendants(self.process.pid).values())
 
     def workers(self) -> list[int]:
         """Its processes that do work."""
@@ -141,9 +166,9 @@ class RayCluster:
 
     def add(self, *, cpus: int = 1, resources: Mapping[str, float] | None = None, hide: Path | None = None) -> Node:
         """Another node. One at a time: two that start at once may choose the same ports."""
-        asked = [f"--num-cpus={cpus}", "--num-gpus=0", f"--resources={json.dumps(resources or {})}"]
+        asked = [f"--num-cpus={cpus}", "--num-gpus=0"]
         for attempt in range(3):
-            node = Node(f"--address={self.address}", *asked, env=self.env, hide=hide)
+            node = Node(f"--address={self.address}", *asked, env=self.env, resources=resources, hide=hide)
             self.nodes.append(node)
             try:
                 node.wait_for("Ray runtime started")
@@ -154,6 +179,17 @@ class RayCluster:
             else:
                 break
         return node
+
+    def restore(self, wanted: Sequence[Mapping[str, float]]) -> None:
+        """Have nodes of one CPU with these resources and no others: those that are there stay."""
+        missing = list(wanted)
+        for node in list(self.nodes):
+            if node.is_up() and not node.hides and node.resources in missing:
+                missing.remove(node.resources)
+            else:
+                self.remove(node)
+        for resources in missing:
+            self.add(resources=resources)
 
     def remove(self, node: Node) -> None:
         """Take a node away at once."""

@@ -547,7 +547,7 @@ def test_features_that_no_study_wants_any_more_are_said(pool, study_file, store)
 def test_a_run_that_was_killed_twice_ends_with_the_rows_of_an_undisturbed_one(study_file, tmp_path):
     """SIGKILL to the whole run once some shards of features are published, then the same command again."""
     study = study_file(2)
-    command = [sys.executable, "-m", "cluster.cli", "run", str(study), "--store"]
+    command = [sys.executable, "-m", "cluster.cli", "run", str(study), "--local", "--store"]
     undisturbed, killed = (str(tmp_path / name) for name in ("undisturbed", "killed"))
     subprocess.run([*command, undisturbed], check=True, capture_output=True)
     for n_shards in (2, 5):

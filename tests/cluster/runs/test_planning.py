@@ -143,6 +143,7 @@ def test_a_place_with_something_else_in_it_is_no_store(tmp_path, store):
     assert existing_store(store.uri).uri == store.uri
 
 
+@pytest.mark.slow
 def test_the_command_shows_rows_says_the_sum_and_starts_no_ray(study_file, tmp_path):
     """In a process of its own, as a user would run it."""
     code = (

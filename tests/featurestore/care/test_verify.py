@@ -63,6 +63,7 @@ def test_a_sound_store_has_no_finding(store):
     assert verified.n_bytes == sum(path.stat().st_size for path in Path(store.uri).rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_found_wherever_it_is(store):
     """In every file of the store; in the middle of a file of no rows it may be in the name of its writer."""
     for path in sorted(path for path in Path(store.uri).rglob("*") if path.suffix in (".parquet", ".json")):

@@ -47,6 +47,7 @@ def test_a_packaged_network_has_the_width_and_parameters_of_its_record(spec):
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
+@pytest.mark.slow
 def test_a_packaged_network_recognises_photographs_of_imagenet(name):
     """17 or more of the 20 photographs that foolbox brings: the weights sit where they belong."""
     spec = backbones.resolve(find_model(name))

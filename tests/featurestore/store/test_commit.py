@@ -41,6 +41,7 @@ def test_a_file_that_is_there_is_not_replaced_by_a_new_one(storage, tmp_path):
     assert names(tmp_path) == ["a/b"]
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file_or_none(tmp_path):
     """SIGKILL at moments spread over the time of many writes of two kinds of content."""
     code = """

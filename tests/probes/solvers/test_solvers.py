@@ -143,6 +143,7 @@ def test_path_certifies_the_weakest_regularisation(multilabel, shape):
     assert max(certified(X, y, fit, 4).duality_gap for fit in fits) <= GAP_TOLERANCE * 1.001
 
 
+@pytest.mark.slow
 def test_accuracy_does_not_move_within_the_gap_tolerance():
     X, y = rectified(n=2200, d=40, seed=1)
     for l2 in (1e-2, 1e-4, 1e-6):

@@ -69,6 +69,7 @@ def test_every_question_says_what_it_answers(name: str, db: Database) -> None:
     assert db.query(name).column_names == list(question.columns)
 
 
+@pytest.mark.slow
 def test_every_question_has_an_answer_on_an_empty_store(store: FeatureStore) -> None:
     with Database(store) as database:
         answers = {name: database.query(name) for name in names()}

@@ -34,6 +34,7 @@ def test_an_answer_that_is_too_large_is_not_collected(store: FeatureStore) -> No
         assert database.sql("select range from range(10) order by range")["range"].to_pylist() == list(range(10))
 
 
+@pytest.mark.slow
 def test_memory_and_temporary_files_are_bounded(store: FeatureStore) -> None:
     bounds = {"memory_bytes": 60 * 10**6, "threads": 1}
     said = r"needs more than 0\.1 GB of memory, the limit here, and cannot put enough of it on disk"

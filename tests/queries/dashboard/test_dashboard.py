@@ -367,6 +367,7 @@ def until(page: LivePage, condition: Callable[[Shown], bool]) -> Shown:
     raise AssertionError(shown)
 
 
+@pytest.mark.slow
 def test_the_page_follows_the_store_and_keeps_what_it_had_when_it_cannot(store: FeatureStore) -> None:
     page = LivePage(store, leisure=0.1)
     until(page, lambda shown: shown.version == 1)
@@ -386,6 +387,7 @@ def test_the_page_follows_the_store_and_keeps_what_it_had_when_it_cannot(store: 
     assert until(page, lambda shown: not shown.problem) == first
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_the_report_is_said_until_there_is_one(store: FeatureStore) -> None:
     page = LivePage(store, leisure=0.1)
     first = until(page, lambda shown: shown.version == 1)
@@ -448,6 +450,7 @@ def test_a_store_of_no_study_has_no_progress(given: Given) -> None:
 # ---- the command ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore) -> None:
     """Also while a query runs, which is ended with it."""
     command = [Path(sys.executable).parent / "probestore", "dashboard", "--store", store.uri]

@@ -49,6 +49,7 @@ def three_models() -> list[Row]:
 # ---- the published grid ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figure_1_of_the_paper_has_its_two_panels_all_names_and_both_r(paper: Database) -> None:
     figure = draw(1, paper)
     written = texts(figure)
@@ -59,6 +60,7 @@ def test_figure_1_of_the_paper_has_its_two_panels_all_names_and_both_r(paper: Da
     assert figure.notes == ()
 
 
+@pytest.mark.slow
 def test_figure_2_of_the_paper_has_39_panels_and_the_published_ties(paper: Database) -> None:
     figure = draw(2, paper)
     rows = figure.data.to_pylist()
@@ -98,6 +100,7 @@ def test_figure_7_of_the_paper_has_192_points_of_which_189_are_above_the_line(pa
 # ---- given rows -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_figure_with_one_setting_draws_it_and_says_what_is_missing(given: Given) -> None:
     database = given(results=grid(THREE), models=three_models())
     for number in (1, 2, 6):
@@ -214,6 +217,7 @@ def test_a_figure_of_an_empty_store_says_what_is_missing_and_how_to_get_it(given
 
 
 @pytest.mark.parametrize("number", [1, 2, 6])
+@pytest.mark.slow
 def test_one_model_on_one_dataset_is_drawn(given: Given, number: int) -> None:
     figure = draw(number, given(results=[score("a", "d", 0.5)], models=[model("a", 0.7)]))
     assert "NaN" not in figure.svg

@@ -175,6 +175,7 @@ def test_correlation_averages_first_and_agrees_with_scipy(given: Given) -> None:
     assert (row["n_models"], row["n_datasets"]) == (5, 2)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_repeats_exactly_and_depends_on_its_seed(given: Given) -> None:
     database = given(results=grid(FIVE), models=[model(name, top) for name, top in TOPS.items()])
     for query in ("transfer_correlation", "correlation_by_dataset", "transfer_band"):

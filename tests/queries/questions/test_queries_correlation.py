@@ -315,6 +315,7 @@ def test_models_on_a_line_have_no_studentised_residual(given: Given) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
+@pytest.mark.slow
 def test_few_models_have_answers_without_error_or_infinity(count: int, given: Given) -> None:
     names = list(SIX)[:count]
     models = [model(name, TOPS[name]) for name in names]
@@ -327,6 +328,7 @@ def test_few_models_have_answers_without_error_or_infinity(count: int, given: Gi
 
 
 @pytest.mark.parametrize("equal", ["source", "transfer", "both"])
+@pytest.mark.slow
 def test_sides_that_do_not_vary_have_answers_without_error_or_infinity(equal: str, given: Given) -> None:
     values = SIX if equal == "source" else dict.fromkeys(SIX, SIX["a"])
     tops = TOPS if equal == "transfer" else dict.fromkeys(SIX, 0.7)

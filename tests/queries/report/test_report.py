@@ -172,6 +172,7 @@ def test_a_section_is_two_files_of_one_folder_and_asks_questions_that_there_are(
         assert shown <= set(section.questions), section.name
 
 
+@pytest.mark.slow
 def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Path) -> None:
     models = {"plain": 0.7, HOSTILE: 0.75, "better": 0.78, "unknown": None, "torn": 0.8}
     store = build(str(tmp_path / "store"), models, ["d0", "d1", 'e"<b>'], missing="torn")
@@ -209,6 +210,7 @@ def test_the_report_of_a_small_store_stands_alone_and_escapes_names(tmp_path: Pa
     assert "<title>&lt;script&gt;alert(1)&lt;/script&gt;: ImageNet top-1 75.0%, d1 69.0%</title>" in page
 
 
+@pytest.mark.slow
 def test_charts_whose_names_differ_in_other_characters_only_are_different_files(tmp_path: Path) -> None:
     names = ["a b", "a_b", "a?b", "花", "鳥"]
     store = build(str(tmp_path / "store"), {"m": 0.7, "n": 0.8, "o": 0.75}, names)
@@ -219,12 +221,14 @@ def test_charts_whose_names_differ_in_other_characters_only_are_different_files(
 
 
 @pytest.mark.parametrize("models", [{"only": 0.7}, {"a": None, "b": None}])
+@pytest.mark.slow
 def test_one_model_or_none_with_a_source_accuracy_is_enough(models: dict[str, float | None], tmp_path: Path) -> None:
     page = report(build(str(tmp_path / "store"), models, ["d0"]), tmp_path)
     assert_stands_alone(page)
     assert "takes at least three models" in page
 
 
+@pytest.mark.slow
 def test_of_two_solvers_the_grid_shows_the_later_as_the_leaderboard_does(tmp_path: Path) -> None:
     store = FeatureStore.create(str(tmp_path / "store"))
     later = datetime(2026, 2, 1, tzinfo=UTC)
@@ -268,6 +272,7 @@ def folds(page: str) -> Iterator[tuple[str, str, str]]:
         yield base64.b64decode(found[1]).decode(), command, sql
 
 
+@pytest.mark.slow
 def test_every_answer_can_be_asked_again_by_its_sql_and_taken_as_csv(full: Path) -> None:
     found = list(folds((full / "report.html").read_text()))
     assert len(found) > 15
@@ -291,6 +296,7 @@ def test_the_values_of_parameters_are_quoted() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_body_is_for_pages_with_a_head_of_their_own_and_leaves_out_what_is_too_long(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -305,6 +311,7 @@ def test_the_body_is_for_pages_with_a_head_of_their_own_and_leaves_out_what_is_t
     assert "--ink" in style()
 
 
+@pytest.mark.slow
 def test_hard_images_and_leaks_are_shown_with_their_pictures(tmp_path: Path) -> None:
     store = FeatureStore.create(str(tmp_path / "store"))
     samples = {}
@@ -344,6 +351,7 @@ def test_hard_images_and_leaks_are_shown_with_their_pictures(tmp_path: Path) -> 
     assert "probestore analyse" in leaks
 
 
+@pytest.mark.slow
 def test_classes_whose_names_are_not_known_are_shown_by_their_index(tmp_path: Path) -> None:
     store = FeatureStore.create(str(tmp_path / "store"))
     store.publish("results", "r", rows_table("results", [score("m", "d0", 0.0, n_test=1)]))
@@ -354,6 +362,7 @@ def test_classes_whose_names_are_not_known_are_shown_by_their_index(tmp_path: Pa
     assert "class 0 , taken for class 1 1 of 1 model wrong" in text_of(images)
 
 
+@pytest.mark.slow
 def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) -> None:
     page = report(published_store(tmp_path), tmp_path)
     assert_stands_alone(page)
@@ -368,6 +377,7 @@ def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) 
     assert page.count("<svg") >= 12 + 3 + 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no store"):
         write_report(str(tmp_path / "nowhere"), tmp_path / "report.html")
