@@ -219,6 +219,9 @@ class Features(Work):
         self._total = 0
         wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
         self._items = {item.place: item for item in wanted}
+        self._places: dict[str, list[Place]] = {name: [] for name in run.datasets}
+        for place in self._items:
+            self._places[place[-1]].append(place)
         run.pairs.want(map(pair_of, wanted))
         self._take_stock()
         self._enqueue(self._missing_now())
@@ -327,7 +330,7 @@ class Features(Work):
             self._total += shard.passes
 
     def _items_of(self, dataset: Dataset) -> Iterator[WantedFeatures]:
-        return (item for item in self._items.values() if item.dataset is dataset)
+        return (self._items[place] for place in self._places[dataset.spec.name])
 
     def _earlier_taps(self, item: WantedFeatures) -> Iterator[WantedFeatures]:
         for tap in self._settings.taps[: self._settings.taps.index(item.tap)]:
@@ -430,7 +433,7 @@ class Features(Work):
             self._fail(unit.targets, failure)
             return
         name = unit.dataset.name
-        open_places = [place for place in self._items if place[-1] == name and place not in self._problems]
+        open_places = [place for place in self._places[name] if place not in self._problems]
         if open_places:  # said once, not for every shard
             for place in open_places:
                 self._lose(place, failure)

@@ -108,6 +108,7 @@ class Probes(Work):
         self._cells: dict[Place, list[Cell]] = {}
         self._problems: dict[str, FailedWork] = {}  # cell -> why it is not tried again
         self._open: dict[Place, int] = {}  # cells that this run is to do
+        self._total = 0  # of all places
         self._recorded: list[str] = []  # cells
         self._units: deque[CellsUnit] = deque()
         self._notes: deque[str] = deque()
@@ -121,7 +122,7 @@ class Probes(Work):
     @property
     def total(self) -> int:
         """Cells that this run is to do, done or not."""
-        return sum(self._open.values())
+        return self._total
 
     def parts(self) -> Iterator[Part]:
         """Return how many cells are wanted of every pair, and how many are there."""
@@ -198,7 +199,9 @@ class Probes(Work):
             cell.key: known for cell in missing if (known := self._run.ledger.remembers(attempt_key(cell.key)))
         }
         open_cells = [cell for cell in missing if cell.key not in self._problems]
-        self._open[pair.place] = 0 if lost else len(open_cells)
+        count = 0 if lost else len(open_cells)
+        self._total += count - self._open.get(pair.place, 0)
+        self._open[pair.place] = count
         if there and not lost:
             self._begin(pair, missing, open_cells, classifier=classifier)
 
