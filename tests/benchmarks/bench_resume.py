@@ -7,7 +7,7 @@ one, and their image table, so (models + 1) x images shards in 3 (models + 1) se
 one before, as the median of `--repeats`:
 
 - `listing`: FeatureStore.stock, the only look at the files of features and samples;
-- `planning`: that, and what is missing of every set, shard by shard (ShardBook and missing_shards);
+- `planning`: that, and what is missing of every set, shard by shard (the work `features`);
 - `run`: all that ``probestore run`` does once its modules are imported: identify models, open the dataset, plan, see
   that every cell is there too, and start no Ray.
 
@@ -38,8 +38,11 @@ from cluster.pool.ray_pool import RayPool
 from cluster.reporting.events import Reporters
 from cluster.runs.study_run import find_modules, identified, opened, run_study
 from cluster.study.study_file import Study, read_study
-from cluster.work.missing_shards import missing_shards
-from cluster.work.shard_stock import ShardBook
+from cluster.work.contract import Run
+from cluster.work.inventory import Inventory
+from cluster.work.kinds.features import Features
+from cluster.work.ledger import Ledger
+from cluster.work.pairs import Pairs
 from cluster.work.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
 from featurestore.extraction.shards import FullSet
@@ -120,10 +123,12 @@ def main() -> None:
         print(f"{n_shards} shards in {3 * (options.models + 1)} sets, made in {time.perf_counter() - begun:.0f} s")
 
         def plan() -> None:
-            assert missing_shards(ShardBook(store, items, list(datasets.values())).wanted) == []
+            ledger = Ledger(study.name, store, Reporters())
+            own = Run(store, Inventory(store), Pairs(), ledger, lambda event: None, study, models, datasets)
+            assert list(Features(own, study).missing()) == []
 
         def run() -> None:
-            summary = run_study(study, store, runtime=RayPool(), reporter=Reporters())
+            summary = run_study(study, store, pool=RayPool(), reporter=Reporters())
             assert (summary.counts["passes"], summary.failures) == (0, [])
 
         for name, work in {"listing": store.stock, "planning": plan, "run": run}.items():
