@@ -17,7 +17,7 @@ def test_an_interrupt_stops_cleanly_and_the_next_run_finishes(study_file, tmp_pa
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert (process.returncode, "Stopped. What is finished is stored" in err) == (130, True), err
+    assert (process.returncode, "Stopped. Finished work is stored" in err) == (130, True), err
     done = subprocess.run([*command, "--local"], capture_output=True, text=True, check=False)
     assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
 
