@@ -1,6 +1,7 @@
 """The `probestore` command. A command only parses and calls.
 
-Exit codes: 0 done; 1 some cells failed, the rest is stored; 2 something given cannot be used; 130 stopped by Ctrl-C.
+Exit codes: 0 everything is done; 1 something failed, and the rest is stored; 2 something that was given cannot be used;
+130 the command was stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from featurestore.errors import ProbestoreError, did_you_mean
 
 
 class _Commands(click.Group):
-    """The folder `commands` is the registry: a file's name is the command's. A misspelt one is told what was meant."""
+    """The files of the folder `commands`, by their names. For a misspelt name, the error suggests a command."""
 
     def list_commands(self, ctx: click.Context | None) -> list[str]:
         return sorted(name.rstrip("_") for name in registry.names(commands))
@@ -45,25 +46,25 @@ class _Commands(click.Group):
 def cli() -> None:
     """Which pretrained backbone transfers best to your data, and does a better ImageNet model transfer better?
 
-    Features of every (model, dataset) pair are extracted once, probes are fitted on them in parallel, and SQL answers
-    the questions.
+    The features of every model on every dataset are extracted once, probes are fitted on them in parallel, and SQL
+    answers the questions.
 
     \b
-    probestore demo                     the whole study on real networks and images, in minutes
-    probestore run study.toml           your own
-    probestore plan study.toml          what that would compute
-    probestore probe --probe knn        another probe on what is stored
-    probestore query leaderboard        what came out
-    probestore report --out report.html
+    probestore demo                      run a whole study on real networks and images, in minutes
+    probestore run study.toml            run your own study
+    probestore plan study.toml           show what your study would compute
+    probestore probe --probe knn         fit another probe on the stored features
+    probestore query leaderboard         show the results
+    probestore report --out report.html  write the report
     """
 
 
 def main() -> None:
-    """Run the command; every error becomes a message and an exit code."""
+    """Run the command. Every error becomes a message and an exit code."""
     if sys.platform == "win32":
         _fail(
-            "probestore runs on Linux and macOS, and this is Windows. Install it in the Windows Subsystem for Linux: "
-            "`wsl --install`, then pip install probestore there."
+            "probestore needs Linux or macOS, and this machine runs Windows. Install probestore in the Windows "
+            "Subsystem for Linux: run `wsl --install`, then `pip install probestore` there."
         )
     try:
         cli(standalone_mode=False)
@@ -84,7 +85,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception:
-        _fail(f"Something that should not happen did; please report it with {_keep_traceback()}")
+        _fail(f"probestore has a bug: an unexpected error came up. Please report it with the file {_keep_traceback()}")
 
 
 def _fail(message: str) -> None:
@@ -103,7 +104,7 @@ def _keep_traceback() -> Path:
 
 
 def _stopped() -> None:
-    say("\nStopped. What is finished is stored; the same command carries on from there.")
+    say("\nStopped. Finished work is stored. Run the same command again to go on.")
     sys.stdout.flush()
     # Ray's clean-up when the interpreter ends can crash after an interrupt; `Runtime` has stopped it already.
     os._exit(130)

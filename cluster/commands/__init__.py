@@ -1,1 +1,1 @@
-"""The commands of `probestore`, one per file: each has a `command`, and the file's name is its name."""
+"""The commands of `probestore`, one per file. Each file has a `command`, whose name is the file's name."""

@@ -1,4 +1,4 @@
-"""Analysis of stored features."""
+"""`probestore analyse`: analysis of stored features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cluster.console.terminal import say, say_failures
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, metavar="NAME", help="The only models to look at; can be repeated.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME", help="A model to analyse, instead of all; can be repeated."
+)
 @options.store_option
 @options.storage_option
 @options.address_option
@@ -30,8 +32,8 @@ def command(
 ) -> None:
     """Find copies of test images among the training images, measure features, and compare models by them.
 
-    Needs no image and no network, and computes nothing twice. The answers: `probestore query leaks`, `representations`
-    and `similarity`.
+    The command needs no image and no network, and computes nothing twice. `probestore query` answers the questions
+    leaks, representations and similarity from the result.
 
     \b
     Example:  probestore analyse --store demo-store

@@ -1,4 +1,4 @@
-"""The report in a browser, live."""
+"""`probestore dashboard`: the report in a browser, live."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @click.command()
 @options.store_option
 @options.storage_option
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: one that is free.")
-@click.option("--open/--no-open", "open_", default=False, show_default=True, help="Open it in the browser.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--open/--no-open", "open_", default=False, show_default=True, help="Open the page in the browser.")
 def command(store: str | None, storage_options: dict[str, str], port: int, open_: bool) -> None:
-    """Show the report in a browser, live over a running study, with a box for SQL. Ctrl-C ends it.
+    """Show the report in a browser, live over a running study, with a box for SQL. Ctrl-C ends the dashboard.
 
-    Only this machine can reach it, and only with the token in the address that is printed.
+    Only this machine can reach the dashboard, and only with the token in the address that the command prints.
 
     \b
     Example:  probestore dashboard --store demo-store --open
@@ -34,7 +34,7 @@ def command(store: str | None, storage_options: dict[str, str], port: int, open_
     server_class = _server_class()
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
     server = server_class(opened, port=port)
-    say(f"The dashboard of {opened.uri}, until Ctrl-C:")
+    say(f"This is the address of the dashboard of {opened.uri}. Press Ctrl-C to end it.")
     click.echo(server.url)
     with opened_in_browser(server.url) if open_ else nullcontext():
         server.run()

@@ -1,4 +1,4 @@
-"""The study of `make demo`."""
+"""`probestore demo`: a whole study from installed packages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from cluster.console.terminal import say, say_summary, show_leaderboard
 
 
 @click.command()
-@click.option("--store", metavar="URI", default="demo-store", show_default=True, help="Where to keep the demo's store.")
+@click.option(
+    "--store",
+    metavar="URI",
+    default="demo-store",
+    show_default=True,
+    help="Folder or s3://bucket/prefix of the demo's store.",
+)
 @options.storage_option
 @options.address_option
 @options.local_option
 def command(store: str, storage_options: dict[str, str], address: str | None, local: bool) -> None:
-    """Five real networks on three real image datasets, from packages alone: features, probes, SQL and a report.
+    """Run a study of five real networks on three real image datasets, and write its report.
+
+    The weights and the images come from installed packages. Nothing is downloaded.
 
     \b
     Example:  probestore demo
@@ -39,6 +47,6 @@ def command(store: str, storage_options: dict[str, str], address: str | None, lo
         "Three commands to try next:\n"
         f"  probestore query transfer_correlation --store {store}\n"
         f'  probestore sql "select probe, model, avg(probability) from predictions group by all" --store {store}\n'
-        "  probestore run study.toml        # your own models and data: the README shows the file"
+        "  probestore run study.toml        # your own models and data; README.md shows such a file"
     )
     sys.exit(1 if summary.failures else 0)

@@ -1,4 +1,4 @@
-"""The paper's figures."""
+"""`probestore figure`: the figures of the paper, from a store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from cluster.console.terminal import say
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The file, .svg, .pdf or .png (600 dots per inch). [default: figureNUMBER.svg]",
+    help="File to write: .svg, .pdf or .png (600 dots per inch). [default: figureNUMBER.svg]",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="File for what is drawn, as numbers: .csv, .parquet, ...")
-@click.option("--probe", default="logistic", show_default=True, help="Whose results are drawn.")
-@click.option("--tap", default="penultimate", show_default=True, help="Layer that the features come from.")
-@click.option("--dataset", help="Of figure 4; or the one panel of figures 8 and 9.")
-@click.option("--model", "models", multiple=True, help="Of figure 4, twice; of figures 8 and 9, once.")
-@click.option("--seed", default=0, show_default=True, help="Of bootstrap, draws and t-SNE.")
+@click.option("--data", type=click.Path(path_type=Path), help="File for the numbers of the figure: .csv, .parquet, ...")
+@click.option("--probe", default="logistic", show_default=True, help="Probe whose results are drawn.")
+@click.option("--tap", default="penultimate", show_default=True, help="Tap that the features come from.")
+@click.option("--dataset", help="Dataset of figure 4, or of the one panel of figures 8 and 9.")
+@click.option(
+    "--model", "models", multiple=True, help="Model of the figure: two for figure 4, one for figures 8 and 9."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of bootstrap, draws and t-SNE.")
 def command(
     number: int,
     store: str | None,
@@ -37,7 +39,7 @@ def command(
     models: tuple[str, ...],
     seed: int,
 ) -> None:
-    """Draw figure NUMBER of the paper from the store, as a journal wants it: 84 or 174 mm wide.
+    """Draw figure NUMBER of the paper from the store, in the width of a journal's column or page: 84 or 174 mm.
 
     \b
     1  transfer against source accuracy: mean over datasets

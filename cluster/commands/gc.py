@@ -1,4 +1,4 @@
-"""What no study needs."""
+"""`probestore gc`: files that no study needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster.console.terminal import say, write
 
 
 @click.command()
-@click.option("--delete", is_flag=True, help="Remove it. Without this, it is only listed.")
+@click.option("--delete", is_flag=True, help="Remove the files. Without this option, they are only listed.")
 @click.option(
     "--older-than",
     "hours",
@@ -19,7 +19,7 @@ from cluster.console.terminal import say, write
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Leave what was written later: a run may be about to need it.",
+    help="Age in hours. Younger files stay, because a run may be about to need them.",
 )
 @options.store_option
 @options.storage_option
@@ -28,9 +28,9 @@ from cluster.console.terminal import say, write
 def command(
     delete: bool, hours: float, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None
 ) -> None:
-    """List, or remove, what no study of the store needs: old features, image tables, results and staged files.
+    """List or remove files that no study of the store needs: old features, image tables, results and staged files.
 
-    A study needs what its last run wanted. Do not remove anything while a study is being started.
+    A study needs the files that its last run wanted. Do not remove files while a study is starting.
 
     \b
     Example:  probestore gc --store demo-store --delete
@@ -47,9 +47,9 @@ def command(
         write(garbage_table(found), format_, out)
     size = f"{sum(item.n_bytes for item in found) / 1e6:,.1f} MB"
     if not found:
-        say("Everything is needed by some study, or too young to be judged.")
+        say("Every file is needed by some study, or is too young to be judged.")
     elif delete:
         garbage.remove(opened, found)
         say(f"Removed {size}.")
     else:
-        say(f"{size} are needed by no study. Nothing was removed; to remove it, add --delete.")
+        say(f"{size} are needed by no study. Nothing was removed. To remove these files, add --delete.")

@@ -1,4 +1,4 @@
-"""Results made elsewhere."""
+"""`probestore import`: results that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ def command() -> None:
 
 @command.command("results")
 @click.argument("file", type=_FILE)
-@click.option("--models", type=_FILE, metavar="FILE", help="What is known of the models: imagenet_top1, params, ...")
-@click.option("--datasets", type=_FILE, metavar="FILE", help="What is known of the datasets: classes, sizes, metric.")
+@click.option(
+    "--models", type=_FILE, metavar="FILE", help="CSV file that describes the models: imagenet_top1, params, ..."
+)
+@click.option(
+    "--datasets", type=_FILE, metavar="FILE", help="CSV file that describes the datasets: classes, sizes, metric."
+)
 @click.option("--origin", metavar="NAME", help="Name of the import. [default: the file's name without .csv]")
 @click.option(
     "--rename",
     "renamed",
     multiple=True,
     metavar="OLD=NEW",
-    help="What the files call dataset OLD is NEW in the store, such as 'VOC2007=voc2007'; can be repeated.",
+    help="Dataset OLD of the files gets the name NEW in the store, such as 'VOC2007=voc2007'; can be repeated.",
 )
 @options.store_option
 @options.storage_option
@@ -50,11 +54,11 @@ def results(
     store: str | None,
     storage_options: dict[str, str],
 ) -> None:
-    """Import a CSV FILE of results, into a store that is made where there is none.
+    """Import a CSV FILE of results into a store. A store is made if there is none.
 
-    Columns: setting (fixed, finetuned or scratch), model, dataset, metric, value (a fraction) and n_test (images); and,
-    if known, probe, tap, n_per_class, seed, standard_error, n_train, n_val, train_steps. Everything is checked before
-    anything is written. Other files under the same origin replace what it said before.
+    The columns of FILE are setting (fixed, finetuned or scratch), model, dataset, metric, value (a fraction) and n_test
+    (images), and, if known, probe, tap, n_per_class, seed, standard_error, n_train, n_val and train_steps. All files
+    are checked before anything is written. Another import of the same origin replaces the earlier one.
 
     \b
     Example:  probestore import results published.csv --models networks.csv --store store
@@ -73,25 +77,28 @@ def results(
 
 
 def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
-    """Say what the store has now, what its questions will miss, and what to ask."""
+    """Say what the store has now, what its questions will lack, and what to ask next."""
     settings = read.names("setting")
     n_models, n_datasets = counted(len(read.names("model")), "model"), counted(len(read.names("dataset")), "dataset")
     what = f"{counted(len(read.results), 'result')} of {n_models} on {n_datasets} ({', '.join(settings)})"
     if changed:
         say(f"Imported {what} as {read.origin!r}; changed: {', '.join(changed)}.")
     else:
-        say(f"Nothing changed: {read.origin!r} was imported before, {what}.")
+        say(f"Nothing has changed: {what} had been imported as {read.origin!r} before.")
     if sources := read.source_metrics():
-        say(f"Source metrics beside imagenet_top1, for -p source=NAME: {', '.join(sources)}.")
+        say(f"Beside imagenet_top1, -p source=NAME takes these source metrics: {', '.join(sources)}.")
     if undescribed := read.undescribed():
         unused = f", and the results do not name its {shortly(read.unused())}" if read.unused() else ""
         say(
             f"The file of datasets does not name {shortly(undescribed)}{unused}"
-            f"{'; if two are one, add --rename OLD=NEW' if unused else ''}."
+            f"{'. If two names mean one dataset, add --rename OLD=NEW' if unused else ''}."
         )
     if unknown := _without_source(store):
-        say(f"imagenet_top1 is not known of {shortly(unknown)}; correlations leave out such models. Add --models.")
-    say("What came out, and where models lie that are not of the largest import:")
+        say(
+            f"imagenet_top1 of {shortly(unknown)} is not known. Correlations leave out models without it. "
+            "Give it with --models FILE."
+        )
+    say("Two questions show the result, and where models lie that are not part of the largest import:")
     setting = "fixed" if "fixed" in settings else settings[0]
     say(f"  probestore query transfer_correlation -p setting={setting} --store {store.uri}")
     say(f"  probestore query predicted_transfer -p setting={setting} --store {store.uri}")

@@ -1,4 +1,4 @@
-"""What there is of a kind."""
+"""`probestore list`: models, datasets, probes and the like that can be named."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _KINDS = ("models", "datasets", "probes", "solvers", "metrics", "backbones", "so
 @options.format_option
 @options.out_option
 def command(kind: str, format_: str, out: Path | None) -> None:
-    """Show what there is of a KIND: models, datasets, probes, queries, ...
+    """List everything of a KIND: models, datasets, probes, queries, ...
 
-    Beside the models listed, a study can name timm:NAME, torchvision:NAME/WEIGHTS and python:MODULE:FUNCTION; beside
-    the datasets, image_folder:FOLDER and parquet:FOLDER.
+    A study can also name models that are not listed: timm:NAME, torchvision:NAME/WEIGHTS and python:MODULE:FUNCTION. A
+    [[dataset]] entry can have the source image_folder:FOLDER or parquet:FOLDER.
 
     \b
     Example:  probestore list models

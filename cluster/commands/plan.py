@@ -1,4 +1,4 @@
-"""What a study would compute."""
+"""`probestore plan`: what a study would compute."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cluster.console.running import show_plan, store_of
 @options.storage_option
 @options.format_option
 @options.out_option
-@click.option("--measure", is_flag=True, help="Time a few images on networks of which the store knows no speed.")
+@click.option("--measure", is_flag=True, help="Time a few images on each network whose speed the store does not know.")
 def command(
     study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None, measure: bool
 ) -> None:
-    """Show what STUDY wants, what the store has, what is missing, and about how long it takes. Computes nothing.
+    """Show what STUDY wants, what the store has, what is missing, and about how long that takes. Nothing is computed.
 
-    Weights that are not here yet are fetched, because a plan depends on them. The time is that of one worker, at the
-    rates of earlier runs in the same store; where there was none, --measure finds one out.
+    Weights that are not on this machine yet are fetched, because the plan depends on them. The time is that of one
+    worker, at the rates of earlier runs in the same store; --measure finds out the rates that are not known.
 
     \b
     Example:  probestore plan study.toml --store s3://bucket/pets

@@ -1,4 +1,4 @@
-"""More probes on stored features."""
+"""`probestore probe`: more probes on stored features."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from cluster.console.terminal import say, say_summary
 
 
 @click.command()
-@click.option("--probe", "probes", multiple=True, required=True, metavar="NAME", help="A probe; can be repeated.")
-@click.option("--solver", default="auto", show_default=True, metavar="NAME", help="Of the probes that need one.")
+@click.option("--probe", "probes", multiple=True, required=True, metavar="NAME", help="Probe to fit; can be repeated.")
+@click.option("--solver", default="auto", show_default=True, metavar="NAME", help="Solver of the probes that need one.")
 @click.option(
     "--n-per-class",
     multiple=True,
     type=int,
     metavar="N",
-    help="Training images per class of a few-shot task; can be repeated. The full task is always among what is wanted.",
+    help="Training images per class of a few-shot task; can be repeated. The task with all images is always wanted.",
 )
-@click.option("--few-shot-seeds", default=3, show_default=True, metavar="K", help="Draws of every few-shot task.")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the fits on all training images.")
+@click.option(
+    "--few-shot-seeds", default=3, show_default=True, metavar="K", help="Number of draws of each few-shot task."
+)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of the fits on all training images.")
 @click.option(
     "-o",
     "--option",
     "texts",
     multiple=True,
     metavar="NAME.OPTION=JSON",
-    help="An option of a probe, as in [probe.NAME] of a study; can be repeated. `probestore list probes` shows them.",
+    help="Option of a probe, as in [probe.NAME] of a study; can be repeated. `probestore list probes` shows them.",
 )
 @options.store_option
 @options.storage_option
@@ -51,7 +53,8 @@ def command(
 ) -> None:
     """Fit probes on every model and dataset whose features the store holds.
 
-    Needs no image, no network and no study file: features are read, and only what is missing is computed.
+    The command needs no image, no network and no study file. It reads features, and computes only the results that are
+    missing.
 
     \b
     Example:  probestore probe --probe knn --n-per-class 5 -o knn.temperature=0.1 --store demo-store
@@ -64,7 +67,7 @@ def command(
     from cluster.runs.stored_runs import add_probes
     from probes import methods
 
-    say(f"Probes {', '.join(probes)}: store {opened.uri}")
+    say(f"Probes {', '.join(probes)} in the store {opened.uri}")
     summary = compute(
         lambda pool, reporter: add_probes(settings, opened, pool=pool, reporter=reporter, retry_failed=retry_failed),
         Place(address, local),

@@ -1,4 +1,4 @@
-"""Questions."""
+"""`probestore query`: answers to questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cluster.console.terminal import say, write
 @click.command()
 @click.argument("question")
 @click.option(
-    "-p", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter of the question; can be repeated."
+    "-p", "parameters", multiple=True, metavar="KEY=VALUE", help="Parameter of the question; can be repeated."
 )
 @options.store_option
 @options.storage_option
@@ -27,7 +27,7 @@ def command(
     format_: str,
     out: Path | None,
 ) -> None:
-    """Answer a QUESTION: one of `probestore list queries`, or a .sql file of your own.
+    """Answer a QUESTION, which is one of `probestore list queries` or a .sql file of your own.
 
     \b
     Example:  probestore query transfer_correlation -p setting=fixed --format markdown

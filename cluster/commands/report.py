@@ -1,4 +1,4 @@
-"""The report."""
+"""`probestore report`: one HTML page."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cluster.console.terminal import say
 @options.store_option
 @options.storage_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page."
+    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="File of the page."
 )
-@click.option("--charts", type=click.Path(path_type=Path), help="Folder to write the charts to as well.")
+@click.option("--charts", type=click.Path(path_type=Path), help="Folder that the charts are written to, too.")
 @click.option(
-    "--charts-format", type=click.Choice(["svg", "png"]), default="svg", show_default=True, help="Of --charts."
+    "--charts-format", type=click.Choice(["svg", "png"]), default="svg", show_default=True, help="Format of --charts."
 )
 def command(
     store: str | None, storage_options: dict[str, str], out: Path, charts: Path | None, charts_format: str
 ) -> None:
-    """Write one HTML page that opens without a network: the answer, its uncertainty, and all that is behind it.
+    """Write one HTML page that opens without a network: the answer, its uncertainty, and the evidence.
 
     \b
     Example:  probestore report --store demo-store --out report.html --charts figures
@@ -32,4 +32,4 @@ def command(
 
     uri = store or options.DEFAULT_STORE
     write_report(uri, out, charts_dir=charts, charts_format=charts_format, storage_options=storage_options)
-    say(f"The report: {out}")
+    say(f"The report is {out}")

@@ -1,4 +1,4 @@
-"""More metrics from stored predictions."""
+"""`probestore rescore`: more metrics from stored predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cluster.console.terminal import say, say_failures
 
 
 @click.command()
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="The only metrics to add; can be repeated.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="Metric to add, instead of all; can be repeated."
+)
 @options.store_option
 @options.storage_option
 @options.address_option
@@ -28,7 +30,7 @@ def command(
     retry_failed: bool,
     events: str | None,
 ) -> None:
-    """Add the metrics that results lack, from the stored predictions; nothing is fitted again.
+    """Add metrics that results lack, from the stored predictions. Nothing is fitted again.
 
     \b
     Example:  probestore rescore --metric top5 --store demo-store
@@ -46,6 +48,6 @@ def command(
     if summary.counts["rescored"]:
         say(f"Added {summary.counts['rows']} rows to the results of {summary.counts['rescored']} cells.")
     elif not summary.failures:
-        say("Nothing is missing: every cell whose predictions are stored has these metrics, as far as they apply.")
+        say("Nothing is missing: every cell whose predictions are stored has all of these metrics that apply to it.")
     say_failures(summary)
     sys.exit(1 if summary.failures else 0)

@@ -1,4 +1,4 @@
-"""Compute what a study wants."""
+"""`probestore run`: compute what a study wants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cluster.console.terminal import say, say_summary, show_leaderboard
 @options.strict_option
 @options.retry_option
 @options.events_option
-@click.option("--dry-run", is_flag=True, help="Compute nothing; show what is missing, as `probestore plan` does.")
+@click.option("--dry-run", is_flag=True, help="Show what is missing, as `probestore plan` does, and compute nothing.")
 def command(
     study: Path,
     store: str | None,
@@ -33,10 +33,11 @@ def command(
     events: str | None,
     dry_run: bool,
 ) -> None:
-    """Compute whatever STUDY (a TOML file) wants and the store does not have.
+    """Compute everything that STUDY (a TOML file) wants and the store does not have.
 
-    Stop it at any time, kill it, change the study: the next run computes what is missing, and nothing else. What failed
-    for a reason of its own is tried again when something that it depends on has changed, or with --retry-failed.
+    You can stop the command at any time, kill it, or change the study: the next run computes what is missing, and
+    nothing else. Work that failed for a reason of its own is tried again when something that it depends on has changed,
+    or with --retry-failed.
 
     \b
     Example:  probestore run study.toml --store s3://bucket/pets --address auto

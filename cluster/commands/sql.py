@@ -1,4 +1,4 @@
-"""Ad-hoc SQL."""
+"""`probestore sql`: one SELECT over the tables of a store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cluster.console.terminal import write
 @options.format_option
 @options.out_option
 def command(text: str, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None) -> None:
-    """Run one SELECT over the store's tables, read-only.
+    """Run one SELECT over the tables of the store. The store is not changed.
 
-    Tables: features, samples, models, datasets, cells, results, tuning, predictions, failures, heads, progress,
-    training_curves, neighbours, representations, similarities. The README says what is in them; so does
-    `probestore sql "describe results"`.
+    The tables are features, samples, models, datasets, cells, results, tuning, predictions, failures, heads, progress,
+    training_curves, neighbours, representations and similarities. queries/README.md describes them, and `probestore sql
+    "describe results"` lists the columns of one.
 
     \b
     Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"

@@ -1,4 +1,4 @@
-"""Check a store."""
+"""`probestore verify`: checks of a store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from featurestore.errors import ConfigurationError
 
 
 @click.command()
-@click.option("--deep", metavar="N", type=click.IntRange(min=1), help="Embed N images again too; needs --study.")
 @click.option(
-    "--study", type=click.Path(path_type=Path), help="Of --deep: the study whose networks and images it uses."
+    "--deep",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Also put N images through their networks again; needs --study.",
 )
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of --deep: which images are drawn.")
+@click.option("--study", type=click.Path(path_type=Path), help="Study whose networks and images --deep uses.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of the images that --deep draws.")
 @options.store_option
 @options.storage_option
 @options.format_option
@@ -33,8 +36,9 @@ def command(
 ) -> None:
     """Check every file of the store: checksums, row counts, schemas, values, and features against their images.
 
-    Every file is read once, and nothing is changed. The exit code is 1 if something is wrong; warnings do not count.
-    With --deep, images drawn at random go through the networks of a study again, and must give the stored features.
+    Every file is read once, and nothing is changed. The exit code is 1 if there is an error; warnings do not count.
+    With --deep, images that are drawn at random go through the networks of a study again, and must give the stored
+    features.
 
     \b
     Example:  probestore verify --store demo-store

@@ -1,4 +1,4 @@
-"""A store in DuckDB's own command line."""
+"""`probestore views`: a store in DuckDB's own command line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from cluster.console.terminal import say
 @options.store_option
 @options.storage_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("views.sql"), show_default=True, help="The file; - prints."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("views.sql"),
+    show_default=True,
+    help="File to write; - is standard output.",
 )
 def command(store: str | None, storage_options: dict[str, str], out: Path) -> None:
-    """Write one file of SQL with which the store opens in DuckDB's command line: the same tables and macros.
+    """Write one file of SQL with which DuckDB's command line opens the store: it has the same tables and macros.
 
-    It names the files that are committed now: make it again to see newer ones.
+    The file names the files that are stored now. Write it again to see newer ones.
 
     \b
     Example:  probestore views --store demo-store --out views.sql && duckdb -init views.sql

@@ -1,1 +1,1 @@
-"""What the commands share: options, the terminal, listings."""
+"""Parts that commands share: options, the terminal, listings."""

@@ -1,4 +1,4 @@
-"""What `probestore list` shows: one table per kind, from the catalogues and the folders that are registries."""
+"""The tables of `probestore list`, one per kind, made from the catalogues and from the folders that are registries."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _LONGEST_GRID = 6
 
 
 def models() -> pa.Table:
-    """The model records that have a name; ``family:identifier`` works beside them."""
+    """Return the model records that have a name. A study can name others as ``family:identifier``."""
     columns = ("backbone", "feature_dim", "input_size", "params", "imagenet_top1")
     rows = [{"model": s.name} | {column: getattr(s, column) for column in columns} for s in known_models().values()]
     return pa.Table.from_pylist(rows)
 
 
 def datasets() -> pa.Table:
-    """The dataset records that have a name."""
+    """Return the dataset records that have a name."""
     return pa.Table.from_pylist(
         [{"dataset": spec.name, "source": spec.source, "metric": spec.metric} for spec in known_datasets().values()]
     )
 
 
 def probes() -> pa.Table:
-    """The files of probes/methods, with what each chooses and what can be set."""
+    """Return the files of probes/methods with the hyper-parameter that each chooses, and its options."""
     from probes import methods
 
     return pa.Table.from_pylist([_probe(name, methods.load(name)) for name in methods.names()])
@@ -52,35 +52,35 @@ def _probe(name: str, method: Any) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
-    """A default as TOML has it; of a long grid only how many values there are, and their ends."""
+    """Return a default in TOML. Of a long grid, return its length and its ends."""
     if isinstance(value, tuple) and len(value) > _LONGEST_GRID:
         return f"[{len(value)} values, {value[0]:.4g} to {value[-1]:.4g}]"
     return json.dumps(value)
 
 
 def solvers() -> pa.Table:
-    """The files of probes/solvers."""
+    """Return the files of probes/solvers."""
     import probes.solvers as package
 
     return _described("solver", package)
 
 
 def backbones() -> pa.Table:
-    """The files of featurestore/backbones."""
+    """Return the files of featurestore/networks/backbones."""
     import featurestore.networks.backbones as package
 
     return _described("backbone", package)
 
 
 def sources() -> pa.Table:
-    """The files of featurestore/sources."""
+    """Return the files of featurestore/images/sources."""
     import featurestore.images.sources as package
 
     return _described("source", package)
 
 
 def metrics() -> pa.Table:
-    """The functions of probes/metrics.py."""
+    """Return the functions of probes/metrics.py."""
     from probes.metrics import METRICS
 
     return pa.Table.from_pylist(
@@ -89,7 +89,7 @@ def metrics() -> pa.Table:
 
 
 def queries() -> pa.Table:
-    """The files of queries/*.sql, by what they are about, and their first lines."""
+    """Return the questions of queries/questions with their topics and their first lines."""
     from queries.asking import questions
 
     return pa.Table.from_pylist(
@@ -98,7 +98,7 @@ def queries() -> pa.Table:
 
 
 def plugins() -> pa.Table:
-    """The entry points by which installed packages bring models and datasets; none is loaded to list it."""
+    """Return the entry points by which installed packages bring models and datasets; none is loaded."""
     columns = ("group", "name", "value", "distribution", "folder")
     rows = [
         (
@@ -117,11 +117,11 @@ KINDS: dict[str, Callable[[], pa.Table]] = {
     function.__name__: function
     for function in (models, datasets, probes, solvers, metrics, backbones, sources, queries, plugins)
 }
-"""What can be listed."""
+"""Functions that return what can be listed, by its kind."""
 
 
 def _described(kind: str, package: ModuleType) -> pa.Table:
-    """Name and first sentence of every module; read from the source, so that none has to be importable here."""
+    """Return name and first paragraph of every module, read from the source: no module has to be imported."""
     modules = sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name)
     return pa.Table.from_pylist([{kind: module.name, "what it is": _docstring(module)} for module in modules])
 

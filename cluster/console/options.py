@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take, said once."""
+"""Options and arguments that several commands take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ store_option = click.option(
 
 
 def _storage_options(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """KEY=VALUE texts as a dictionary; a text that is none is not shown, for it may hold a credential."""
+    """Return KEY=VALUE texts as a dictionary. The error does not show a wrong text, which may hold a credential."""
     if not all("=" in text for text in texts):
         raise ConfigurationError("A --storage-option must be KEY=VALUE, such as region=eu-west-1.")
     return dict(key_value(text) for text in texts)
@@ -33,7 +33,7 @@ storage_option = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     callback=_storage_options,
-    help="How to reach the store, e.g. endpoint=URL or region=NAME; can be repeated. The AWS variables count too.",
+    help="Setting of the file system, e.g. endpoint=URL or region=NAME; can be repeated. The AWS variables count, too.",
 )
 format_option = click.option(
     "--format",
@@ -41,18 +41,18 @@ format_option = click.option(
     type=click.Choice(["table", "csv", "json", "markdown", "latex", "parquet"]),
     default="table",
     show_default=True,
-    help="How to write the answer.",
+    help="Format of the answer.",
 )
 out_option = click.option("--out", type=click.Path(path_type=Path), help="File to write to instead of the terminal.")
 address_option = click.option(
     "--address",
     metavar="ADDRESS",
-    help="Ray cluster to join: auto, host:port or ray://host:port. Without it Ray starts itself here.",
+    help="Ray cluster to join: auto, host:port or ray://host:port. Without it, Ray is started on this machine.",
 )
 local_option = click.option(
     "--local",
     is_flag=True,
-    help="Work in this process, one unit at a time, without Ray: for debuggers and small studies.",
+    help="Work in this process, one unit at a time, without Ray. This suits debuggers and small studies.",
 )
 
 
@@ -60,18 +60,18 @@ study_argument = click.argument("study", type=click.Path(path_type=Path))
 study_store_option = click.option(
     "--store",
     metavar="URI",
-    help="Folder or s3://bucket/prefix of the store. [default: the study's own, else PROBESTORE_STORE, else ./store]",
+    help="Folder or s3://bucket/prefix of the store. [default: that of the study, else PROBESTORE_STORE, else ./store]",
 )
 strict_option = click.option(
-    "--strict", is_flag=True, help="Stop a dataset at its first unreadable image instead of leaving it out."
+    "--strict", is_flag=True, help="Stop a dataset at its first unreadable image, instead of leaving the image out."
 )
 events_option = click.option(
-    "--events", metavar="FILE", help="Append what happens to FILE, as JSON lines; - is standard output."
+    "--events", metavar="FILE", help="Append events to FILE as JSON lines; - is standard output."
 )
 retry_option = click.option(
     "--retry-failed",
     is_flag=True,
-    help="Try again what failed before, although nothing that it depends on has changed.",
+    help="Try failed work again, although nothing that it depends on has changed.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Whatever the commands that compute share: a store, a pool, and reporters of what happens."""
+"""Parts that all commands share that compute: the store, the pool and the reporters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def store_of(study: Study, given: str | None) -> str:
-    """Where a study is kept: what was given, else what it says itself, else the variable, else the default."""
+    """Return the store of a study: the given one, else its own, else that of the variable, else the default."""
     return given or study.store or os.environ.get("PROBESTORE_STORE") or DEFAULT_STORE
 
 
@@ -42,7 +42,7 @@ def show_plan(
     *,
     measure: bool = False,
 ) -> int:
-    """Show the plan; return the exit code: 1 if some of it cannot be done."""
+    """Show the plan, and return the exit code: 1 if some of it cannot be done."""
     from cluster.runs.estimate import plan_table, summary_lines
     from cluster.runs.planning import existing_store, plan_study
 
@@ -65,7 +65,7 @@ def execute(
     retry_failed: bool = False,
     analyse: bool = False,
 ) -> tuple[Summary, FeatureStore]:
-    """Run a study in the store at `uri`, which is made if need be."""
+    """Run a study in the store at `uri`. The store is made if there is none."""
     from featurestore import FeatureStore
 
     store = FeatureStore.create(uri, storage_options=storage_options)
@@ -86,14 +86,14 @@ def execute(
 
 @dataclass(frozen=True)
 class Place:
-    """Where work is done.
+    """A place where work is done: this process, this machine or a cluster.
 
     Attributes
     ----------
     address : str, optional
-        Of the Ray cluster to join; None starts Ray here.
+        Address of the Ray cluster to join; None starts Ray on this machine.
     local : bool
-        Whether it is done in this process instead, without Ray.
+        Whether work is done in this process instead, without Ray.
     """
 
     address: str | None = None
@@ -102,11 +102,12 @@ class Place:
     def __post_init__(self) -> None:
         if self.local and self.address:
             raise ConfigurationError(
-                f"--local works in this process and --address joins a cluster: give one of them. Got {self.address!r}."
+                "--local works in this process, and --address joins a cluster: give one of them. Got --local and "
+                f"--address {self.address}."
             )
 
     def pool(self, store: FeatureStore, cluster: ClusterSettings | None) -> LocalPool | RayPool:
-        """Make the pool; nothing is started before it gets work."""
+        """Return a pool. It starts nothing before it gets work."""
         if self.local:
             from cluster.pool.local_pool import LocalPool
 
@@ -124,7 +125,7 @@ def compute(
     *,
     cluster: ClusterSettings | None = None,
 ) -> Summary:
-    """Do `work` in a pool, and tell of it on the terminal and in the file `events`."""
+    """Call `work` with a pool and a reporter that writes to the terminal and to the file `events`."""
     with _reporter(events) as reporter, place.pool(store, cluster) as pool:
         return work(pool, reporter)
 

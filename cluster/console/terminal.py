@@ -1,4 +1,4 @@
-"""What commands say: messages on standard error, answers on standard output."""
+"""Messages of commands, which go to standard error, and answers, which go to standard output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "s
 
 
 def say(text: str) -> None:
-    """Say it on standard error, whatever names and messages are in it."""
+    """Write a message to standard error. No name or text in it can control the terminal."""
     click.echo(visible(text), err=True)
 
 
@@ -36,7 +36,7 @@ def write(answer: Any, format_: str, out: Path | None) -> None:
 
 
 def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study") -> None:
-    """Say what a run did, what was left out and what failed."""
+    """Say what a run computed, what was left out and what failed."""
     counts = summary.counts
     if not counts["passes"] and not counts["cells"] and not summary.failures:
         say(f"Nothing is missing: all {counts['cells_wanted']} cells of {of} are in the store.")
@@ -44,24 +44,24 @@ def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study")
         features = f"{counts['passes']} image features and " if counts["passes"] else ""
         say(f"Computed {features}{counts['cells']} new cells; {of} has {counts['cells_wanted']}.")
     if counts["unreadable"]:
-        say(f"{counts['unreadable']} images could not be read and were left out. See which:")
+        say(f"{counts['unreadable']} images could not be read and were left out. This command lists them:")
         say(f"  probestore query skipped_images --store {store.uri}")
     say_failures(summary)
 
 
 def say_failures(summary: Summary) -> None:
-    """Show what failed, and how it is tried again."""
+    """Show what failed, and say how to try it again."""
     if summary.failures:
         Console(stderr=True).print(_failure_table(summary))
     if summary.n_failed_before:
         say(
-            f"{summary.n_failed_before} of them failed before and were not tried again, because nothing that they "
-            "depend on has changed. The same command with --retry-failed tries them."
+            f"{summary.n_failed_before} of them had failed before. They were not tried again, because nothing that "
+            "they depend on has changed. To try them, add --retry-failed to the command."
         )
 
 
 def show_leaderboard(store: FeatureStore) -> None:
-    """Write what a run came to, in a few columns."""
+    """Write a few columns of the leaderboard."""
     from queries.asking.database import Database
 
     with Database(store) as database:

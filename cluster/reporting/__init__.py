@@ -1,1 +1,1 @@
-"""What happens in a run: events, the state of a stage, what a person sees, the table `progress`."""
+"""Reports of a run: events, the state of its stages, the live view, the table `progress`."""

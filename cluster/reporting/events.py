@@ -1,32 +1,33 @@
-"""What happens in a run, as events. What a person sees, ``--events FILE`` and the table `progress` are made of them.
+"""The events of a run. The live view, the file of ``--events FILE`` and the table `progress` are made from them.
 
 ``--events FILE`` appends one JSON object per line and flushes it, so that a program can follow the file; ``-`` is
 standard output. Every line has ``time`` (UTC, ISO 8601), ``event`` (a name below) and the fields of that event. This is
 a contract: later versions may add events and fields, but none changes its meaning.
 
 run_started: study, store, models, datasets, version
-    A run begins; names of the models and the datasets, and the version of probestore.
+    A run begins. `models` and `datasets` are names; `version` is that of probestore.
 stage_started: stage, total, unit, pieces, parts
-    A kind of work begins: `total` of `unit` are to be done now, in pieces such as shards or cells. Stages run side by
-    side. Every one of `parts` has model, tap, dataset, split (null where it is of all three), and how many of its
-    pieces are wanted and were done before.
+    A kind of work begins. The run is to do `total` of `unit` now, in pieces such as shards or cells. Stages run side by
+    side. Each of `parts` has a model, tap, dataset and split (null for work that reads all three), the number of its
+    pieces that are wanted, and the number of those that were done before.
 stage_changed: stage, total, parts
-    There is more or less to do than it seemed, for instance because a network has no classifier of its own.
+    There is more or less to do than at first, for instance because a network has no classifier of its own.
 failed: stage, model, tap, dataset, cell, error, message, before, kind
-    Work that failed for a reason of its own; a null model, tap or dataset stands for all of them. `before` is true when
-    that was in an earlier run and nothing that it depends on has changed, so that it was not tried again. `kind` is the
-    stage that it belongs to, null for a model or a dataset that cannot be used at all.
+    Work failed for a reason of its own. A null model, tap or dataset stands for all of them. `before` is true for work
+    that failed in an earlier run and was not tried again, because nothing that it depends on has changed. `kind` is the
+    stage that the work belongs to; it is null for a model or a dataset that cannot be used at all.
 retry: stage, task, reason, node
     The machine broke a unit of work, which is tried again.
 note: text
-    Something worth knowing that is no failure.
+    The text is worth knowing, but is no failure.
 stage_ended: stage, seconds
-    A stage is over, however it went.
+    A stage is over, whether all of it was done or not.
 run_ended: passes, cells, cells_wanted, unreadable, ..., failures, seconds
-    The run is over: images x models computed, cells fitted and cells that are wanted, unreadable images, what other
-    kinds of work count, number of failures. A run that was stopped says no such thing.
+    The run is over. `passes` are images x models that were computed, `cells` were fitted, `cells_wanted` are there or
+    missing, `unreadable` are images. Other kinds of work add counts of their own. `failures` is the number of failures.
+    A run that was stopped does not write this event.
 
-Every kind of work tells in an event of its own that a unit is over; they are in the files of `cluster.work.kinds`:
+Each kind of work has an event of its own for a unit that is over, described in its file of `cluster.work.kinds`:
 shard_done, cell_done, and so on.
 """
 
@@ -42,7 +43,7 @@ from typing import Any, ClassVar, Protocol, TextIO
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened; the classes are listed above, field by field."""
+    """An event of a run. The docstring of the module describes each class."""
 
     @classmethod
     def name(cls) -> str:
@@ -56,14 +57,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Part:
-    """The work of one kind on one model and one dataset: what progress is kept of.
+    """The work of one kind on one model and one dataset, whose progress is shown.
 
     Attributes
     ----------
     split : str or None
-        None for work that reads all three.
+        Split of the dataset; None for work that reads all three.
     wanted, done : int
-        Pieces (shards, cells) that there are to be, and those that were there when the stage began.
+        Number of pieces (shards, cells) that are wanted, and of those that were there when the stage began.
     """
 
     model: str
@@ -86,11 +87,11 @@ class Piece:
     Attributes
     ----------
     place : tuple
-        Of the part.
+        Place of the part.
     images : int
-        That went through the network for it.
+        Number of images that went through the network for it.
     seconds : float
-        That a worker took for them.
+        Time that a worker took for these images.
     """
 
     place: tuple[str, str, str, str | None]
@@ -100,7 +101,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class UnitDone(Event):
-    """A unit of work is over; each kind of work has a class of its own that says more.
+    """A unit of work is over. Each kind of work has a class of its own with more fields.
 
     Attributes
     ----------
@@ -112,12 +113,12 @@ class UnitDone(Event):
 
     @property
     def amount(self) -> int:
-        """How much is over, in the unit of the stage."""
+        """Amount of work that is over, in the unit of the stage."""
         raise NotImplementedError
 
     @property
     def worker(self) -> tuple[str, float]:
-        """Node that did it, and seconds that a worker took; 0 if nobody worked on it."""
+        """Node that did the unit, and seconds that its worker took; 0 if nobody worked on it."""
         raise NotImplementedError
 
     def made(self) -> Iterable[Piece]:
@@ -149,7 +150,7 @@ class StageStarted(Event):
 
 @dataclass(frozen=True)
 class StageChanged(Event):
-    """There is more or less to do in a stage than there was."""
+    """There is more or less to do in a stage than at first."""
 
     stage: str
     total: int
@@ -187,7 +188,7 @@ class Failed(Event):
 
 @dataclass(frozen=True)
 class Note(Event):
-    """Something is worth knowing."""
+    """A text is worth knowing."""
 
     text: str
 
@@ -207,7 +208,7 @@ class RunEnded(Event):
     Attributes
     ----------
     counts : mapping of str to int
-        By their names; fields of their own in JSON.
+        Counts by their names. In JSON each is a field of its own.
     """
 
     counts: Mapping[str, int]
@@ -215,43 +216,44 @@ class RunEnded(Event):
     seconds: float
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields in JSON; programs may rely on the first four counts, whatever the run was."""
+        """Return the fields as they stand in JSON. The first four counts are there in every run."""
         always = dict.fromkeys(("passes", "cells", "cells_wanted", "unreadable"), 0)
         return {**always, **self.counts, "failures": self.failures, "seconds": self.seconds}
 
 
 class Reporter(Protocol):
-    """Told of everything that happens in a run."""
+    """A receiver of the events of a run."""
 
     def tell(self, event: Event) -> None:
-        """Take note of `event`, which has just happened."""
+        """Take an event that has just happened."""
 
 
 class Reporters:
-    """Several reporters as one."""
+    """One reporter that passes events on to several."""
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
 
     def tell(self, event: Event) -> None:
-        """Tell all of them, in their order."""
+        """Pass an event on to all reporters, in their order."""
         for reporter in self._reporters:
             reporter.tell(event)
 
 
 class EventLines:
-    """Writes every event as a line of JSON.
+    """A reporter that writes every event as a line of JSON.
 
     Parameters
     ----------
     stream : text stream
+        Stream that the lines are written to.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def tell(self, event: Event) -> None:
-        """Write and flush the line."""
+        """Write the line of an event, and flush it."""
         head = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.name()}
         self._stream.write(json.dumps({**head, **event.fields()}) + "\n")
         self._stream.flush()

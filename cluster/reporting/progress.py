@@ -1,4 +1,4 @@
-"""Shows a person how a run goes: a live view of the whole grid on a terminal, plain lines elsewhere."""
+"""Reporters for people: a live view of the whole grid on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 class LiveReporter:
-    """The grid of models and datasets with the share that is done, redrawn in place.
+    """A live view: a grid of models and datasets with the share that is done, redrawn in place.
 
-    Stages run side by side; the view has all that are not over.
+    Stages run side by side. The view shows all that are not over.
     """
 
     def __init__(self, console: Console) -> None:
@@ -47,7 +47,7 @@ class LiveReporter:
             self._end(event.stage)
 
     def _end(self, stage: str) -> None:
-        """Leave the last view of all on the screen when the last stage is over."""
+        """Leave the last view on the screen when the last stage is over."""
         over = all(name == stage for name in self._stages)
         if over and self._live:
             self._live.stop()
@@ -63,7 +63,7 @@ class LiveReporter:
 
 
 class PlainReporter:
-    """A line at the start and end of a stage and every ten seconds in between, for logs."""
+    """Lines for logs: one at the start and one at the end of a stage, and one every ten seconds in between."""
 
     def __init__(self) -> None:
         self._stages: dict[str, StageState] = {}
@@ -96,14 +96,14 @@ def reporter_for(console: Console) -> Reporter:
 
 
 def _line(event: Event) -> str | None:
-    """Return what is said of an event at once, if anything."""
+    """Return the line that an event calls for at once, if any."""
     match event:
         case Note():
             return event.text
         case Failed() if not event.before:
             return str(event)
         case Retry():
-            return f"Worker lost on {event.node}, at {event.task}; trying again. {event.reason}"
+            return f"A worker on {event.node} was lost at {event.task}, which is tried again. {event.reason}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Keeps the table `progress`, which says how far a study is: one small file, written again while the run goes on."""
+"""The reporter that keeps the table `progress`: one small file per study, written again while a run goes on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ Row = dict[str, Any]
 
 
 class ProgressTable:
-    """Publishes where a study stands, when a stage begins, at most every ten seconds, and when it ends.
+    """A reporter that publishes the progress of a study: when a stage begins, every ten seconds, and when it ends.
 
-    Stages that are not begun now, and rates that are not measured now, stay as an earlier run left them.
+    Stages that do not begin now, and rates that are not measured now, stay as an earlier run left them.
 
     Parameters
     ----------
     study : str
+        Name of the study.
     store : FeatureStore
+        Store whose table `progress` is written.
     """
 
     def __init__(self, study: str, store: FeatureStore) -> None:
@@ -65,7 +67,7 @@ class ProgressTable:
         return {_key(row): row for row in self._store.read_record(_TABLE, self._study).to_pylist()}
 
     def _forget(self, stage: str) -> None:
-        """Drop parts that are no longer wanted; those that are still have their rates."""
+        """Drop parts that are no longer wanted. The others keep their rates."""
         kept = {_key(row) for row in self._rows_of(stage)}
         self._rows = {key: row for key, row in self._rows.items() if row["stage"] != stage or key in kept}
 
@@ -74,7 +76,7 @@ class ProgressTable:
             yield {"study": self._study, "stage": stage, **_columns(part), "updated_at": datetime.now(UTC)}
 
     def _publish(self, now: float, *stages: str) -> None:
-        """Bring the rows of some stages up to date, and publish all unless nothing has changed but the time."""
+        """Bring the rows of some stages up to date. Publish all rows unless only the time has changed."""
         for row in (row for stage in stages for row in self._rows_of(stage)):
             if row["images_per_second"] is None:
                 row["images_per_second"] = self._rows.get(_key(row), {}).get("images_per_second")

@@ -1,7 +1,7 @@
-"""The live view as text: a grid of models and datasets, and below it how far and how fast. Pure.
+"""The live view as text: a grid of models and datasets, with bars and rates below it. Pure.
 
-It never has more lines or columns than it is given: names are shortened, then numbered; where not everything fits, what
-is finished is left out first. rich draws the grid and the bars.
+It never has more lines or columns than it is given: names are shortened, then numbered. Where not everything fits,
+finished models and datasets are left out first. rich draws the grid and the bars.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ def view(states: Sequence[StageState], now: float, width: int, height: int, *, p
     Parameters
     ----------
     states : sequence of StageState
+        Stages that are not over.
     now : float
-        Seconds, on the clock of `states`.
+        Time in seconds, on the clock of `states`.
     width, height : int
-        Of the terminal, in characters.
+        Size of the terminal, in characters.
     plain : bool
-        ASCII only.
+        Whether the view may have ASCII characters only.
     """
     if not states:
         return Text()
@@ -68,7 +69,7 @@ def view(states: Sequence[StageState], now: float, width: int, height: int, *, p
 
 
 class _Grid:
-    """Datasets as rows and models as columns, or the other way round where models are fewer."""
+    """A grid with datasets as rows and models as columns, or the other way round if there are fewer models."""
 
     def __init__(self, state: StageState, width: int, height: int, marks: _Marks) -> None:
         self._state = state
@@ -95,7 +96,7 @@ class _Grid:
         return self._numbered(label, room // _NUMBERED_COLUMN)
 
     def _numbered(self, label: int, most: int) -> list[Text]:
-        """Columns under numbers, which a legend below explains."""
+        """Draw columns under numbers, which a legend below explains."""
         for_legend = max(self._height // 3, self._height - 2 - len(self._rows))
         entry = min(self._width, max(map(len, self._columns)) + 5)
         if self._width // entry * for_legend < len(self._columns):
@@ -111,7 +112,7 @@ class _Grid:
         return [*self._table(label, _NUMBERED_COLUMN, heads, self._height - len(legend)), *legend]
 
     def _table(self, label: int, each: int, heads: dict[str, str], height: int) -> list[Text]:
-        """Draw the rows that fit under these heads."""
+        """Draw as many rows as fit under the heads."""
         rows, hidden = self._chosen(self._rows, height - 1, self._row_is_done, keep_line=True)
         table = Table(box=None, padding=0, collapse_padding=True, header_style="bold", pad_edge=False)
         table.add_column(_CORNER, width=label, no_wrap=True)
@@ -126,7 +127,7 @@ class _Grid:
     def _chosen(
         self, names: Sequence[str], most: int, is_done: Callable[[str], bool], *, keep_line: bool = False
     ) -> tuple[list[str], int]:
-        """At most so many names, unfinished ones before others, in their order; and how many are left out."""
+        """Return at most `most` names in their order, and how many are left out: finished ones before others."""
         if len(names) <= most:
             return list(names), 0
         most = max(1, most - keep_line)
@@ -198,7 +199,7 @@ def _drawn(what: RenderableType, width: int, *, ascii_only: bool = False) -> lis
 
 
 class _Encoded(StringIO):
-    """A file that says which characters it takes."""
+    """A file in memory with an encoding, which tells rich which characters it may draw."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where a stage of a run stands: how much is done of every part, how fast, how much longer. Pure: the time is given."""
+"""The state of a stage of a run: how much of each part is done, how fast, how much longer. Pure: the time is given."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from cluster.reporting.events import Event, Failed, Part, Retry, StageChanged, S
 
 
 class Meter:
-    """Work per second, over the last minutes.
+    """A meter of work per second, over the last minutes.
 
-    Its clock starts when the first piece of work began, not when the stage did: starting workers is no measure of them.
+    Its clock starts when the first piece of work began, not when the stage did, because the time that workers take to
+    start says nothing of their speed.
     """
 
     _WINDOW_SECONDS = 120.0
@@ -25,7 +26,7 @@ class Meter:
         self._whole = True
 
     def add(self, amount: int, seconds: float, now: float) -> None:
-        """A piece of work that took a worker `seconds` is over at the time `now`."""
+        """Add a piece of work that took a worker `seconds` and is over at the time `now`."""
         if self._whole:  # nothing was dropped yet
             self._begin = min(self._begin, now - seconds) if self._pieces else now - seconds
         self._pieces.append((now, amount))
@@ -36,7 +37,7 @@ class Meter:
             self._whole = False
 
     def rate(self, now: float) -> float | None:
-        """Per second; None while too little has been seen."""
+        """Return the work per second; None while too little has been seen."""
         elapsed = now - self._begin
         if len(self._pieces) < self._FEWEST and (len(self._pieces) < 2 or elapsed < 1):
             return None
@@ -45,16 +46,16 @@ class Meter:
 
 @dataclass
 class PartState:
-    """How much is done of a part.
+    """The state of a part.
 
     Attributes
     ----------
     done : int
-        Pieces.
+        Number of pieces that are done.
     images : int
-        That went through in this stage.
+        Number of images that went through the network in this stage.
     seconds : float
-        That a worker took for them: the model's share of decoding, its network, and writing.
+        Time that workers took for these images: the model's share of decoding, its network, and writing.
     """
 
     part: Part
@@ -64,7 +65,7 @@ class PartState:
 
     @property
     def images_per_second(self) -> float | None:
-        """Of one worker; None where nothing was measured."""
+        """Images per second of one worker; None if nothing was measured."""
         return self.images / self.seconds if self.seconds > 0 else None
 
 
@@ -74,11 +75,11 @@ class StageState:
     Attributes
     ----------
     name, unit : str
-        Name of the stage, and what it is counted in.
+        Name of the stage, and the unit that its work is counted in.
     total, handled : int
-        How much is to be done, and how much is over, in whatever way.
+        Amount of work that is to be done, and amount that is over, whether it was done or failed.
     failures, retries : int
-        Since the stage began.
+        Numbers of failures and of retries since the stage began.
     """
 
     def __init__(self, stage: StageStarted, now: float) -> None:
@@ -91,7 +92,7 @@ class StageState:
         self._nodes: defaultdict[str, Meter] = defaultdict(Meter)
 
     def add(self, event: Event, now: float) -> None:
-        """Take an event into account; those that say nothing of the state of this stage change nothing."""
+        """Take an event into account. Events of other stages change nothing."""
         match event:
             case UnitDone() if event.stage == self.name:
                 self._work(event, now)
@@ -112,7 +113,7 @@ class StageState:
         return self._meter.rate(now)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the time until everything is done, at the present rate; None while that is not known."""
+        """Return the seconds until everything is done, at the present rate; None while that is not known."""
         rate = self.rate(now)
         return max(0, self.total - self.handled) / rate if rate else None
 
@@ -122,7 +123,7 @@ class StageState:
         return sorted(rates, key=lambda item: (-item[1], item[0]))
 
     def shares(self) -> dict[tuple[str, str], float]:
-        """Return the share that is done of a model on a dataset: of its pieces, of all taps and splits."""
+        """Return the share of the pieces that are done of each model on each dataset, over all taps and splits."""
         wanted: Counter[tuple[str, str]] = Counter()
         done: Counter[tuple[str, str]] = Counter()
         for state in self.parts():
@@ -149,7 +150,7 @@ class StageState:
                 state.seconds += piece.seconds
 
     def _change(self, event: StageChanged) -> None:
-        """Go on with the parts as they are now; of those that were there, what was measured stays."""
+        """Take over the new parts. Parts that were there before keep what was measured of them."""
         self.total = event.total
         former = self._parts
         self._parts = {}

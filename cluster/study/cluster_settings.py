@@ -1,4 +1,4 @@
-"""What the workers of a study ask of a cluster: its ``[cluster]`` table.
+"""The ``[cluster]`` table of a study: the resources that its workers ask for.
 
 [cluster]
 features = { gpus = 0.5, cpus = 4, memory_gb = 8, resources = { a100 = 0.5 }, max_workers = 64 }
@@ -23,7 +23,7 @@ _OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """The resources that one worker asks for. What suits the nodes is taken for those that are left out.
+    """The resources that one worker asks for. For those that are left out, it asks for what suits the nodes.
 
     Attributes
     ----------
@@ -67,23 +67,23 @@ class ClusterSettings:
     Attributes
     ----------
     workers : mapping of str to WorkerSettings
-        Kind of work -> what each of its workers asks for.
+        Kind of work -> the resources that each of its workers asks for.
     autoscaling : bool
-        Whether the cluster starts nodes on demand: then workers that no node can carry yet wait for one to come.
+        Whether the cluster starts nodes on demand. If so, workers that no node can carry yet wait for a node.
     """
 
     workers: Mapping[str, WorkerSettings] = field(default_factory=dict)
     autoscaling: bool = False
 
     def of(self, kind: str) -> WorkerSettings:
-        """Return what the workers of a kind of work ask for."""
+        """Return the resources that a worker of a kind of work asks for."""
         return self.workers.get(kind, WorkerSettings())
 
 
 def kinds_of_work() -> list[str]:
     """Return the names of the kinds of work, which are the files of one folder.
 
-    The folder is looked at, and none of its files is loaded: a study file stands below the work that it asks for.
+    The files are listed and not loaded, because this package stands below the kinds of work.
     """
     found = find_spec("cluster.work.kinds")
     return sorted(module.name for module in iter_modules(found.submodule_search_locations if found else None))

@@ -1,4 +1,4 @@
-"""Which probes are wanted, with which options and on how many images: the ``[probe]`` tables of a study, checked."""
+"""The ``[probe]`` tables of a study, checked: probes, their options, and the numbers of images."""
 
 from __future__ import annotations
 
@@ -60,28 +60,28 @@ class ProbeSettings(ProbeKeys):
     Attributes
     ----------
     options : mapping of str to Options
-        Of the probes that have a table ``[probe.<name>]``.
+        Options of the probes that have a table ``[probe.<name>]``.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def options_json(self, probe: str) -> str:
-        """All options of a probe, as they become part of its cells."""
+        """Return all options of a probe as JSON, which is part of the keys of its cells."""
         options = self.options[probe] if probe in self.options else methods.load(probe).Options()
         return json.dumps(key_fields(options), sort_keys=True)
 
     def solver_of(self, probe: str) -> str:
-        """The solver that a probe is to use; empty where it needs none."""
+        """Return the solver of a probe; an empty string if it needs none."""
         return resolve_solver(probe, self.solver)
 
 
 def read_probe_settings(tables: TomlTables, content: Any) -> ProbeSettings:
-    """Check what a file says under ``[probe]``; methods are imported, nothing is computed.
+    """Return the settings of the table ``[probe]`` and the tables in it. Methods are imported, nothing is computed.
 
     Raises
     ------
     ConfigurationError
-        With the line and a suggestion, for anything that is wrong.
+        If something is wrong. The message has the line and a suggestion.
     """
     keys, options = _parted(content)
     asked = tables.record(ProbeKeys, keys, Place("probe"))
@@ -91,19 +91,19 @@ def read_probe_settings(tables: TomlTables, content: Any) -> ProbeSettings:
 
 
 def probe_settings(*, options: Sequence[str], **keys: Any) -> ProbeSettings:
-    """Check settings that stand in no file.
+    """Return settings that come from a command and not from a file.
 
     Parameters
     ----------
     options : sequence of str
         ``probe.option=value``; the value is JSON, or plain text.
     **keys
-        Those of the ``[probe]`` table.
+        Keys of the ``[probe]`` table.
 
     Raises
     ------
     ConfigurationError
-        With a suggestion, for anything that is wrong.
+        If something is wrong. The message has a suggestion.
     """
     by_probe: dict[str, dict[str, Any]] = {}
     for text in options:
@@ -113,7 +113,7 @@ def probe_settings(*, options: Sequence[str], **keys: Any) -> ProbeSettings:
 
 
 def resolve_solver(probe: str, wanted: str) -> str:
-    """The solver that a probe is to use: the one that is asked for, its own preferred one, or none (an empty string).
+    """Return the solver of a probe: the wanted one, or for "auto" its first one; an empty string if it needs none.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def resolve_solver(probe: str, wanted: str) -> str:
 
 
 def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
-    """The keys of the table, and the tables in it."""
+    """Return the keys of the table, and the tables in it."""
     if not isinstance(content, dict):
         return content, {}
     fields = {own.name for own in dataclasses.fields(ProbeKeys)}
@@ -163,8 +163,8 @@ def _read_options(tables: TomlTables, asked: ProbeKeys, name: str, content: dict
     except UnknownNameError as error:
         raise tables.error(str(error), place) from error
     if name not in asked.probes:
-        message = f"{place} sets options of a probe that is not wanted: probes are {', '.join(asked.probes) or 'none'}."
-        raise tables.error(f"{message} Add {name!r} to them, or leave its options out.", place)
+        message = f"{place} sets options of a probe that is not wanted: probes has {', '.join(asked.probes) or 'none'}."
+        raise tables.error(f"{message} Add {name!r} to probes, or remove the table.", place)
     return tables.record(kind, content, place)
 
 

@@ -1,4 +1,4 @@
-"""study.toml -> frozen records. Configuration stops here: everything below takes plain arguments.
+"""study.toml -> frozen records. Only this package knows the file: all others take plain arguments.
 
     name = "pets"                                        # default: the file's name
     store = "store"                                      # default: PROBESTORE_STORE, else ./store
@@ -33,8 +33,8 @@
     [[model]]                                            # any number; the fields of ModelSpec
     [[dataset]]                                          # any number; the fields of DatasetSpec
 
-What is defined in the file is always part of the study, beside what `models` and `datasets` name. Relative paths are
-relative to the file.
+Models and datasets that are defined in the file are part of the study; `models` and `datasets` need not name them.
+Relative paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -113,14 +113,14 @@ class ExtractSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is wanted: models x datasets x probes.
+    """A study: models x datasets x probes, and how they are computed.
 
     Attributes
     ----------
     folder : Path
-        Where the file is; modules of ``python:`` models are looked for here.
+        Folder of the file, in which modules of ``python:`` models are looked for.
     text : str
-        The file itself, kept beside the run.
+        Text of the file, which is kept in the store.
     """
 
     name: str
@@ -174,12 +174,12 @@ _TABLES = ("extract", "probe", "cluster", "model", "dataset")
 
 
 def read_study(path: Path) -> Study:
-    """Read and check a study file; nothing is loaded or opened yet.
+    """Read and check a study file. No network is loaded and no dataset is opened.
 
     Raises
     ------
     ConfigurationError
-        With the file, the line and a suggestion, for anything that is wrong.
+        If something is wrong. The message has the file, the line and a suggestion.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def read_study(path: Path) -> Study:
 
 
 def parse_study(text: str, path: Path) -> Study:
-    """Parse the text of a study file; `path` gives its folder, its default name and the place in messages."""
+    """Parse the text of a study file. `path` gives its folder, its default name, and its name in messages."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -241,7 +241,7 @@ def _members(
     own: list[_Spec],
     find: Callable[[str, Iterable[_Spec]], _Spec],
 ) -> tuple[_Spec, ...]:
-    """Records that `names` lists and those defined in the file, each once; the file's replace the catalogue's."""
+    """Return the records that `names` lists and those of the file, each once. The file's replace the catalogue's."""
     table = key.removesuffix("s")
     found: dict[str, _Spec] = {}
     for name in names:
@@ -255,7 +255,7 @@ def _members(
         found[spec.name] = spec
     for spec in own:
         if found.get(spec.name, spec) != spec or [other.name for other in own].count(spec.name) > 1:
-            raise tables.error(f"two {key} are called {spec.name!r}; give one another name.", Place(table))
+            raise tables.error(f"two {key} are called {spec.name!r}; give one of them another name.", Place(table))
         found[spec.name] = spec
     if not found:
         message = f"a study needs at least one of {key}: {key} = [...] or a [[{table}]] entry."

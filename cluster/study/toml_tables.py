@@ -1,4 +1,4 @@
-"""Tables of a TOML file -> checked records; a mistake is named with its line and a suggestion."""
+"""Tables of a TOML file -> checked records. The error about a mistake has its line and a suggestion."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _Record = TypeVar("_Record")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where in a file something stands.
+    """A place in a file.
 
     Attributes
     ----------
     table : str
-        Its name; empty outside any.
+        Name of the table; empty outside any table.
     key : str, optional
-        None for the table as a whole.
+        Key in the table; None for the table as a whole.
     entry : int, optional
-        Which one of an array of tables; None for a plain table.
+        Position in an array of tables; None for a plain table.
     """
 
     table: str = ""
@@ -41,14 +41,14 @@ class Place:
 
 
 class TomlTables:
-    """Turns the tables of one file into records.
+    """A reader that turns the tables of one file into records.
 
     Parameters
     ----------
     text : str
-        Of the file; empty where what is read never stood in one.
+        Text of the file; empty for settings that come from no file.
     origin : Path or str
-        The file, for messages.
+        Name of the file in messages.
     """
 
     def __init__(self, text: str, origin: Path | str) -> None:
@@ -58,17 +58,23 @@ class TomlTables:
     def record(
         self, kind: type[_Record], content: Any, place: Place | None = None, *, other_keys: Iterable[str] = ()
     ) -> _Record:
-        """A table as a dataclass.
+        """Return a table as a dataclass.
 
         Parameters
         ----------
         kind : type
+            The dataclass.
         content : Any
-            Of the table, as tomllib gives it.
+            Content of the table, as tomllib gives it.
         place : Place, optional
-            Of the table.
+            Place of the table.
         other_keys : iterable of str
-            What may stand there beside the fields; known to messages only.
+            Keys that the table may have beside the fields. Messages list them.
+
+        Raises
+        ------
+        ConfigurationError
+            If the content is no table, a key is unknown, or a value is wrong.
         """
         place = place or Place()
         if not isinstance(content, dict):
@@ -87,14 +93,14 @@ class TomlTables:
             raise self.error(str(error), place) from error
 
     def array(self, kind: type[_Record], content: Any, table: str) -> list[_Record]:
-        """An array of tables, ``[[table]]``."""
+        """Return an array of tables, ``[[table]]``, as dataclasses."""
         if not isinstance(content, list):
             message = f"{table} must be an array of tables: write [[{table}]], with two brackets."
             raise self.error(message, Place(table))
         return [self.record(kind, entry, Place(table, entry=number)) for number, entry in enumerate(content)]
 
     def error(self, message: str, place: Place) -> ConfigurationError:
-        """An error whose message begins with the file and the line."""
+        """Return an error whose message begins with the file and the line."""
         line = self._line(place)
         return ConfigurationError(f"{self._origin}{f', line {line}' if line else ''}: {message}")
 
@@ -110,7 +116,7 @@ class TomlTables:
         return self.error(message, dataclasses.replace(place, key=key))
 
     def _line(self, place: Place) -> int | None:
-        """Line of a key, or of its table's header; None where the file writes it in another way than usual."""
+        """Return the line of a key, or of its table's header; None if the file writes them in an unusual way."""
         header = self._header(place) if place.table else 0
         if header is None and "." in place.table:  # it may be an inline table, on one line of the outer one
             outer, _, name = place.table.rpartition(".")
@@ -134,11 +140,11 @@ _HEADER = re.compile(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?")
 
 
 def _names(line: str) -> str | None:
-    """The table that a line opens."""
+    """Return the name of the table that a line opens, if it opens one."""
     match = _HEADER.match(line)
     return match[1] if match else None
 
 
 def repeated(names: Sequence[Any]) -> list[Any]:
-    """What stands in a list more than once."""
+    """Return the entries that are in a list more than once."""
     return sorted({name for name in names if list(names).count(name) > 1})

@@ -130,7 +130,7 @@ def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_fi
 def test_what_failed_before_is_said_with_what_tries_it_again(command, pool, study_file, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
-    said = "1 of them failed before and were not tried again"
+    said = "1 of them had failed before. They were not tried again"
     assert [said in command(*run, *more)[2] for more in ((), (), ("--retry-failed",))] == [False, True, False]
     code, out, err = command("plan", *run[1:])
     assert (code, "failed before" in out) == (1, True)
@@ -154,7 +154,7 @@ def test_metrics_are_added_and_said(command, filled):
     assert "Added 2 rows to the results of 2 cells." in command(*arguments)[2]
     assert command(*arguments)[::2] == (
         0,
-        "Nothing is missing: every cell whose predictions are stored has these metrics, as far as they apply.\n",
+        "Nothing is missing: every cell whose predictions are stored has all of these metrics that apply to it.\n",
     )
     code, out, _ = command("sql", "select count(*) n from results where metric = 'top5'", "--store", filled.uri)
     assert (code, "2" in out) == (0, True)
@@ -239,4 +239,4 @@ def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
 def test_windows_is_refused_by_name(command, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     code, _, err = command("list", "metrics")
-    assert (code, "this is Windows" in err, "Subsystem for Linux" in err) == (2, True, True)
+    assert (code, "this machine runs Windows" in err, "Subsystem for Linux" in err) == (2, True, True)

@@ -40,9 +40,9 @@ def test_it_says_what_it_did_and_what_to_ask(command, results, tmp_path):
     code, said = command(results)
     assert code == 0
     assert "Imported 1 result of 1 model on 1 dataset (finetuned) as 'grid'; changed: results." in said
-    assert "imagenet_top1 is not known of Net v1; correlations leave out such models. Add --models." in said
+    assert "imagenet_top1 of Net v1 is not known. Correlations leave out models without it." in said
     assert f"probestore query transfer_correlation -p setting=finetuned --store {tmp_path / 'store'}" in said
-    assert "Nothing changed: 'grid' was imported before, 1 result of 1 model" in command(results)[1]
+    assert "Nothing has changed: 1 result of 1 model" in command(results)[1]
 
 
 def test_it_says_which_source_metrics_and_datasets_it_was_told_of(command, results, tmp_path):
@@ -51,10 +51,10 @@ def test_it_says_which_source_metrics_and_datasets_it_was_told_of(command, resul
     datasets.write_text("dataset,classes\nOxford Pets,37\n")
     code, said = command(results, "--models", models, "--datasets", datasets)
     assert code == 0
-    assert "Source metrics beside imagenet_top1, for -p source=NAME: food." in said
+    assert "Beside imagenet_top1, -p source=NAME takes these source metrics: food." in said
     assert (
-        "The file of datasets does not name Pets, and the results do not name its Oxford Pets; "
-        "if two are one, add --rename OLD=NEW." in said
+        "The file of datasets does not name Pets, and the results do not name its Oxford Pets. "
+        "If two names mean one dataset, add --rename OLD=NEW." in said
     )
     assert "is not known" not in said
     assert "does not name" not in command(results, "--datasets", datasets, "--rename", "Oxford Pets=Pets")[1]

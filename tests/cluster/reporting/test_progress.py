@@ -70,7 +70,7 @@ def test_messages_are_said_at_once_and_as_they_are(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "a note",
         "FAILED net on pets: the [bold]message[/bold]",
-        "Worker lost on n2, at pets train shard 3; trying again. The node died.",
+        "A worker on n2 was lost at pets train shard 3, which is tried again. The node died.",
     ]
 
 
