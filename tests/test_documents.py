@@ -90,3 +90,4 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"`make ([a-z]+)`", text))
     assert named <= targets
+    assert targets - {"clean", "demo"} <= named

@@ -74,6 +74,7 @@ def test_the_study_files_are_read(tmp_path: Path) -> None:
     assert all(f"`{kind}`" in TEXT for kind in kinds_of_work())
 
 
+@pytest.mark.slow
 def test_the_commands_that_cost_little_run(
     study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
