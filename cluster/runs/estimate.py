@@ -5,6 +5,7 @@ Time is that of one worker, from what was measured in the same store; where noth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,12 +26,15 @@ class Block(NamedTuple):
         Pieces.
     amount : int
         How much is missing, in `unit`.
+    seconds : float or None
+        One worker takes so long for it; None where nothing like it was measured.
     """
 
     wanted: int = 0
     missing: int = 0
     amount: int = 0
     unit: str = ""
+    seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,6 @@ class PairPlan:
         Pieces of work (shards, cells) -> how many of them.
     bytes_missing : int, optional
         Size of the features that are to be stored, before compression; None if not known.
-    worker_seconds : float, optional
-        What is missing takes one worker so long; None where nothing was measured.
     problem : str, optional
         Why it cannot be done, or why it will not be tried.
     """
@@ -58,12 +60,18 @@ class PairPlan:
     images: int = 0
     blocks: Mapping[str, Block] = field(default_factory=dict)
     bytes_missing: int | None = 0
-    worker_seconds: float | None = 0.0
     problem: str | None = None
 
     def block(self, pieces: str) -> Block:
         """Return what there is to do of these pieces of work."""
         return self.blocks.get(pieces, Block())
+
+    @property
+    def worker_seconds(self) -> float | None:
+        """One worker takes so long for all that is missing; None where some of it was never measured."""
+        seconds = [block.seconds for block in self.blocks.values()]
+        known = [each for each in seconds if each is not None]
+        return sum(known) if len(known) == len(seconds) else None
 
     @property
     def is_open(self) -> bool:
@@ -128,14 +136,21 @@ def _missing(pieces: str, total: Block, rows: Iterable[PairPlan]) -> str:
 def _size(rows: Iterable[PairPlan]) -> str:
     sizes = [row.bytes_missing for row in rows]
     known = sum(size for size in sizes if size is not None)
+    if None in sizes and not known:
+        return "of a size that is known when the networks have run"
     return f"{'more than ' if None in sizes else ''}{bytes_text(known)} before compression"
 
 
 def _time(rows: Iterable[PairPlan]) -> str:
-    times = [row.worker_seconds for row in rows if row.is_open]
-    known = [seconds for seconds in times if seconds is not None]
+    """Say how long one worker takes, and for how much of it nothing is known."""
+    known, unknown = 0.0, Counter[str]()
+    for row in rows:
+        for pieces, block in row.blocks.items():
+            known += block.seconds or 0.0
+            unknown[pieces] += block.missing if block.seconds is None else 0
+    missing = " and ".join(f"{count:,} {pieces}" for pieces, count in unknown.items() if count)
     if not known:
-        return "not known, nothing like it was measured in this store yet; --measure tries a few images"
-    unknown = len(times) - len(known)
-    rest = f", and the time of {unknown} of {len(times)} rows, of which nothing was measured yet" if unknown else ""
-    return f"about {duration(sum(known))}{rest}; several workers share it"
+        advice = "; --measure tries a few images" if unknown["shards"] else ""
+        return f"not known, nothing like it was measured in this store yet{advice}"
+    rest = f", and the time of {missing}, of which nothing was measured yet" if missing else ""
+    return f"about {duration(known)}{rest}; several workers share it"

@@ -106,14 +106,14 @@ def _row(run: Run, model: str, dataset: str, parts: Sequence[tuple[Work, Part, C
         images=sum(len(split.rows) for split in run.datasets[dataset].splits.values()),
         blocks={work.PIECES: _block([(p, c) for own, p, c in parts if own is work], work) for work, _, _ in parts},
         bytes_missing=_sum(cost.n_bytes for cost in costs),
-        worker_seconds=_sum(cost.seconds for cost in costs),
         problem=known,
     )
 
 
 def _block(parts: Sequence[tuple[Part, Cost]], work: Work) -> Block:
     wanted, done = sum(part.wanted for part, _ in parts), sum(part.done for part, _ in parts)
-    return Block(wanted, wanted - done, sum(cost.amount for _, cost in parts), work.UNIT)
+    amount, seconds = sum(cost.amount for _, cost in parts), _sum(cost.seconds for _, cost in parts)
+    return Block(wanted, wanted - done, amount, work.UNIT, seconds)
 
 
 def _sum(values: Iterable[Any]) -> Any:

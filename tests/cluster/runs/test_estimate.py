@@ -11,13 +11,10 @@ KNOWN = PairPlan(
     model="net",
     dataset="pets",
     images=120,
-    blocks={"shards": Block(5, 2, 45, "images x models"), "cells": Block(1, 1, 1, "cells")},
+    blocks={"shards": Block(5, 2, 45, "images x models", 5.0), "cells": Block(1, 1, 1, "cells", 2.0)},
     bytes_missing=45 * 64,
-    worker_seconds=7.0,
 )
-UNKNOWN = PairPlan(
-    model="new", dataset="pets", blocks={"shards": Block(4, 2, 45, "images x models")}, worker_seconds=None
-)
+UNKNOWN = PairPlan(model="new", dataset="pets", blocks={"shards": Block(4, 2, 45, "images x models", None)})
 
 
 def test_rates_are_means_of_the_time_that_things_take():
@@ -52,7 +49,9 @@ def test_the_plan_in_words():
         "Missing: 2 of 5 shards (45 images x models, 2.88 kB before compression), 1 of 1 cells.",
         "Time of one worker: about 7 s; several workers share it.",
     ]
-    assert "and the time of 1 of 2 rows, of which nothing was measured yet" in summary_lines([KNOWN, UNKNOWN])[1]
+    assert (
+        "about 7 s, and the time of 2 shards, of which nothing was measured yet" in summary_lines([KNOWN, UNKNOWN])[1]
+    )
     assert "not known, nothing like it was measured" in summary_lines([UNKNOWN])[1]
     assert "--measure" in summary_lines([UNKNOWN])[1]
     done = replace(KNOWN, blocks={"shards": Block(1, 0), "cells": Block(1, 0)})
@@ -63,3 +62,6 @@ def test_the_plan_in_words():
 def test_a_size_that_is_not_known_is_said_to_be_more():
     line = summary_lines([KNOWN, replace(UNKNOWN, bytes_missing=None)])[0]
     assert "more than 2.88 kB before compression" in line
+    assert (
+        "of a size that is known when the networks have run" in summary_lines([replace(UNKNOWN, bytes_missing=None)])[0]
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.reporting.progress import PlainReporter
+from cluster.runs.estimate import summary_lines
 from cluster.runs.planning import existing_store, plan_study
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
@@ -161,8 +162,9 @@ def test_the_command_shows_rows_says_the_sum_and_starts_no_ray(study_file, tmp_p
 
 
 def test_where_nothing_was_measured_a_few_images_can_be_tried(study_file):
-    (row,) = plan_study(read_study(study_file(1, "[probe]\nprobes = []\n")), None, measure=True)
-    assert row.worker_seconds > 0
+    rows = plan_study(read_study(study_file(1)), None, measure=True)
+    assert rows[0].block("shards").seconds > 0
+    assert "and the time of 1 cells, of which nothing was measured yet" in summary_lines(rows)[1]
 
 
 def test_a_network_that_cannot_be_measured_has_a_row_of_its_own(study_file):
