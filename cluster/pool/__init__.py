@@ -1,1 +1,1 @@
-"""Workers: where units of work run."""
+"""Pools of workers, which run units of work: on Ray or in this process."""

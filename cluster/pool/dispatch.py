@@ -1,8 +1,9 @@
-"""Units onto workers: dispatch, back-pressure, retries of what the machine broke.
+"""The dispatch of units to workers on Ray, and retries of units that the machine broke.
 
 A worker has one unit at a time, and units wait in a `TaskQueue`, not in Ray, so nothing grows with the size of a study.
-Only a worker that has said it is ready gets a unit: nodes may come and go meanwhile. Kinds of work that ask for the
-same share their workers; those that ask for different ones divide the nodes, as long as both have something to do.
+Only a worker that has said that it is ready gets a unit, because nodes may come and go. Kinds of work that ask for the
+same resources share their workers. Those that ask for different ones divide the nodes, as long as each has something to
+do.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _TURN_SECONDS = 60.0  # that workers wait where others leave them no place at al
 
 
 class Ask(NamedTuple):
-    """What makes workers the same: what each asks for, and how many there may be."""
+    """The resources that each worker asks for, and the most workers. Workers with the same ask are interchangeable."""
 
     request: Request
     max_workers: int | None
 
 
 class Team:
-    """Workers that ask for the same, and the lanes that they serve."""
+    """Workers with the same ask, and the lanes that they serve."""
 
     def __init__(self, ask: Ask, workers: RayWorkers, *, grows: bool) -> None:
         self.ask = ask
@@ -44,7 +45,7 @@ class Team:
         self._had_work = self._had_place = time.monotonic()
 
     def look(self, now: float) -> None:
-        """Note whether there is work, and whether there is anybody to do it."""
+        """Note the time if there is work, and if there is a worker to do it."""
         working = self.workers.n_busy > 0
         if working or self.waiting(1):
             self._had_work = now
@@ -52,29 +53,29 @@ class Team:
             self._had_place = now
 
     def waiting(self, at_most: int) -> int:
-        """How many units wait, counted up to `at_most`."""
+        """Return how many units wait, counted up to `at_most`."""
         return min(at_most, sum(lane.queue.n_waiting(at_most) for lane in self.lanes))
 
     def takes_part(self, now: float) -> bool:
-        """Whether nodes are divided with it: it has something to do, or had a moment ago."""
+        """Whether the team gets a share of the nodes: it has something to do, or had a moment ago."""
         return now - self._had_work < _KEEP_PLACES_SECONDS
 
     def waits_in_vain(self, now: float) -> bool:
-        """Whether it has had no place for long."""
+        """Whether the team has had work and no place for long."""
         return now - self._had_place > _TURN_SECONDS
 
     def resize(self, fit: int) -> None:
-        """Have place for `fit` workers."""
+        """Take note that `fit` workers find a place."""
         self.workers.size = Size(*room_for(fit, self.ask.max_workers, grows=self._grows))
 
     def staff(self) -> None:
-        """See that there are as many workers as have something to do."""
+        """Start or stop workers, so that there are as many as have something to do."""
         useful = self.waiting(max(0, sum(self.workers.size) - self.workers.n_busy))
         self.workers.want(max(0, useful - len(self.workers.idle)))
 
 
 class Dispatch:
-    """The units of one run on their way to workers and back."""
+    """The way of the units of one run to workers and back."""
 
     def __init__(
         self, teams: Sequence[Team], answers: SimpleQueue[tuple[RayWorkers, Any, Any]], note: Callable[[str], None]
@@ -100,7 +101,7 @@ class Dispatch:
             self._say_if_nobody_works()
 
     def _wait(self) -> list[tuple[RayWorkers, Answer]]:
-        """Answers of busy workers, after a few seconds at most; all that are there."""
+        """Return all answers of busy workers that are there, after a few seconds at most."""
         starts = (team.workers.seconds_to_start_again() for team in self._teams)
         delays = (lane.queue.seconds_to_wait() for team in self._teams for lane in team.lanes)
         limits = [_SURVEY_EVERY_SECONDS, *(wait for wait in starts if wait > 0)]
@@ -116,7 +117,7 @@ class Dispatch:
         return [(workers, answer) for workers, answer in answers if answer]
 
     def _hand_out(self) -> None:
-        """Give every idle worker a unit, and see that there are as many workers as have something to do."""
+        """Give every idle worker a unit, and staff the teams."""
         self._survey()
         for team in self._teams:
             while team.workers.idle and (taken := take(team.lanes)):
@@ -151,7 +152,7 @@ class Dispatch:
                 team.workers.give_way()
 
     def _finish(self, workers: RayWorkers, answer: Answer) -> tuple[Lane, Any, Any, str] | None:
-        """Lane, unit, result and node; None if the unit is to be tried again."""
+        """Return lane, unit, result and node; None if the unit is to be tried again."""
         worker, future = answer
         lane, attempt, begun = self._begun.pop(worker)
         lane.running -= 1
@@ -169,13 +170,13 @@ class Dispatch:
         return lane, attempt.task, result, str(worker.node)
 
     def _say_if_nobody_works(self) -> None:
-        """Say it, once, when workers wait long for a place and nobody works."""
+        """Write one note if no worker has been at work for long."""
         if any(team.workers.idle or team.workers.n_busy for team in self._teams):
             self._nobody_since = time.monotonic()
         if self._nobody_since is not None and time.monotonic() - self._nobody_since > _SAY_NOBODY_CAME_AFTER_SECONDS:
             starting = sum(len(team.workers.starting) for team in self._teams)
             self._note(
-                f"Nobody works: {starting} workers wait for a place. The cluster may be busy, "
-                "or its nodes may still be starting, or all be lost."
+                f"No worker is at work, and {starting} wait for a place. The cluster may be busy, its nodes may still "
+                "be starting, or all nodes may be lost."
             )
             self._nobody_since = None

@@ -1,4 +1,4 @@
-"""A pool in this process: one unit after the other, without Ray. For notebooks, debuggers, and small studies."""
+"""A pool in this process: one unit after the other, without Ray. It suits notebooks, debuggers and small studies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NODE = "this process"
 
 
 class LocalPool:
-    """Runs units here, each with the device and the threads that a worker on Ray would have on this machine.
+    """A pool that runs units in this process, each with the device and threads of a worker on Ray on this machine.
 
     Parameters
     ----------
     cluster : ClusterSettings, optional
-        What workers ask for; by default what suits this machine.
+        Resources that workers ask for; by default those that suit this machine.
     """
 
     def __init__(self, *, cluster: ClusterSettings | None = None) -> None:
@@ -35,7 +35,7 @@ class LocalPool:
         self._hands.clear()
 
     def run(self, lanes: Sequence[Lane], *, note: Callable[[str], None] = lambda text: None) -> None:
-        """Run all units of these lanes, and those that come while they run; `note` has nothing to be told."""
+        """Run all units of the lanes, and those that come while they run. `note` is never called."""
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
         requests = place_all([_this_machine()], {lane.kind: self._cluster.of(lane.kind) for lane in lanes})
@@ -75,7 +75,7 @@ def _this_machine() -> Mapping[str, float]:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Use so many threads, as a worker on Ray does, and as many as before when it is over."""
+    """Use `count` threads, as a worker on Ray does, and as many as before when the block is over."""
     import torch
     from threadpoolctl import threadpool_limits
 

@@ -1,4 +1,4 @@
-"""What Ray knows of the nodes of its cluster."""
+"""The nodes of a Ray cluster, by their names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import ray
 
 @dataclass(frozen=True)
 class NodeName:
-    """A node as people and Ray name it."""
+    """The name of a node for people, and its name for Ray."""
 
     host: str = field(compare=False)
     id: str
@@ -22,12 +22,12 @@ class NodeName:
 
 
 def this_node() -> NodeName:
-    """The node that the calling worker runs on."""
+    """Return the node that the calling worker runs on."""
     node_id = ray.get_runtime_context().get_node_id()
     return NodeName(socket.gethostname(), node_id)
 
 
 def alive_nodes() -> dict[NodeName, Mapping[str, float]]:
-    """The nodes that are alive, and their resources."""
+    """Return the nodes that are alive, with their resources."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {NodeName(node["NodeManagerHostname"], node["NodeID"]): node["Resources"] for node in nodes if node["Alive"]}

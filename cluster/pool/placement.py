@@ -1,4 +1,4 @@
-"""How workers are laid out on nodes: what each asks for, and how many of each kind find a place. Pure."""
+"""The layout of workers on nodes: what each worker asks for, and how many of each kind find a place. Pure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Node = Mapping[str, float]  # resources of a node, by Ray's names for them: CPU,
 
 @dataclass(frozen=True)
 class Request:
-    """What one worker asks for.
+    """The resources that one worker asks for.
 
     Attributes
     ----------
     cpus : int
-        CPUs, and threads.
+        Number of CPUs, and of threads.
     gpus : float
-        0 for a worker on CPUs.
+        Number or share of GPUs; 0 for a worker on CPUs.
     memory : int
-        Bytes; 0 where it does not matter.
+        Memory in bytes; 0 if it does not matter.
     resources : tuple of (str, float)
-        Named by whoever started the nodes.
+        Names and amounts of resources that the nodes were started with.
     """
 
     cpus: int
@@ -44,16 +44,18 @@ class Request:
 
 
 def place(nodes: Sequence[Node], settings: WorkerSettings | None = None, *, beside: int = 0) -> Request:
-    """Decide what a worker asks for: what the settings say, and the rest by what the nodes have.
+    """Decide what a worker asks for: what the settings say, and otherwise what suits the nodes.
 
-    One worker per GPU where there are any, else as many as the CPUs carry. Several workers of few threads beat one of
-    many: small networks on small batches do not fill more than a few cores. A worker asks for no more CPUs than the
-    poorest node it could land on has for it, so that every one finds a place.
+    There is one worker per GPU if there are GPUs, else as many workers as the CPUs carry. Several workers of few
+    threads are faster than one of many, because small networks on small batches fill only a few cores. A worker asks
+    for no more CPUs than it can have on the poorest node that can carry it, so that every worker finds a place.
 
     Parameters
     ----------
     nodes : sequence of mapping
+        Resources of each node.
     settings : WorkerSettings, optional
+        Resources that the study asks for.
     beside : int
         CPUs of a node that workers on its GPUs leave to others, as long as each of them keeps one.
     """
@@ -70,9 +72,9 @@ def place(nodes: Sequence[Node], settings: WorkerSettings | None = None, *, besi
 
 
 def place_all(nodes: Sequence[Node], settings: Mapping[str, WorkerSettings]) -> dict[str, Request]:
-    """Decide what the workers of several kinds of work ask for, that are to run beside each other.
+    """Decide what the workers of several kinds of work ask for, which are to run side by side.
 
-    Workers on GPUs leave room for one of those that need none, so that no kind waits for another to end.
+    Workers on GPUs leave room for one worker that needs no GPU, so that no kind waits until another has ended.
     """
     alone = {kind: place(nodes, own) for kind, own in settings.items()}
     beside = max((request.cpus for request in alone.values() if not request.gpus), default=0)
@@ -80,23 +82,25 @@ def place_all(nodes: Sequence[Node], settings: Mapping[str, WorkerSettings]) -> 
 
 
 def capacity(request: Request, nodes: Sequence[Node]) -> int:
-    """How many workers find a place on the nodes when nobody else is there."""
+    """Return how many workers find a place on the nodes if no others are there."""
     return sum(_fitting(request, node) for node in nodes)
 
 
 def divided(
     requests: Sequence[Request], nodes: Sequence[Node], limits: Sequence[int | None], first: int = 0
 ) -> list[int]:
-    """Count the workers of each kind that find a place beside each other: on every node one of each in turn.
+    """Return how many workers of each kind find a place beside each other. On every node they take places in turn.
 
     Parameters
     ----------
     requests : sequence of Request
+        Resources that a worker of each kind asks for.
     nodes : sequence of mapping
+        Resources of each node.
     limits : sequence of int or None
-        The most workers of each kind.
+        Most workers of each kind.
     first : int
-        The kind that is placed first on each node: where two cannot be side by side, it is the other's turn later.
+        Kind that takes the first place on each node. Where only one kind finds a place, another one comes first later.
     """
     counts = [0] * len(requests)
     order = [*range(first, len(requests)), *range(first)]
@@ -110,9 +114,9 @@ def divided(
 
 
 def room_for(fit: int, max_workers: int | None, *, grows: bool) -> tuple[int, int]:
-    """Return how many workers there may be: those that find a place, and more that may wait for nodes to come.
+    """Return how many workers find a place, and how many more may wait for nodes to come.
 
-    Where nodes may come, as many wait as are there, so that there can be twice as many each time they do.
+    If nodes may come, as many workers wait as find a place, so that their number can double each time.
     """
     most = fit + max(_LEAST_SPARE, fit) if grows else fit
     if max_workers is not None:
@@ -121,14 +125,14 @@ def room_for(fit: int, max_workers: int | None, *, grows: bool) -> tuple[int, in
 
 
 class _Free:
-    """What is left of a node's resources."""
+    """The resources of a node that are still free."""
 
     def __init__(self, node: Node) -> None:
         self._amounts = dict(node)
         self._gpus = [1.0] * int(node.get("GPU", 0))
 
     def take(self, request: Request) -> bool:
-        """Take what a worker asks for; False where it is not there."""
+        """Take the resources that a worker asks for. Return False, and take nothing, if they are not there."""
         asked = {"CPU": request.cpus, "memory": request.memory, **dict(request.resources)}
         gpus = self._gpus_for(request.gpus)
         if gpus is None or any(self._amounts.get(name, 0) + _ROUNDING < amount for name, amount in asked.items()):
@@ -140,14 +144,14 @@ class _Free:
         return True
 
     def _gpus_for(self, gpus: float) -> list[int] | None:
-        """Devices that have room: one for a share of a GPU, else as many whole ones as are asked for."""
+        """Return GPUs that have room: one for a share of a GPU, else as many whole ones as are asked for."""
         share, count = (gpus, 1) if 0 < gpus < 1 else (1.0, round(gpus))
         there = [number for number, left in enumerate(self._gpus) if left + _ROUNDING >= share]
         return there[:count] if len(there) >= count else None
 
 
 def inventory(nodes: Sequence[Node], request: Request) -> str:
-    """What there is, in words: ``2 nodes of 8 CPUs, 1 GPU; 1 node of 4 CPUs``; memory only where it is asked for."""
+    """Describe nodes: ``2 nodes of 8 CPUs, 1 GPU; 1 node of 4 CPUs``. Memory is named only if it is asked for."""
     kinds = Counter(_describe(node, memory=bool(request.memory)) for node in nodes)
     named = [f"{counted(count, 'node')} of {kind}" for kind, count in kinds.most_common(_MOST_KINDS_NAMED)]
     others = kinds.total() - sum(count for _, count in kinds.most_common(_MOST_KINDS_NAMED))
@@ -169,7 +173,7 @@ def _fitting(request: Request, node: Node) -> int:
 
 
 def _gpu_places(node: Node, gpus: float) -> int:
-    """Workers that share a GPU share one: three of 0.4 need two."""
+    """Return how many workers the GPUs of a node carry. A share is of one GPU: three workers of 0.4 need two GPUs."""
     there = node.get("GPU", 0)
     return int(there) * _whole(1 / gpus) if gpus < 1 else _whole(there / gpus)
 

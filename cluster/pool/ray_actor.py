@@ -1,7 +1,7 @@
-"""The Ray actor: thin. It runs units with what it has in its hands, and knows no kind of work.
+"""The Ray actor that runs units. It knows no kind of work.
 
-A worker returns a few numbers or a `Failure`; features and results go to the store from where they are made. What a
-unit raises is caught, so everything that Ray itself reports is a fault of the machine and worth another try.
+A worker returns a few numbers or a `Failure`; it writes features and results into the store itself. An exception that
+a unit raises is caught. So everything that Ray reports is a fault of the machine, and worth another try.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cluster.pool.units import Hands, Unit, keep_freed_memory, run_unit
 
 @ray.remote
 class Worker:
-    """Runs any unit of any run on one device, with `threads` threads.
+    """A worker that runs any unit of any run on one device, with `threads` threads.
 
-    It serves all kinds of work that ask for the same: importing torch takes longer than many a unit. With a `token` it
-    makes sure that its node sees the store.
+    It serves all kinds of work that ask for the same resources, because importing torch takes longer than many units.
+    With a `token`, it checks that its node sees the store.
     """
 
     def __init__(self, device: str, threads: int, token: StoreToken | None = None) -> None:
@@ -34,12 +34,12 @@ class Worker:
         self._token = token
 
     def ready(self) -> NodeName:
-        """Return where this worker is, once it can work; raise if it cannot work there."""
+        """Return the node of this worker, once it can work. Raise ConfigurationError if its node lacks the store."""
         node = this_node()
         if self._token and (complaint := self._token.complaint()):
             raise self._token.error({node: complaint})
         return node
 
     def run(self, unit: Unit) -> Any:
-        """Do a unit; its own errors come back as a `Failure`."""
+        """Run a unit. Return its report, or its error as a `Failure`."""
         return run_unit(unit, self._hands)

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class RayPool:
-    """Workers on this machine or on a cluster; costs nothing until it is given units, and serves any number of runs.
+    """A pool of workers on this machine or on a cluster. It costs nothing until it gets units, and serves many runs.
 
     Parameters
     ----------
     address : str, optional
         ``"auto"``, ``"host:port"`` or ``"ray://host:port"`` joins a cluster; None starts Ray on this machine.
     cluster : ClusterSettings, optional
-        What workers ask for; by default what suits the nodes.
+        Resources that workers ask for; by default those that suit the nodes.
     store : FeatureStore, optional
-        Every node of a cluster that is joined must see it, which is made sure before work starts.
+        Store that every node of a joined cluster must see. That is checked before work starts.
     """
 
     def __init__(
@@ -63,28 +63,29 @@ class RayPool:
                     raise
 
     def start(self) -> None:
-        """Start or join Ray, unless that is done; `run` does it by itself when there is work.
+        """Start or join Ray, unless it is running. `run` calls this when there is work.
 
         Raises
         ------
         ConfigurationError
-            If that is not possible.
+            If Ray cannot be started or joined.
         """
         self._session.start()
 
     def run(self, lanes: Sequence[Lane], *, note: Callable[[str], None] = lambda text: None) -> None:
-        """Run all units of these lanes, and those that come while they run.
+        """Run all units of the lanes, and those that come while they run.
 
         Parameters
         ----------
         lanes : sequence of Lane
+            Lanes, one for each kind of work.
         note : callable
-            Is told what else is worth knowing.
+            Receiver of texts that are worth knowing.
 
         Raises
         ------
         ConfigurationError
-            If Ray cannot be started or joined, if no node can carry a worker, or if one does not see the store.
+            If Ray cannot be started or joined, if no node can carry a worker, or if a node does not see the store.
         """
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
@@ -105,7 +106,7 @@ class RayPool:
         self._teams.clear()
 
     def _teams_for(self, lanes: Sequence[Lane], note: Callable[[str], None]) -> list[Team]:
-        """Workers for each lane: those that are there already, where they ask for the same. Others have to go."""
+        """Return the teams that serve the lanes. Workers with the same ask stay; others are stopped."""
         from cluster.pool.dispatch import Ask
         from cluster.pool.nodes import alive_nodes
 
@@ -132,14 +133,14 @@ class RayPool:
         self, kind: str, request: Request, nodes: Sequence[Mapping[str, float]], note: Callable[[str], None]
     ) -> None:
         message = (
-            f"No node can carry a worker for {kind}: it asks for {request}. There is: {inventory(nodes, request)}."
+            f"No node can carry a worker for {kind}, which asks for {request}. There is: {inventory(nodes, request)}."
         )
         if not self._cluster.autoscaling:
             raise ConfigurationError(
-                f"{message} Ask for less in the table [cluster] of the study ({kind} = {{ ... }}), or add such a node; "
-                "where the cluster starts nodes on demand, set autoscaling = true in that table."
+                f"{message} Ask for less in the table [cluster] of the study ({kind} = {{ ... }}), or add such a node. "
+                "If the cluster starts nodes on demand, set autoscaling = true in that table."
             )
-        note(f"{message} Waiting for the cluster to grow.")
+        note(f"{message} The run waits for the cluster to start one.")
 
     def _check_store(self, nodes: Sequence[NodeName]) -> None:
         from cluster.pool.store_token import StoreToken

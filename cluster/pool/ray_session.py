@@ -1,6 +1,6 @@
-"""A Ray session: started on this machine or joined on a cluster, and ended.
+"""A Ray session, which is started on this machine or joined on a cluster, and ended.
 
-Ray is imported here at call time: a run that finds nothing missing never pays for it.
+Ray is imported when a session starts, so that a run that finds nothing missing does not pay for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
 
 
 class RaySession:
-    """Ray, which costs nothing until it is started.
+    """A session of Ray, which costs nothing until it is started.
 
     Parameters
     ----------
@@ -42,19 +42,19 @@ class RaySession:
         self._started = False
 
     def start(self) -> None:
-        """Start or join Ray, unless that is done.
+        """Start or join Ray, unless it is running.
 
         Raises
         ------
         ConfigurationError
-            If that is not possible.
+            If Ray cannot be started or joined.
         """
         if not self._started:
             with _interrupt_deferred():
                 self._connect()
 
     def end(self) -> None:
-        """Leave or stop Ray, even if its start was interrupted half way."""
+        """Leave or stop Ray, even if its start was interrupted."""
         if self._started:
             import ray
 
@@ -96,7 +96,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _check_reachable(address: str) -> None:
-    """Knock first: Ray itself would try for minutes."""
+    """Check that something answers at an address, because Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
@@ -109,7 +109,7 @@ def _check_reachable(address: str) -> None:
 
 @contextmanager
 def _interrupt_deferred() -> Iterator[None]:
-    """Hold a Ctrl-C back until the block is over: Ray can lose it, or crash, when interrupted while it starts."""
+    """Hold a Ctrl-C back until the block is over. Ray can lose it, or crash, if it is interrupted while it starts."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return

@@ -1,4 +1,4 @@
-"""Workers on Ray: started where there is a place for them, counted when they are ready, missed when they die."""
+"""Workers on Ray, which are started where there is a place, get units when they are ready, and may die."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LONGEST_BACK_OFF_SECONDS = 60.0
 
 
 class Size(NamedTuple):
-    """How many workers there may be.
+    """The number of workers that there may be.
 
     Attributes
     ----------
     fit : int
-        That find a place on the nodes that are there.
+        Number of workers that find a place on the present nodes.
     spare : int
-        More that may wait for a place, so that an autoscaler sees that they are wanted.
+        Number of further workers that may wait for a place, so that an autoscaler sees that they are wanted.
     """
 
     fit: int
@@ -35,28 +35,29 @@ class Size(NamedTuple):
 
 @dataclass(eq=False)
 class Worker:
-    """A Ray actor, and the node it has said to be on."""
+    """A Ray actor, and the node that it says it is on."""
 
     actor: Any
     node: NodeName
 
 
 class Answer(NamedTuple):
-    """What came back from a worker: `future` holds its result, or the error that Ray reports."""
+    """The answer of a worker. `future` holds its result, or the error that Ray reports."""
 
     worker: Worker
     future: Any
 
 
 class RayWorkers:
-    """Workers that ask for the same: those that are starting, those that wait for a unit, and those that have one.
+    """Workers that ask for the same resources: some are starting, some wait for a unit, and some have one.
 
     Parameters
     ----------
     make_worker : callable
-        Starts a worker: a Ray actor handle with the methods ``ready``, which returns its `NodeName`, and ``run``.
+        Function that starts a worker. It returns a Ray actor handle with the methods ``ready``, which returns its
+        `NodeName`, and ``run``.
     answers : SimpleQueue
-        Gets (who, future) whenever one of them answers; shared by all workers of a pool, so that one wait is enough.
+        Queue that gets (who, future) when a worker answers. All workers of a pool share it, so that one wait is enough.
     """
 
     def __init__(self, make_worker: Callable[[], Any], answers: SimpleQueue[tuple[RayWorkers, Any, Any]]) -> None:
@@ -71,16 +72,16 @@ class RayWorkers:
 
     @property
     def n_busy(self) -> int:
-        """How many have a unit."""
+        """Number of workers that have a unit."""
         return len(self._busy)
 
     @property
     def n_workers(self) -> int:
-        """How many there are, starting ones included."""
+        """Number of workers, including those that are starting."""
         return len(self.starting) + len(self.idle) + len(self._busy)
 
     def seconds_to_start_again(self) -> float:
-        """Time until a worker may be started after some have died while they did; not positive if that is now."""
+        """Return the seconds until a worker may be started, after some died at their start; not positive if now."""
         return self._start_again - time.monotonic()
 
     def keep_on(self, nodes: Collection[NodeName]) -> None:
@@ -88,7 +89,7 @@ class RayWorkers:
         self.idle = [worker for worker in self.idle if worker.node in nodes]
 
     def want(self, n_starting: int) -> None:
-        """Have so many workers starting, if that many may be, and stop those that wait for a node in vain."""
+        """Let `n_starting` workers be starting, as far as the size allows it. Stop others that wait for a node."""
         if self.seconds_to_start_again() <= 0:
             for _ in range(min(n_starting - len(self.starting), sum(self.size) - self.n_workers)):
                 actor = self._make_worker()
@@ -98,7 +99,7 @@ class RayWorkers:
             ray.kill(self.starting.pop())  # the last one; an autoscaler need not bring a node for it
 
     def give_way(self) -> None:
-        """Stop idle workers beyond the present size, so that others find their place."""
+        """Stop idle workers beyond the present size, so that other teams find a place."""
         while self.idle and self.n_workers > self.size.fit:
             ray.kill(self.idle.pop().actor)
 
@@ -110,7 +111,7 @@ class RayWorkers:
         return worker
 
     def heard(self, who: Any, future: Any) -> Answer | None:
-        """Deal with what one of them answered; return it if it is the end of a unit.
+        """Deal with an answer. Return it if a unit has ended.
 
         Raises
         ------
@@ -127,11 +128,11 @@ class RayWorkers:
         return None
 
     def back(self, worker: Worker) -> None:
-        """Count a worker, which has done its unit, among the idle ones."""
+        """Count a worker that has done its unit among the idle ones."""
         self.idle.append(worker)
 
     def lost(self, worker: Worker, error: RayError) -> bool:
-        """Give up a worker; True if its node was lost, so that it was nothing the worker did."""
+        """Give up a worker. Return True if its node was lost, so that its unit is not to blame."""
         ray.kill(worker.actor)
         return _node_lost(error) or worker.node not in alive_nodes()
 
@@ -144,7 +145,7 @@ class RayWorkers:
         self._busy.clear()
 
     def _watch(self, who: Any, reference: Any) -> None:
-        """Let Ray call when there is an answer: nobody has to ask about all of them to hear of one."""
+        """Let Ray put an answer into the queue, so that nobody has to ask all workers."""
         reference.future().add_done_callback(lambda future: self._answers.put((self, who, future)))
 
     def _welcome(self, actor: Any, future: Any) -> None:
@@ -166,14 +167,14 @@ class RayWorkers:
         self._start_again = time.monotonic() + min(2.0 ** (self._failed_starts - 1), _LONGEST_BACK_OFF_SECONDS)
         if self._failed_starts >= _MOST_FAILED_STARTS and not self.idle and not self._busy:
             raise ConfigurationError(
-                f"A worker must be able to start, but {self._failed_starts} died one after another while they did; the "
-                f"last said: {why} Every node needs this version of probestore and what it depends on, and "
-                "enough memory for the workers that are placed on it."
+                f"Workers must be able to start, but {self._failed_starts} died one after another at their start. The "
+                f"last said: {why} Install this version of probestore and its dependencies on every node, and see that "
+                "each node has enough memory for its workers."
             )
 
 
 def reason(error: RayError) -> str:
-    """Why Ray says that a worker did not answer, in a sentence or two."""
+    """Return the reason that Ray gives why a worker did not answer, in a sentence or two."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if isinstance(error, RayActorError) and getattr(error, "actor_init_failed", False):
         return lines[-1]  # of the traceback
@@ -182,7 +183,7 @@ def reason(error: RayError) -> str:
 
 
 def _node_lost(error: RayError) -> bool:
-    """Whether the error itself says that it was the node: lost, taken away, or out of reach."""
+    """Whether the error says that the node was lost, taken away, or out of reach."""
     return (
         isinstance(error, ActorUnavailableError) or getattr(error, "preempted", False) or "node has died" in str(error)
     )

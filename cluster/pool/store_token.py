@@ -1,4 +1,4 @@
-"""Does every node see the store? A token that the driver writes is read on each of them, before any work is lost."""
+"""A check that every node sees the store: the driver writes a token, and each node reads it before it gets work."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PATIENCE_SECONDS = 120.0  # a node may have to start a process first
 
 @dataclass(frozen=True)
 class StoreToken:
-    """A file in a store, with a content that nobody else would write.
+    """A file in a store with a unique content.
 
-    It lies among what is staged for as long as the run goes on, which may be days: gc and verify know its name.
+    It lies among the staged files as long as the run goes on, which may be days. gc and verify know its name.
     """
 
     store: str
@@ -35,22 +35,22 @@ class StoreToken:
 
     @classmethod
     def write(cls, store: FeatureStore) -> StoreToken:
-        """Put a new one into the store."""
+        """Write a new token into a store."""
         token = cls(store.uri, store.storage_options, f"{STAGING}/{TOKEN_PREFIX}{uuid.uuid4().hex}")
         store.storage.publish(token.name, token.name.encode())
         return token
 
     def remove(self) -> None:
-        """Take it out again."""
+        """Remove the token from the store."""
         self._storage().delete(self.name)
 
     def complaint(self) -> str | None:
-        """Why it cannot be read where this is called; None if it can."""
+        """Return the reason why the token cannot be read on this node; None if it can."""
         try:
             storage = self._storage()
             if storage.kind(self.name) == "absent":
-                return "there it is not"
-            return None if storage.read_bytes(self.name) == self.name.encode() else "there it is another file"
+                return "the file is not there"
+            return None if storage.read_bytes(self.name) == self.name.encode() else "the file has another content there"
         except StoreError as error:
             return str(error)
 
@@ -58,22 +58,22 @@ class StoreToken:
         return Storage(self.store, dict(self.storage_options))
 
     def error(self, complaints: dict[NodeName, str]) -> ConfigurationError:
-        """What to tell of nodes that do not see it."""
+        """Return the error about nodes that cannot read the token."""
         named = [f"{node} ({why})" for node, why in list(complaints.items())[:_MOST_NAMED]]
         others = f", and {len(complaints) - len(named)} more" if len(complaints) > len(named) else ""
         return ConfigurationError(
-            f"Every node must see the same store, but what this machine has just written to {self.store} cannot be "
-            f"read on {', '.join(named)}{others}. Use a folder of a file system that all nodes mount at the same path, "
-            "or an object store (--store s3://bucket/store) that all of them may read."
+            f"Every node must see the same store, but a file that this machine has just written to {self.store} cannot "
+            f"be read on {', '.join(named)}{others}. Use a folder of a file system that all nodes mount at the same "
+            "path, or an object store (--store s3://bucket/store) that all nodes may read."
         )
 
     def check(self, nodes: Iterable[NodeName]) -> None:
-        """Read it on every one of these nodes.
+        """Read the token on every one of the nodes.
 
         Raises
         ------
         ConfigurationError
-            Naming those that do not see it.
+            If a node cannot read it. The message names these nodes.
         """
         task: Any = ray.remote(num_cpus=0)(StoreToken.complaint)
         pinned = {node: NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes}

@@ -1,6 +1,6 @@
-"""Tasks that wait for a worker, and what becomes of those that lost theirs. No Ray in here, and nothing grows.
+"""A queue of tasks that wait for a worker, and the retries of tasks that lost theirs. It needs no Ray.
 
-Tasks are pulled from where they come from when there is somebody to do them.
+Tasks are made when a worker can do them, so that nothing grows with their number.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class Attempt(Generic[Task]):
-    """A task on its way.
+    """An attempt to do a task.
 
     Attributes
     ----------
+    task : Task
+        The task.
     deaths : int
-        Workers that died on it while their node lived.
+        Number of workers that died on the task while their node lived.
     losses : int
-        Nodes that were lost under it.
+        Number of nodes that were lost while they worked on the task.
     """
 
     task: Task
@@ -46,18 +48,18 @@ class _Delayed(Generic[Task]):
 
 
 class TaskQueue(Generic[Task]):
-    """The tasks of one kind of a run.
+    """The tasks of one kind of work of a run.
 
     Parameters
     ----------
     tasks : callable
-        Returns an iterator over what can begin now; asked again whenever the last one has run dry, so that what becomes
-        possible later is taken as well.
+        Function that returns an iterator over the tasks that can begin now. It is called again when the last iterator
+        has ended, so that tasks that become possible later are taken as well.
     skip : callable, optional
-        Whether a task has become pointless; asked when it would be handed out.
+        Function that says whether a task has become pointless. It is called before the task would be handed out.
     split : callable, optional
-        A task to the smaller ones it is made of. One that took two workers with it is done in parts, so that what is
-        wrong with one of them does not take the others along.
+        Function that returns the smaller tasks that a task is made of. A task on which two workers died is done in
+        parts, so that the part that is to blame does not harm the others.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class TaskQueue(Generic[Task]):
         self._delayed: list[_Delayed[Task]] = []
 
     def take(self) -> Attempt[Task] | None:
-        """The next attempt that may begin now; None if there is none, or none yet."""
+        """Return the next attempt that may begin now; None if there is none, or none yet."""
         while self._n_ready(1):
             attempt = self._waiting.popleft()
             if not (self._skip and self._skip(attempt.task)):
@@ -83,22 +85,30 @@ class TaskQueue(Generic[Task]):
         return None
 
     def n_waiting(self, at_most: int) -> int:
-        """How many attempts wait for a worker or for their time to come, counted up to `at_most`."""
+        """Return how many attempts wait for a worker or for their time to come, counted up to `at_most`."""
         return min(at_most, self._n_ready(at_most) + len(self._delayed))
 
     def seconds_to_wait(self) -> float | None:
-        """Until the next attempt that waits for its time; None if there is none."""
+        """Return the seconds until the next attempt whose time is yet to come; None if there is none."""
         return max(0.0, min(item.due for item in self._delayed) - time.monotonic()) if self._delayed else None
 
     def again(self, attempt: Attempt[Task], reason: str, *, node_lost: bool) -> Failure | None:
-        """Take an attempt back that lost its worker.
+        """Take back an attempt that lost its worker.
 
-        It goes to the end of what waits, after a time that doubles with every loss.
+        The task is tried again after a time that doubles with every loss.
+
+        Parameters
+        ----------
+        attempt : Attempt
+        reason : str
+            Reason why the worker was lost, for the failure.
+        node_lost : bool
+            Whether the node was lost, so that the task is not to blame.
 
         Returns
         -------
         Failure or None
-            Why it is not tried again.
+            The failure, if the task is not tried again.
         """
         if node_lost:
             tried = replace(attempt, losses=attempt.losses + 1)
@@ -119,7 +129,7 @@ class TaskQueue(Generic[Task]):
         return [Attempt(part) for part in parts] if len(parts) > 1 else [attempt]
 
     def _n_ready(self, at_most: int) -> int:
-        """Bring in what may begin now, as far as it is asked for."""
+        """Return how many attempts may begin now, counted up to `at_most`. As many tasks are made as that needs."""
         now = time.monotonic()
         self._waiting.extend(item.attempt for item in self._delayed if item.due <= now)
         self._delayed = [item for item in self._delayed if item.due > now]
@@ -138,11 +148,11 @@ class TaskQueue(Generic[Task]):
 
 def _given_up(attempt: Attempt[Task], reason: str) -> Failure:
     if attempt.losses == MAX_LOSSES:
-        lost = f"{MAX_LOSSES} nodes were lost one after another under this task"
-        message = f"{lost}; the last: {reason} Run the same command again when the cluster is calm."
+        lost = f"{MAX_LOSSES} nodes were lost one after another while they worked on this task"
+        message = f"{lost}. The last loss: {reason} Run the same command again when the cluster loses fewer nodes."
     else:
         message = (
-            f"{MAX_ATTEMPTS} workers died one after another on this task; the last said: {reason} "
-            "The usual cause is too little memory: use a smaller batch_size or fewer workers."
+            f"{MAX_ATTEMPTS} workers died one after another on this task. The last said: {reason} "
+            "The usual cause is too little memory. Use a smaller batch_size or fewer workers."
         )
     return Failure("WorkerDied", message, "passing")

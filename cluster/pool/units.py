@@ -1,6 +1,6 @@
-"""What a pool knows of work: units that can be run anywhere, and the lanes on which they come.
+"""Units, which can be run anywhere, and lanes, on which they come to a pool.
 
-No kind of work is known by name here. A unit carries all it needs, by value, and is small enough to send anywhere.
+A pool knows no kind of work by name. A unit carries all it needs by value, and is small enough to be sent anywhere.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class Hands:
-    """What a worker holds: a device, threads, and whatever was dear to load.
+    """The things that a worker holds: a device, threads, and objects that take long to load.
 
     Parameters
     ----------
     device : str
         ``"cpu"`` or ``"cuda"``.
     threads : int
-        How many a unit may use.
+        Number of threads that a unit may use.
     """
 
     def __init__(self, device: str, threads: int) -> None:
@@ -33,7 +33,7 @@ class Hands:
         self._held: dict[Hashable, Any] = {}
 
     def held(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what is held under `key`; the first who asks makes it."""
+        """Return the object that is held under `key`. At the first call, `make` makes it."""
         if key not in self._held:
             self._held[key] = make()
         found: T = self._held[key]
@@ -43,27 +43,27 @@ class Hands:
 class Unit(Protocol):
     """A piece of work that one worker does at a time.
 
-    Its text says what it is: ``pets train shard 3``.
+    ``str(unit)`` says what it is: ``pets train shard 3``.
     """
 
     @property
     def amount(self) -> int:
-        """How much it is, in what its kind of work is counted in."""
+        """Amount of work, in the unit that its kind of work is counted in."""
 
     def run(self, hands: Hands) -> Any:
-        """Do it, by calling a plain function; return a few numbers, whatever was computed."""
+        """Do the work by calling a plain function. Return a report of a few numbers."""
 
     def split_up(self) -> Sequence[Unit]:
-        """Return smaller units that together are this one; itself where there are none."""
+        """Return smaller units that together are this one; the unit itself if it has no parts."""
 
 
 def run_unit(unit: Unit, hands: Hands) -> Any:
-    """Run a unit; return its report, or a `Failure` where the unit itself raised.
+    """Run a unit. Return its report, or a `Failure` if the unit raised an error of its own.
 
     Raises
     ------
     Exception
-        What the machine is to blame for: another worker may do better.
+        If the machine is to blame, so that another worker may succeed.
     """
     try:
         return unit.run(hands)
@@ -82,15 +82,15 @@ class Lane:
     kind : str
         Name of the kind of work; a key of the table ``[cluster]``.
     queue : TaskQueue
-        The units that wait for a worker.
+        Units that wait for a worker.
     on_outcome : callable
-        Is called with a unit, what came of it (a `Failure` where no worker came back), and the name of the node.
+        Function that is called with a unit, its report or `Failure`, and the name of the node.
     on_retry : callable
-        Is called with a unit, the reason, and the name of the node, before the unit is tried again.
+        Function that is called with a unit, the reason, and the name of the node, before the unit is tried again.
     running, untold : int
-        Units that workers have now, and units that are over while `on_outcome` was not called yet.
+        Number of units that workers have now, and of units that are over while `on_outcome` was not called yet.
     seconds : float
-        That workers have taken for units that are over.
+        Time that workers have taken for units that are over.
     """
 
     kind: str
@@ -103,9 +103,9 @@ class Lane:
 
 
 def take(lanes: Sequence[Lane]) -> tuple[Lane, Attempt[Any]] | None:
-    """Return the next unit that may begin now: of the lane that has the fewest running, then the least time used.
+    """Return the next unit that may begin now: of the lane with the fewest running units, then the least time used.
 
-    So no kind of work starves another: days of one hold back no unit of the next, and a lane that comes late has a
+    So no kind of work starves another: days of one kind hold back no unit of another, and a lane that comes late has a
     turn at once.
     """
     for lane in sorted(lanes, key=lambda lane: (lane.running, lane.seconds)):

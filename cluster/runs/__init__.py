@@ -1,1 +1,1 @@
-"""Whole runs: a study, probes on what is stored, an analysis, a plan, a deep check."""
+"""Whole runs: of a study, of what a store holds, a plan, a deep check."""

@@ -1,4 +1,4 @@
-"""What `probestore verify` and `probestore gc` show, and the deep check, which needs a study's networks and images."""
+"""The tables of `probestore verify` and `probestore gc`, and the deep check with a study's networks and images."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Images = dict[tuple[str, str], list[int]]
 
 
 def findings_table(findings: Iterable[Finding]) -> pa.Table:
-    """A row per finding."""
+    """Return a table with one row per finding."""
     return pa.Table.from_pylist([asdict(finding) for finding in findings], schema=_FINDINGS)
 
 
 def in_words(verified: Verified) -> str:
-    """What was checked, and how many findings there are."""
+    """Say in a sentence what was checked, and how many findings there are."""
     size = f"{verified.n_bytes / 1e6:,.1f} MB"
     severities = [finding.severity for finding in verified.findings]
     counts = {severity: severities.count(severity) for severity in ("error", "warning")}
@@ -50,7 +50,7 @@ def in_words(verified: Verified) -> str:
 
 
 def garbage_table(garbage: Iterable[Garbage]) -> pa.Table:
-    """A row per piece of garbage."""
+    """Return a table with one row per piece of garbage."""
     rows = [
         {
             "kind": item.kind,
@@ -66,18 +66,24 @@ def garbage_table(garbage: Iterable[Garbage]) -> pa.Table:
 
 
 def embed_again(study: Study, store: FeatureStore, *, n_images: int, seed: int) -> list[Finding]:
-    """Put a sample of a study's images through its networks, and compare with the features that are stored.
+    """Put a sample of a study's images through its networks, and compare the features with those that are stored.
 
     Parameters
     ----------
+    study : Study
+        Study whose networks and images are used.
+    store : FeatureStore
+        Store whose features are compared.
     n_images : int
-        Drawn from all images of all splits and datasets; each goes through every model and tap that has stored it.
+        Number of images, which are drawn from all splits of all datasets. Each goes through every model whose features
+        of it are stored.
     seed : int
+        Seed of the draw.
 
     Returns
     -------
     list of Finding
-        What differs, and what could not be compared.
+        Features that differ, and models and datasets that could not be compared.
     """
     find_modules(study)
     found: list[Finding] = []
@@ -97,7 +103,7 @@ def embed_again(study: Study, store: FeatureStore, *, n_images: int, seed: int) 
 
 
 def _drawn(sizes: dict[tuple[str, str], int], n_images: int, seed: int) -> Images:
-    """At most `n_images` positions, all equally likely."""
+    """Draw at most `n_images` positions, all equally likely."""
     ends = np.cumsum(list(sizes.values()), dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     chosen = np.sort(np.random.default_rng(seed).choice(total, min(n_images, total), replace=False))

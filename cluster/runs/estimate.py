@@ -1,6 +1,7 @@
 """The rows of a plan, and the plan in words: images, pieces of work, bytes and time. Pure.
 
-Time is that of one worker, from what was measured in the same store; where nothing was, it is not known and said so.
+Time is that of one worker, from rates that were measured in the same store. Without such rates, the plan says that the
+time is not known.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ class Block(NamedTuple):
     Attributes
     ----------
     wanted, missing : int
-        Pieces.
+        Number of pieces that are wanted, and that are missing.
     amount : int
-        How much is missing, in `unit`.
+        Amount of work that is missing, in `unit`.
     seconds : float or None
-        One worker takes so long for it; None where nothing like it was measured.
+        Time that one worker takes for what is missing; None if nothing like it was measured.
     """
 
     wanted: int = 0
@@ -44,15 +45,15 @@ class PairPlan:
     Attributes
     ----------
     model, dataset : str, optional
-        None for every one: a dataset that cannot be opened is missing to all models.
+        Names; None stands for all. A dataset that cannot be opened is missing to all models.
     images : int
-        Of the dataset.
+        Number of images of the dataset.
     blocks : mapping of str to Block
-        Pieces of work (shards, cells) -> how many of them.
+        Pieces of work (shards, cells) -> their numbers.
     bytes_missing : int, optional
-        Size of the features that are to be stored, before compression; None if not known.
+        Size of the features that are to be stored, before compression; None if it is not known.
     problem : str, optional
-        Why it cannot be done, or why it will not be tried.
+        Reason why some of it cannot be done, or will not be tried.
     """
 
     model: str | None
@@ -63,19 +64,19 @@ class PairPlan:
     problem: str | None = None
 
     def block(self, pieces: str) -> Block:
-        """Return what there is to do of these pieces of work."""
+        """Return the numbers of these pieces of work."""
         return self.blocks.get(pieces, Block())
 
     @property
     def worker_seconds(self) -> float | None:
-        """One worker takes so long for all that is missing; None where some of it was never measured."""
+        """Time that one worker takes for all that is missing; None if something like it was never measured."""
         seconds = [block.seconds for block in self.blocks.values()]
         known = [each for each in seconds if each is not None]
         return sum(known) if len(known) == len(seconds) else None
 
     @property
     def is_open(self) -> bool:
-        """Whether something is missing."""
+        """Whether some piece is missing."""
         return any(block.missing for block in self.blocks.values())
 
 
@@ -128,7 +129,7 @@ def _total(blocks: Iterable[Block]) -> Block:
 
 
 def _missing(pieces: str, total: Block, rows: Iterable[PairPlan]) -> str:
-    """Say how much is missing of some pieces; where progress is counted in something else, also in that."""
+    """Say how many pieces are missing, and the amount of work where that is counted in another unit."""
     text = f"{total.missing:,} of {total.wanted:,} {pieces}"
     return f"{text} ({total.amount:,} {total.unit}, {_size(rows)})" if total.unit not in ("", pieces) else text
 
@@ -142,7 +143,7 @@ def _size(rows: Iterable[PairPlan]) -> str:
 
 
 def _time(rows: Iterable[PairPlan]) -> str:
-    """Say how long one worker takes, and for how much of it nothing is known."""
+    """Say how long one worker takes, and of how many pieces the time is not known."""
     known, unknown = 0.0, Counter[str]()
     for row in rows:
         for pieces, block in row.blocks.items():
@@ -151,6 +152,6 @@ def _time(rows: Iterable[PairPlan]) -> str:
     missing = " and ".join(f"{count:,} {pieces}" for pieces, count in unknown.items() if count)
     if not known:
         advice = "; --measure tries a few images" if unknown["shards"] else ""
-        return f"not known, nothing like it was measured in this store yet{advice}"
-    rest = f", and the time of {missing}, of which nothing was measured yet" if missing else ""
+        return f"not known, because nothing like it was measured in this store yet{advice}"
+    rest = f", and the time of {missing} that is not known yet" if missing else ""
     return f"about {duration(known)}{rest}; several workers share it"

@@ -1,4 +1,4 @@
-"""How fast are the networks of a study here? A few images of it are put through those of which nothing is known."""
+"""Measured speed of the networks of a study on this machine, by a few of its images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _BATCHES = 3  # after one that warms up
 
 
 def with_measured(run: Run) -> Rates:
-    """Return the rates of a run, and those of its other networks on the first dataset, on this machine.
+    """Return the rates of a run. Networks whose rate is not known are measured on images of the first dataset.
 
-    A network that cannot be used is told to the ledger.
+    A network that cannot be used becomes a failure in the ledger.
     """
     images = dict(run.rates.images)
     for name, model in run.models.items():

@@ -1,4 +1,4 @@
-"""A study against a store: what is wanted, done and missing. Nothing is computed or written."""
+"""The plan of a study: what is wanted, done and missing in a store. Nothing is computed or written."""
 
 from __future__ import annotations
 
@@ -25,38 +25,40 @@ _SQL = Path(__file__).parent
 
 
 def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -> FeatureStore | None:
-    """Open the store at `uri`; None where one could be made.
+    """Open the store at `uri`. Return None if there is none and one could be made.
 
     Raises
     ------
     StoreError
-        If something else is there.
+        If `uri` holds files that are no store.
     """
     storage = Storage(uri, storage_options)
     if storage.kind(STORE_FILE) == "file":
         return FeatureStore.open(uri, storage_options=storage_options)
     if storage.kind("") == "file" or foreign_files(storage.list_files("")):
-        raise StoreError(f"{storage.uri} is neither a store nor an empty folder. Give the place of one with --store.")
+        raise StoreError(
+            f"--store must name a store, or an empty or new folder. {storage.uri} is none of these; name another place."
+        )
     return None
 
 
 def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = False) -> list[PairPlan]:
-    """Return the plan of every model on every dataset; models and datasets that cannot be used have a row of their own.
+    """Return the plan of every model on every dataset. Models and datasets that cannot be used have rows of their own.
 
-    It is made of the same work that a run carries out.
+    The plan is made of the same work that a run carries out.
 
     Parameters
     ----------
     study : Study
     store : FeatureStore, optional
-        None stands for one that is yet to be made.
+        None stands for a store that is yet to be made.
     measure : bool
-        Put a few images through every network whose speed no earlier run has measured.
+        Whether a few images are put through each network whose speed no earlier run has measured.
 
     Raises
     ------
     ConfigurationError
-        For names that nothing answers to.
+        If the study names something that does not exist.
     StoreError
         If the store cannot be read.
     """
@@ -117,6 +119,6 @@ def _block(parts: Sequence[tuple[Part, Cost]], work: Work) -> Block:
 
 
 def _sum(values: Iterable[Any]) -> Any:
-    """Sum of what is known; None where something is not."""
+    """Return the sum of values; None if one of them is None."""
     known = list(values)
     return None if None in known else sum(known)

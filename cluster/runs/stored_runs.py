@@ -1,4 +1,4 @@
-"""Runs over whatever a store holds already: probes, analyses, metrics. No network is loaded and no image is opened."""
+"""Runs over the features and predictions of a store: probes, analyses, metrics. They need no network and no image."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def add_probes(
 ) -> Summary:
     """Fit probes on every model and dataset whose features the store holds, and compute no cell twice.
 
-    Which features belong together is known from the cells of the studies that were run.
+    The cells of the studies that were run say which features belong together.
 
     Parameters
     ----------
     settings : ProbeSettings
     store : FeatureStore
     pool : Pool, optional
-        Where the work is done; by default in this process.
+        Workers; by default this process.
     reporter : Reporter
-        Is told of everything that happens.
+        Receiver of the events.
     retry_failed : bool
-        Try again what failed before, although nothing that it depends on has changed.
+        Whether failed work is tried again although nothing that it depends on has changed.
 
     Raises
     ------
     MissingFeaturesError
-        If there are none.
+        If no features are stored.
     StoreError
         If the store cannot be written.
     """
@@ -80,7 +80,7 @@ def analyse_stored(
     ----------
     store : FeatureStore
     models : sequence of str
-        The only ones to look at; by default all whose features are stored.
+        Models to look at; by default all whose features are stored.
     pool, reporter, retry_failed
         As for `add_probes`.
 
@@ -89,7 +89,7 @@ def analyse_stored(
     MissingFeaturesError
         If no features are stored.
     UnknownNameError
-        If those of a model are not.
+        If no features of one of `models` are stored.
     StoreError
         If the store cannot be written.
     """
@@ -115,7 +115,7 @@ def rescore_stored(
     ----------
     store : FeatureStore
     names : sequence of str
-        The only metrics to add; by default all that are defined for a cell.
+        Metrics to add; by default all that are defined for a cell.
     pool, reporter, retry_failed
         As for `add_probes`.
 
@@ -155,7 +155,7 @@ def _run(
 
 
 def _lacking(store: FeatureStore, wanted: set[str]) -> Iterator[dict[str, Any]]:
-    """Cells whose predictions are stored, and which of the wanted metrics they lack."""
+    """Return the cells whose predictions are stored, with the wanted metrics that each lacks."""
     with Database(store) as database:
         rows = database.run_file(_SQL / "scored_cells.sql").to_pylist()
     predicted = store.names("predictions")
@@ -166,7 +166,7 @@ def _lacking(store: FeatureStore, wanted: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _defined(row: dict[str, Any]) -> set[str]:
-    """Metrics that are defined for a cell; of a dataset that no record describes, those of both kinds of labels."""
+    """Return the metrics that are defined for a cell; for both kinds of labels if no record describes its dataset."""
     tasks = (False, True) if row["multilabel"] is None else (row["multilabel"],)
     # Stores that do not say so were written when every probe gave probabilities.
     probabilistic = row["probabilistic"] is not False
@@ -174,25 +174,26 @@ def _defined(row: dict[str, Any]) -> set[str]:
 
 
 def study_name(settings: ProbeSettings) -> str:
-    """Name under which the cells of the command are wanted: ``probe+knn+ridge``."""
+    """Return the name of the study whose cells the command `probe` wants: ``probe+knn+ridge``."""
     name = "+".join(["probe", *settings.probes])
     return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
 
 
 def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") -> list[Pair]:
-    """Every model and dataset whose features the store holds, as the study says that was run last.
+    """Return every model and dataset whose features the store holds, as the study wants them that was run last.
 
     Parameters
     ----------
+    store : FeatureStore
     reporter : Reporter
-        Is told of features that no study puts together.
+        Receiver of a note about features that no study puts together.
     to : str
-        What is to be done with them, for the error.
+        Verb for the error: what is to be done with them.
 
     Raises
     ------
     MissingFeaturesError
-        If there are none.
+        If no features are stored.
     """
     complete = {item for item in store.sets() if isinstance(item, FeatureSet)}
     found: dict[tuple[str, ...], Pair] = {}
@@ -202,8 +203,8 @@ def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") 
     _say_what_is_left_out(complete, list(found.values()), reporter)
     if not found:
         raise MissingFeaturesError(
-            f"There is nothing to {to} in {store.uri}: for no model and dataset are the train, val and test features "
-            "complete that a study wants. Run the study: probestore run STUDY."
+            f"There is nothing to {to} in {store.uri}: no model and dataset has complete features of train, val and "
+            "test that a study wants. Run the study: probestore run STUDY."
         )
     return list(found.values())
 
@@ -219,12 +220,14 @@ def _pair(row: dict[str, Any]) -> Pair:
 
 
 def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:
-    """Models and datasets that have all three splits under keys that no current cell puts together."""
+    """Tell the reporter which models and datasets have features that no current cell puts together."""
     splits: dict[tuple[str, str], set[str]] = {}
     for item in complete:
         splits.setdefault((item.model, item.dataset), set()).add(item.split)
     known = {(pair.model, pair.dataset) for pair in pairs}
     for model, dataset in sorted(place for place, found in splits.items() if found == set(SPLITS)):
         if (model, dataset) not in known:
-            text = f"Left out: {model} on {dataset}. It has features, but no study says which of them belong together; "
-            reporter.tell(Note(f"{text}run one that wants them: probestore run STUDY."))
+            text = (
+                f"{model} on {dataset} is left out: it has features, but no study says which of them belong together. "
+            )
+            reporter.tell(Note(f"{text}Run a study that wants them: probestore run STUDY."))

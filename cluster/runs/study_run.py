@@ -1,4 +1,4 @@
-"""A study -> a store that holds all it wants. Failures are recorded; others go on."""
+"""A study -> a store that holds all it wants. Failures are recorded, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def run_study(
     retry_failed: bool = False,
     analyse: bool = False,
 ) -> Summary:
-    """Compute whatever `study` wants and `store` does not have.
+    """Compute everything that `study` wants and `store` does not have.
 
     Parameters
     ----------
     study : Study
     store : FeatureStore
     pool : Pool, optional
-        Where the work is done; by default in this process.
+        Workers; by default this process.
     reporter : Reporter
-        Is told of everything that happens.
+        Receiver of the events.
     retry_failed : bool
-        Try again what failed before, although nothing that it depends on has changed.
+        Whether failed work is tried again although nothing that it depends on has changed.
     analyse : bool
-        Also compute what the features say of themselves, as `analyse_stored` does.
+        Whether the features are analysed, too, as `analyse_stored` does.
 
     Raises
     ------
     ConfigurationError
-        For names that nothing answers to, before anything is computed.
+        If the study names something that does not exist. Nothing is computed then.
     StoreError
         If the store cannot be written.
     """
@@ -77,7 +77,7 @@ def run_study(
 def begin(
     study: Study, store: FeatureStore | None, ledger: Ledger, reporter: Reporter, rates: Rates | None = None
 ) -> Run:
-    """Identify the models of a study, open its datasets, and look at what the store has; nothing is computed."""
+    """Identify the models of a study and open its datasets. Nothing is computed."""
     return Run(
         store,
         Inventory(store),
@@ -92,13 +92,13 @@ def begin(
 
 
 def works_of(run: Run) -> list[Work]:
-    """Return the work of every kind that the study of a run asks for: each file of `cluster.work.kinds` is asked."""
+    """Return the work of every kind that the study of a run asks for. Each file of `cluster.work.kinds` is asked."""
     found = (registry.load(kinds, "kind of work", name).of_study for name in _in_order(registry.names(kinds)))
     return [work for of_study in found if (work := of_study(run)) is not None]
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Features first: they say which pairs there are."""
+    """Return kinds of work with the features first, because they say which pairs there are."""
     return sorted(names, key=lambda name: (name != "features", name))
 
 
@@ -109,7 +109,7 @@ def find_modules(study: Study) -> None:
 
 
 def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
-    """Return the models of a study by name; `fail` is told of those that cannot be identified, as `Ledger.fail` is."""
+    """Return the models of a study by name. `fail` is called as `Ledger.fail` for those that cannot be identified."""
     models = {}
     for spec in study.models:
         try:
@@ -122,7 +122,7 @@ def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
 
 
 def opened(study: Study, fail: Callable[..., None]) -> dict[str, Dataset]:
-    """Return the datasets of a study by name; `fail` is told of those that cannot be used, as `Ledger.fail` is."""
+    """Return the datasets of a study by name. `fail` is called as `Ledger.fail` for those that cannot be used."""
     datasets = {}
     for spec in study.datasets:
         try:
@@ -137,18 +137,18 @@ def opened(study: Study, fail: Callable[..., None]) -> dict[str, Dataset]:
 
 
 def _check_metric(dataset: Dataset) -> None:
-    """Make sure that the task has the headline metric and the leaderboard can use it: a share, higher is better."""
+    """Check that the headline metric is defined for the dataset and is a share that is better if higher."""
     usable = [name for name in metrics.names(multilabel=dataset.multilabel) if metrics.by_name(name).higher_is_better]
     if dataset.spec.metric not in usable:
         task = "an image can have several labels" if dataset.multilabel else "every image has one label"
         raise ConfigurationError(
-            f"The metric of dataset {dataset.spec.name!r} must be one of {', '.join(usable)}, because {task} and it is "
-            f"averaged as log-odds. Got {dataset.spec.metric!r}."
+            f"The metric of dataset {dataset.spec.name!r} must be one of {', '.join(usable)}, because {task} and the "
+            f"leaderboard averages log-odds. Got {dataset.spec.metric!r}."
         )
 
 
 def _record_catalogue(store: FeatureStore, run: Run) -> None:
-    """Record the models and the datasets, as far as the store does not say the same of them already."""
+    """Record the models and the datasets whose records in the store are missing or differ."""
     now = datetime.now(UTC)
     for table, items in (("models", run.models), ("datasets", run.datasets)):
         known = {row[table[:-1]]: row for row in store.read_records(table)}

@@ -42,7 +42,7 @@ def test_a_driver_can_be_a_client_without_a_node_of_its_own(cluster, study, undi
 def test_what_no_node_has_is_said_before_work_starts(cluster, study, tmp_path):
     greedy = add_to_study(study, "[cluster]\nextract = { gpus = 2, cpus = 1 }\n")
     said = finish(cluster.driver(greedy, tmp_path / "store"), code=2)
-    assert "No node can carry a worker for features: it asks for 1 CPU, 2 GPUs." in said
+    assert "No node can carry a worker for features, which asks for 1 CPU, 2 GPUs." in said
     assert "2 nodes of 1 CPU;" in said
     assert n_parts(tmp_path / "store") == 0
 
@@ -53,5 +53,5 @@ def test_a_node_that_does_not_see_the_store_is_named(cluster, study, tmp_path):
     said = finish(cluster.driver(study, tmp_path / "mine" / "store"), code=2)
     assert "Every node must see the same store" in said
     assert str(tmp_path / "mine" / "store") in said
-    assert said.count("(there it is not)") == 1
+    assert said.count("(the file is not there)") == 1
     assert n_parts(tmp_path / "mine" / "store") == 0

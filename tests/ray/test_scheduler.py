@@ -182,7 +182,7 @@ def test_two_kinds_of_work_that_share_workers_take_turns():
 
 
 def test_workers_that_die_while_they_start_are_an_error_and_no_hang():
-    with pytest.raises(ConfigurationError, match=r"3 died one after another while they did.*worker process has died"):
+    with pytest.raises(ConfigurationError, match=r"3 died one after another at their start.*worker process has died"):
         run([(0, None, 0)], make_worker=StillBorn.remote)
 
 

@@ -61,7 +61,7 @@ def test_a_task_that_takes_its_workers_along_is_given_up(clock):
     assert lose(queue, MAX_ATTEMPTS - 1, node_lost=False, clock=clock) is None
     failure = lose(queue, 1, node_lost=False, clock=clock)
     assert (failure.error, queue.n_waiting(1)) == ("WorkerDied", 0)
-    assert failure.message.startswith("3 workers died one after another on this task; the last said: gone.")
+    assert failure.message.startswith("3 workers died one after another on this task. The last said: gone.")
 
 
 def test_a_lost_node_is_not_the_fault_of_its_task(clock):

@@ -49,10 +49,8 @@ def test_the_plan_in_words():
         "Missing: 2 of 5 shards (45 images x models, 2.88 kB before compression), 1 of 1 cells.",
         "Time of one worker: about 7 s; several workers share it.",
     ]
-    assert (
-        "about 7 s, and the time of 2 shards, of which nothing was measured yet" in summary_lines([KNOWN, UNKNOWN])[1]
-    )
-    assert "not known, nothing like it was measured" in summary_lines([UNKNOWN])[1]
+    assert "about 7 s, and the time of 2 shards that is not known yet" in summary_lines([KNOWN, UNKNOWN])[1]
+    assert "not known, because nothing like it was measured" in summary_lines([UNKNOWN])[1]
     assert "--measure" in summary_lines([UNKNOWN])[1]
     done = replace(KNOWN, blocks={"shards": Block(1, 0), "cells": Block(1, 0)})
     assert summary_lines([done]) == ["Nothing is missing: 1 shards and 1 cells are in the store."]

@@ -540,7 +540,7 @@ def test_features_that_no_study_wants_any_more_are_said(pool, study_file, store)
     run(study_file(1), store, pool)
     summary, recorder = add(store, pool, "ncm")
     assert summary.counts["cells_wanted"] == 1
-    assert [note for note in recorder.notes if "Left out: tiny_1 on pets" in note]
+    assert [note for note in recorder.notes if "tiny_1 on pets is left out" in note]
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def test_a_place_with_something_else_in_it_is_no_store(tmp_path, store):
     assert existing_store(str(tmp_path / "other")) is None
     (tmp_path / "other" / "file").write_text("")
     for place in (tmp_path / "other", tmp_path / "other" / "file"):
-        with pytest.raises(StoreError, match="neither a store nor an empty folder"):
+        with pytest.raises(StoreError, match="must name a store, or an empty or new folder"):
             existing_store(str(place))
     assert existing_store(store.uri).uri == store.uri
 
