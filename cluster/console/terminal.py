@@ -55,8 +55,8 @@ def say_failures(summary: Summary) -> None:
         Console(stderr=True).print(_failure_table(summary))
     if summary.n_failed_before:
         say(
-            f"{summary.n_failed_before} of them had failed before. They were not tried again, because nothing that "
-            "they depend on has changed. To try them, add --retry-failed to the command."
+            f"{summary.n_failed_before} of them: this work failed in an earlier run and was not tried again, because "
+            "nothing that it depends on has changed. To try it, add --retry-failed to the command."
         )
 
 

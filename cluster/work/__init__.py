@@ -1,1 +1,1 @@
-"""What is wanted, what is there, what is missing."""
+"""Work of a run: what is wanted, what is there, and what is missing."""

@@ -1,8 +1,8 @@
 """The contract of a kind of work, which is one file of `cluster.work.kinds`.
 
-The file's name is the kind's name everywhere: the stage in events and in the table `progress`, the key of
+The file's name is the kind's name everywhere: the stage in events and in the table `progress`, the key in
 ``[cluster]``, the block of a plan. A file has a function ``of_study(run)``, which returns the work that a study asks
-for, or None.
+for, or None if it asks for none.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from featurestore.networks.identity import Model
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """What opens a store anywhere.
+    """The address of a store, with which any worker can open it.
 
     Attributes
     ----------
+    uri : str
+        Folder or URL; empty for a store that is yet to be made.
     options : tuple of (name, value)
-        As `FeatureStore.storage_options` has them. They may hold credentials, so they are never shown.
+        Options, as `FeatureStore.storage_options` has them. They may hold credentials, so they are never shown.
     """
 
     uri: str
@@ -39,7 +41,7 @@ class StoreAddress:
 
     @classmethod
     def of(cls, store: FeatureStore | None) -> StoreAddress:
-        """Return the address of a store; an empty one for a store that is yet to be made."""
+        """Return the address of a store; an empty one for None, a store that is yet to be made."""
         return cls(store.uri, store.storage_options) if store else cls("")
 
     def open(self, hands: Hands) -> FeatureStore:
@@ -49,25 +51,26 @@ class StoreAddress:
 
 @dataclass
 class Run:
-    """What all kinds of work of one run share.
+    """The things that all kinds of work of one run share.
 
     Attributes
     ----------
     store : FeatureStore, optional
-        None for a plan of one that is yet to be made.
+        Store of the run; None for the plan of a store that is yet to be made.
     inventory : Inventory
-        What the store had when the run began, and what it got since.
+        Sets and records of the store.
     pairs : Pairs
-        The features that belong together, and which of them are there.
+        Features that belong together, and whether they are there.
     ledger : Ledger
+        Books of the run.
     tell : callable
-        Is told of events that no unit brings about.
+        Receiver of events that belong to no unit.
     study : Study, optional
-        None for a run over what is stored.
+        Study of the run; None for a run over what is stored.
     models, datasets : mapping of str to Model and Dataset
-        Those of the study that can be used.
+        Models and datasets of the study that can be used.
     rates : Rates
-        How fast earlier runs were; only a plan knows them.
+        Speed of earlier runs. Only a plan has them.
     """
 
     store: FeatureStore | None
@@ -82,7 +85,7 @@ class Run:
 
     @property
     def address(self) -> StoreAddress:
-        """Whatever opens the store anywhere."""
+        """Address with which workers open the store."""
         return StoreAddress.of(self.store)
 
     def mark_overflow(self, item: FeatureSet, why: str) -> None:
@@ -93,18 +96,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part still takes.
+    """The cost of the rest of a part.
 
     Attributes
     ----------
     amount : int
-        In what the kind of work is counted in.
+        Amount of work, in the unit that the kind of work is counted in.
     n_bytes : int or None
-        That will be stored, before compression; None if that is not known before.
+        Size of what will be stored, before compression; None if it is not known.
     seconds : float or None
-        Of one worker; None where nothing like it was measured.
+        Time of one worker; None if nothing like it was measured.
     problems : tuple of str
-        Why some of it will not be tried: messages of earlier failures.
+        Messages of earlier failures, because of which some of it will not be tried.
     """
 
     amount: int = 0
@@ -119,9 +122,9 @@ class Work(ABC):
     Attributes
     ----------
     UNIT : str
-        What its progress is counted in, e.g. ``images x models``.
+        Name of the unit that its progress is counted in, e.g. ``images x models``.
     PIECES : str
-        What its parts are made of, e.g. ``shards``.
+        Name of the pieces that its parts are made of, e.g. ``shards``.
     AFTER : tuple of str
         Kinds of work that may make more of its units possible.
     """
@@ -132,13 +135,13 @@ class Work(ABC):
 
     @property
     def kind(self) -> str:
-        """The name of the file that it stands in."""
+        """Name of the kind of work, which is the name of its file."""
         return type(self).__module__.rpartition(".")[-1]
 
     @property
     @abstractmethod
     def total(self) -> int:
-        """How much of UNIT this run is to do, done or not; it may change while the run goes on."""
+        """Amount of work of this run, in UNIT, whether it is done or not. It may change while the run goes on."""
 
     @abstractmethod
     def parts(self) -> Iterable[Part]:
@@ -146,22 +149,22 @@ class Work(ABC):
 
     @abstractmethod
     def missing(self) -> Iterator[Unit]:
-        """Return the units that can begin now, each once; asked again after every outcome."""
+        """Return the units that can begin now, each once. It is called again after every outcome."""
 
     @abstractmethod
     def told(self, unit: Any, outcome: Any, node: str) -> Iterable[Event]:
-        """Take note of what came of a unit, a report or a `Failure`; return what there is to tell of it."""
+        """Take note of the outcome of a unit, which is a report or a `Failure`. Return the events about it."""
 
     def skip(self, unit: Any) -> Iterable[Event] | None:
-        """Return what there is to tell of a unit that has become pointless; None if it is not."""
+        """Return the events about a unit that has become pointless; None if it has not."""
         return None
 
     def cost(self, part: Part) -> Cost:
-        """Return what a part still takes."""
+        """Return the cost of the rest of a part."""
         return Cost(part.wanted - part.done)
 
     def end(self) -> None:  # noqa: B027 - most kinds of work have nothing left to do
-        """Do what is left to do when nothing is missing any more."""
+        """Do the rest when nothing is missing any more."""
 
 
 Outcome = Any

@@ -1,4 +1,4 @@
-"""What a store has: listed once when a run begins, and kept up to date by what the run is told."""
+"""The inventory of a store: it is listed once when a run begins, and kept up to date as the run goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Inventory:
     Parameters
     ----------
     store : FeatureStore, optional
-        None stands for one that is yet to be made, which has nothing.
+        Store; None stands for one that is yet to be made, which has nothing.
     """
 
     def __init__(self, store: FeatureStore | None) -> None:
@@ -36,7 +36,7 @@ class Inventory:
         return self._stock.shards(item)
 
     def overflowed(self, item: FeatureSet) -> bool:
-        """Whether this float16 set had met a value that float16 cannot hold when the run began."""
+        """Whether a float16 set had met a value that float16 cannot hold when the run began."""
         return self._stock.overflowed(item)
 
     def completed(self, item: FeatureSet | SampleSet) -> None:
@@ -52,7 +52,7 @@ class Inventory:
         return {table: self._known(table) for table in tables}
 
     def look_again(self, table: str) -> None:
-        """Forget the names of the records of a table, to which workers have added."""
+        """List the records of a table anew at the next question, because workers have added some."""
         self._names.pop(table, None)
 
     def recorded(self, table: str, name: str) -> None:

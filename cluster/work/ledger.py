@@ -14,6 +14,7 @@ from typing import Any
 from cluster.reporting.events import Failed, Note, Reporter, RunEnded
 from featurestore import FeatureStore
 from featurestore.errors import Failure
+from featurestore.plain_text import counted
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
 from probes.cells.results import Cell
@@ -31,11 +32,11 @@ class FailedWork:
     Attributes
     ----------
     key : str, optional
-        Hash of what was tried; None for what is always worth another try.
+        Hash of what was tried; None for work that is always worth another try.
     before : bool
-        Whether it failed in an earlier run, and was not tried in this one.
+        Whether the work failed in an earlier run, and was not tried in this one.
     kind : str, optional
-        The kind of work that it belongs to; None for a model or a dataset that cannot be used at all.
+        Kind of work that it belongs to; None for a model or a dataset that cannot be used at all.
     """
 
     stage: str
@@ -50,7 +51,7 @@ class FailedWork:
     kind: str | None = None
 
     def row(self, study: str) -> dict[str, Any]:
-        """As a row of the `failures` table."""
+        """Return the row of the table `failures`."""
         place = {name: getattr(self, name) for name in _PLACE}
         return {
             "study": study,
@@ -63,13 +64,13 @@ class FailedWork:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> FailedWork:
-        """A row that an earlier run left."""
+        """Return the failure that a row of an earlier run describes."""
         failure = Failure(row["error"], row["message"])
         rest = {"failed_at": row["failed_at"], "key": row["key"], "before": True}
         return cls(failure=failure, **{name: row[name] for name in _PLACE}, **rest)
 
     def event(self) -> Failed:
-        """As an event."""
+        """Return the event of the failure."""
         place = {name: getattr(self, name) for name in _PLACE}
         return Failed(
             **place, error=self.failure.error, message=self.failure.message, before=self.before, kind=self.kind
@@ -78,15 +79,15 @@ class FailedWork:
 
 @dataclass
 class Summary:
-    """What a run did.
+    """The summary of a run.
 
     Attributes
     ----------
     counts : Counter of str
-        By the names that the kinds of work give: ``passes`` (images x models that went through a network), ``cells``
-        (that were fitted), ``cells_wanted`` (computed now or before), ``unreadable`` (images), ...
+        Counts by the names that kinds of work give: ``passes`` (images x models that went through a network), ``cells``
+        (that were fitted), ``cells_wanted`` (there or missing), ``unreadable`` (images), ...
     failures : list of FailedWork
-        Those of this run, and those of earlier ones that were not tried again.
+        Failures of this run, and of earlier runs if the work was not tried again.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -94,7 +95,7 @@ class Summary:
 
     @property
     def n_failed_before(self) -> int:
-        """How many of the failures were not tried again."""
+        """Number of failures of earlier runs whose work was not tried again."""
         return sum(work.before for work in self.failures)
 
 
@@ -106,10 +107,11 @@ class Ledger:
     study : str
         Name under which its cells and failures are kept.
     store : FeatureStore, optional
-        None for a plan: nothing is recorded.
+        Store in which they are recorded; None for a plan, which records nothing.
     reporter : Reporter
+        Receiver of the events.
     before : mapping of str to FailedWork
-        What failed in earlier runs and would again, by its key; see `failures_of`.
+        Work that failed in earlier runs and would fail again, by its key, as `failures_of` returns it.
     """
 
     def __init__(
@@ -124,15 +126,14 @@ class Ledger:
         self._published: Sequence[Mapping[str, Any]] | None = None
         self._published_at = -_EVERY_SECONDS
         if self._before and store:
-            text = (
-                f"{len(self._before)} failed before and are not tried again while nothing that they depend on changes; "
-            )
-            reporter.tell(Note(f"{text}--retry-failed tries them."))
+            known = counted(len(self._before), "failure")
+            text = f"{known} of an earlier run: this work is not tried again while nothing that it depends on changes."
+            reporter.tell(Note(f"{text} --retry-failed tries it."))
 
     def want(self, cells: Sequence[Cell]) -> None:
-        """Record what is wanted before it is there, so that `coverage` can tell what is missing.
+        """Record the wanted cells before they are there, so that `coverage` can tell what is missing.
 
-        What an earlier run of the study wanted of a model or dataset that cannot be had now is still wanted: a disk
+        Cells that an earlier run of the study wanted stay wanted if their model or dataset cannot be used now: a disk
         that is not mounted today makes nothing garbage.
         """
         self.summary.counts["cells_wanted"] = len(cells)
@@ -143,7 +144,7 @@ class Ledger:
             self._store.publish("cells", self._study, table)
 
     def _out_of_reach(self, store: FeatureStore) -> list[dict[str, Any]]:
-        """Rows of `cells`, of before, of the models and datasets that could not be identified or opened."""
+        """Return earlier rows of `cells` whose model or dataset could not be identified or opened."""
         failed = [work for work in self.summary.failures if work.stage in ("model", "dataset") and not work.key]
         models, datasets = ({getattr(work, kind) for work in failed} - {None} for kind in ("model", "dataset"))
         if not failed or not store.has_record("cells", self._study):
@@ -163,16 +164,20 @@ class Ledger:
         key: str | None = None,
         kind: str | None = None,
     ) -> None:
-        """Record a piece of work that failed; None for a model, tap or dataset means every one.
+        """Record a piece of work that failed.
 
         Parameters
         ----------
         stage : str
-            As it stands in the table `failures`.
+            Name of the stage in the table `failures`.
+        error : exception or Failure
+            The reason.
+        model, tap, dataset, cell : str, optional
+            Place of the work; None stands for all.
         key : str, optional
-            Of `attempt_key`. With it, the work is not tried again by the next run, unless the machine is to blame.
+            Key from `attempt_key`. With it, the next run does not try the work again, unless the machine is to blame.
         kind : str, optional
-            The kind of work that it belongs to.
+            Kind of work that it belongs to.
         """
         failure = error if isinstance(error, Failure) else Failure.of(error)
         known_by = None if failure.passing else key
@@ -183,25 +188,25 @@ class Ledger:
             self.publish()
 
     def remembers(self, key: str) -> FailedWork | None:
-        """Return what failed in an earlier run and would again, if it has this key."""
+        """Return the work with this key, if it failed in an earlier run and would fail again."""
         return self._before.get(key)
 
     def leave_alone(self, key: str, *, kind: str) -> None:
-        """Do not try what `remembers` knows, and count it among the failures."""
+        """Count work that `remembers` knows among the failures, because it is not tried again."""
         if work := self._before.pop(key, None):
             known = replace(work, kind=kind)
             self.summary.failures.append(known)
             self._reporter.tell(known.event())
 
     def publish(self) -> None:
-        """Bring the table `failures` up to date: one file per study, of its last run and what that has not come to."""
+        """Bring the table `failures` up to date: failures of this run, and earlier ones that it has not come to yet."""
         rows = [work.row(self._study) for work in [*self.summary.failures, *self._before.values()]]
         if self._store and rows != (self._published if self._published is not None else self._stored(self._store)):
             self._store.publish(_TABLE, self._study, rows_table(_TABLE, rows))
         self._published, self._published_at = rows, time.monotonic()
 
     def close(self) -> Summary:
-        """End the run: what failed once and is not wanted any more is forgotten."""
+        """End the run. Earlier failures of work that is not wanted any more are forgotten."""
         self._before.clear()
         self.publish()
         done = self.summary
@@ -216,7 +221,7 @@ class Ledger:
 
 
 def failures_of(study: str, store: FeatureStore) -> dict[str, FailedWork]:
-    """By their keys, the failures of a study's last run that are not worth another try."""
+    """Return the failures of a study's last run that are not worth another try, by their keys."""
     if not store.has_record(_TABLE, study):
         return {}
     rows = store.read_record(_TABLE, study).to_pylist()
@@ -224,11 +229,11 @@ def failures_of(study: str, store: FeatureStore) -> dict[str, FailedWork]:
 
 
 def attempt_key(*keys: str) -> str:
-    """What is tried, by the keys of what it reads or makes, and the code that does it."""
+    """Return the key of an attempt: a hash of the keys of what it reads or makes, and of the versions of the code."""
     return content_key({"table": _TABLE, "keys": keys, "code": _versions()})
 
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of the code that may have raised: another version may do better."""
+    """Return the versions of the code that may have raised, because another version may succeed."""
     return {name: version(name) for name in ("probestore", "torch", "timm", "torchvision", "scikit-learn")}

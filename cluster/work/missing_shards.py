@@ -1,4 +1,4 @@
-"""Wanted minus committed = work units. Pure: what is committed comes in as plain sets."""
+"""Wanted shards minus committed shards = missing shards. Pure: the committed ones come in as plain sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class ModelTap(NamedTuple):
-    """Where features come from."""
+    """A model and one of its taps, from which features come."""
 
     model: str
     tap: str
@@ -16,16 +16,20 @@ class ModelTap(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A dataset split whose features several models are to have.
+    """A split of a dataset whose features are wanted of several models.
 
     Attributes
     ----------
+    dataset, split : str
+        Names.
     n_images, n_shards : int
-        Of the split.
+        Number of images and of shards of the split.
+    shard_images : int
+        Number of images of a shard.
     committed : mapping of ModelTap to set of int
-        For every model and tap that should see the split, the shards that are published.
+        Every model and tap that should see the split -> its published shards.
     committed_samples : set of int
-        The published shards of the image table.
+        Published shards of the image table.
     """
 
     dataset: str
@@ -37,13 +41,13 @@ class Wanted:
     committed_samples: set[int]
 
     def images_of(self, shard: int) -> int:
-        """Images of a shard; the last one may be smaller."""
+        """Return the number of images of a shard; the last one may be smaller."""
         return min(self.shard_images, self.n_images - shard * self.shard_images)
 
 
 @dataclass(frozen=True)
 class MissingShard:
-    """One shard to be decoded once, for the models and taps that still miss it (none: only its image table does)."""
+    """A shard that is to be decoded once, for the models and taps that miss it; for none if only its table does."""
 
     dataset: str
     split: str
@@ -53,24 +57,25 @@ class MissingShard:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models of the parts, each once."""
+        """Models of the parts, each once."""
         return tuple(dict.fromkeys(part.model for part in self.parts))
 
     @property
     def passes(self) -> int:
-        """Images x models: what progress is counted in."""
+        """Images x models, which progress is counted in."""
         return self.n_images * len(self.models)
 
 
 def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] | None = None) -> list[MissingShard]:
-    """The shards that some model, or the image table, still misses.
+    """Return the shards that some model or the image table misses.
 
     Parameters
     ----------
     wanted : sequence of Wanted
+        Splits whose features are wanted.
     groups : iterable of collections of str, optional
-        Models that a worker can hold at once; by default all of them. All shards of one group come before those of the
-        next, in the order of `wanted`, so that a worker loads a network once.
+        Groups of models that a worker can hold at once; by default one group of all. All shards of one group come
+        before those of the next, in the order of `wanted`, so that a worker loads each network once.
     """
     every = {part.model for item in wanted for part in item.committed}
     planned: set[tuple[str, str, int]] = set()
@@ -93,12 +98,15 @@ def _units(wanted: Iterable[Wanted], models: Collection[str]) -> Iterator[Missin
 
 
 def groups_that_fit(weight_bytes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:
-    """Models to be held at once, so that their weights take at most `room` bytes; one larger than that goes alone.
+    """Return groups of models whose weights take at most `room` bytes. A larger model is a group of its own.
 
     Parameters
     ----------
     weight_bytes : mapping of str to int
-        In the order in which models should share a group: those of equal preprocessing next to each other.
+        Size of the weights of each model. Neighbours share a group, so models of equal preprocessing should be next to
+        each other.
+    room : int
+        Most bytes of a group.
     """
     groups: list[list[str]] = []
     taken = 0

@@ -1,4 +1,4 @@
-"""A model and a dataset whose features belong together, and a run's list of them: wanted, there, or out of reach."""
+"""Pairs of a model and a dataset whose features belong together, and the list of those of a run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A model and a dataset: all that has to be known of their features to work on them.
+    """A model and a dataset, with all that work on their features has to know.
 
     Attributes
     ----------
     features : SplitSets
-        The feature sets of the three splits.
+        Feature sets of the three splits.
     model_key : str
         Hash of the weights and the preprocessing that the model's name stands for.
     metric : str
-        The dataset's headline metric.
+        Headline metric of the dataset.
+    n_classes : int
+        Number of classes of the dataset.
+    multilabel : bool
+        Whether an image can have several labels.
+    setting : str
+        Setting of the results.
     compute, inputs_key : str, optional
-        Precision that the features are computed in, and hash of all else that they come from; None where a study of an
+        Precision that the features are computed in, and hash of all else that they come from; None if a study of an
         earlier version wanted them.
     """
 
@@ -64,8 +70,8 @@ class Pairs:
     Attributes
     ----------
     changes : list of Place
-        Grows by a place whenever something becomes of the pair there. Who remembers how much of it he has read sees
-        only the news.
+        Places whose pair has changed, in the order of the changes. It only grows, so that a reader who remembers how
+        much of it he has read finds the news at its end.
     """
 
     def __init__(self) -> None:
@@ -81,18 +87,18 @@ class Pairs:
         return self._pairs[place]
 
     def want(self, pairs: Iterable[Pair]) -> None:
-        """Add pairs; one of the same place takes the place of the former, whose features had other keys."""
+        """Add pairs. A pair replaces the one of the same place, whose features had other keys."""
         for pair in pairs:
             self._pairs[pair.place] = pair
             self.changes.append(pair.place)
 
     def arrive(self, place: Place) -> None:
-        """Say that the features are complete."""
+        """Note that the features are complete."""
         self._there.add(place)
         self.changes.append(place)
 
     def lose(self, place: Place) -> None:
-        """Say that the features cannot be had in this run."""
+        """Note that the features cannot be had in this run."""
         self._lost.add(place)
         self.changes.append(place)
 

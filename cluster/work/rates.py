@@ -1,4 +1,4 @@
-"""How fast work was, as earlier runs in a store have measured it."""
+"""The speed of work, as earlier runs in a store have measured it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured; see `rates_of`.
+    """Measured rates, which `rates_of` returns.
 
     Attributes
     ----------
@@ -25,27 +25,27 @@ class Rates:
     cells: Mapping[tuple[str, bool, str | None], float] = field(default_factory=dict)
 
     def image_seconds(self, model: str, dataset: str) -> float | None:
-        """Return the time of one image through a model, decoding included.
+        """Return the seconds of one image through a model, decoding included.
 
-        It was measured on other datasets where it was not on this one; None where it was measured on none.
+        If they were not measured on this dataset, return the mean of the others; None if they were measured on none.
         """
         rate = self.images.get((model, dataset), self.images.get((model, None)))
         return 1 / rate if rate else None
 
     def cell_seconds(self, probe: str, few: bool, dataset: str) -> float | None:
-        """Return the time of a probe on a dataset, of any model; `few` if it learns from a few images per class."""
+        """Return the seconds of a probe on a dataset, of any model; `few` for tasks of a few images per class."""
         return self.cells.get((probe, few, dataset), self.cells.get((probe, few, None)))
 
 
 def rates_of(progress: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]]) -> Rates:
-    """Average what earlier runs measured.
+    """Return the mean of the rates that earlier runs measured.
 
     Parameters
     ----------
     progress : iterable of mapping
-        ``model``, ``dataset`` and ``images_per_second`` of rows of the table `progress`.
+        Rows of the table `progress` with ``model``, ``dataset`` and ``images_per_second``.
     results : iterable of mapping
-        ``probe``, ``n_per_class``, ``dataset`` and ``seconds`` of cells.
+        Cells with ``probe``, ``n_per_class``, ``dataset`` and ``seconds``.
     """
     per_image: defaultdict[tuple[str, str | None], list[float]] = defaultdict(list)
     for row in progress:

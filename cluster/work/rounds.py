@@ -1,4 +1,4 @@
-"""The only loop: run what is missing of any kind of work whose inputs exist, until nothing more can be had."""
+"""The only loop: it runs what is missing of any kind of work whose inputs exist, until nothing more can be had."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from cluster.work.ledger import Ledger
 
 
 class Pool(Protocol):
-    """Workers, on Ray or in this process."""
+    """A pool of workers, on Ray or in this process."""
 
     def run(self, lanes: Sequence[Lane], *, note: Callable[[str], None]) -> None:
-        """Run all units of these lanes, and those that come while they run."""
+        """Run all units of the lanes, and those that come while they run."""
 
 
 def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Reporter) -> None:
-    """Run all that is missing of several kinds of work, side by side: a unit begins as soon as its inputs exist.
+    """Run all that is missing of several kinds of work, side by side. A unit begins as soon as its inputs exist.
 
     Parameters
     ----------
     works : sequence of Work
+        Kinds of work.
     pool : Pool
-        Not touched if nothing is missing.
+        Workers. The pool is not touched if nothing is missing.
     ledger : Ledger
-        Is published at the end, however it comes.
+        Books of the run, which are published at the end, even after an error.
     reporter : Reporter
+        Receiver of the events.
     """
     stages = {work.kind: _Stage(work, reporter) for work in _in_order(works)}
     try:
@@ -50,7 +52,7 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
 
 
 class _Stage:
-    """One kind of work on its way: its lane, and what is told of it."""
+    """One kind of work of a run: its lane, and the events about it."""
 
     def __init__(self, work: Work, reporter: Reporter) -> None:
         self.work = work
@@ -68,7 +70,7 @@ class _Stage:
         self._reporter.tell(StageStarted(self.work.kind, self._total, self.work.UNIT, self.work.PIECES, parts))
 
     def is_over(self, ended: Iterable[str]) -> bool:
-        """Whether nothing runs, nothing waits, and nobody is left who could make more possible."""
+        """Whether nothing runs, nothing waits, and every kind of work has ended that could make more possible."""
         if self.lane.running or self.lane.untold or self.queue.n_waiting(1):
             return False
         return set(self.work.AFTER) <= set(ended)
@@ -97,14 +99,14 @@ class _Stage:
         self._reporter.tell(Retry(self.work.kind, str(unit), reason, node))
 
     def follow(self) -> None:
-        """Tell it if there is more or less to do than there was."""
+        """Tell the reporter if there is more or less to do than before."""
         if self.work.total != self._total:
             self._total = self.work.total
             self._reporter.tell(StageChanged(self.work.kind, self._total, tuple(self.work.parts())))
 
 
 def _end_what_is_over(stages: dict[str, _Stage]) -> None:
-    """End the stages that are over, each after those that it waits for, and let the others follow their totals."""
+    """End the stages that are over, each after those that it waits for. Report the totals of the others anew."""
     ended = {kind for kind in stages if stages[kind].ended}
     absent = {kind for stage in stages.values() for kind in stage.work.AFTER if kind not in stages}
     for kind, stage in stages.items():
@@ -117,7 +119,7 @@ def _end_what_is_over(stages: dict[str, _Stage]) -> None:
 
 
 def _in_order(works: Sequence[Work]) -> list[Work]:
-    """Each after those that it waits for, else as they come."""
+    """Return works so that each comes after those that it waits for, and otherwise in their order."""
     left, ordered = list(works), []
     while left:
         kinds = {work.kind for work in left}

@@ -1,4 +1,4 @@
-"""Which shards of which sets are there, and which sets have all theirs and no manifest yet."""
+"""The stock of shards: which are there of each set, and which sets have all theirs and no manifest yet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ AnySet = FeatureSet | SampleSet
 
 
 class ShardStock:
-    """Stock of the shards of sets.
+    """The stock of the shards of sets.
 
     Attributes
     ----------
     due : deque of FeatureSet or SampleSet
-        Sets that can be completed: all shards are there, and no manifest. Also those that a run that was killed left.
+        Sets that can be completed: all shards are there, and the manifest is not. A killed run may have left some.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -40,7 +40,7 @@ class ShardStock:
         return self._shards[item]
 
     def note(self, item: AnySet, shard: int, part: Part | None) -> None:
-        """Note a published shard, and the part that is stored, if it is known; a shard may come twice."""
+        """Note a published shard, and the part that is stored, if it is known. A shard may come twice."""
         if item not in self._shards or shard in self._shards[item]:
             return
         self._shards[item].add(shard)
@@ -49,7 +49,7 @@ class ShardStock:
         self._look_whether_due(item)
 
     def parts(self, item: AnySet) -> tuple[Part, ...]:
-        """Hand out the parts of a set that are known, once."""
+        """Return the known parts of a set, and forget them."""
         return tuple(self._parts.pop(item, {}).values())
 
     def _look_whether_due(self, item: AnySet) -> None:

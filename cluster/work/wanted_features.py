@@ -19,7 +19,7 @@ _UNKNOWN_PARAMETERS = 100_000_000  # what a network of which nothing is known is
 
 @dataclass(frozen=True)
 class WantedFeatures:
-    """Features of a dataset seen by a model at one tap, stored as one type."""
+    """Features of a dataset from a model at one tap, stored as one type."""
 
     model: Model
     tap: str
@@ -38,7 +38,7 @@ class WantedFeatures:
 
     @property
     def source(self) -> ModelTap:
-        """Where the features come from."""
+        """Model and tap that the features come from."""
         return ModelTap(self.model.name, self.tap)
 
 
@@ -48,12 +48,16 @@ def wanted_features(
     datasets: Iterable[Dataset],
     overflowed: Callable[[FeatureSet], bool],
 ) -> list[WantedFeatures]:
-    """Every model with every dataset at every tap, and the type that its features are stored as.
+    """Return the features that are wanted of every model on every dataset at every tap.
 
     Parameters
     ----------
+    settings : ExtractSettings
+        Taps, and the type that features are stored as.
+    models, datasets : iterable of Model and Dataset
+        Models and datasets of the study.
     overflowed : callable
-        Whether a float16 set met a value that float16 cannot hold.
+        Function that says whether a float16 set met a value that float16 cannot hold.
     """
 
     def storage(model: Model, dataset: Dataset, tap: str) -> FeatureType:
@@ -69,7 +73,7 @@ def wanted_features(
 
 
 def model_groups(models: Iterable[Model], gigabytes: float) -> list[tuple[str, ...]]:
-    """Models whose weights fit into `gigabytes` together; those of equal geometry, which share pixels, side by side."""
+    """Return groups of models whose weights fit into `gigabytes`. Models that share pixels stay close."""
     ordered = sorted(models, key=lambda model: repr(model.preprocessing.geometry))
     sizes = {model.name: _BYTES_PER_PARAMETER * (model.spec.params or _UNKNOWN_PARAMETERS) for model in ordered}
     return groups_that_fit(sizes, int(gigabytes * 1024**3))

@@ -107,7 +107,7 @@ def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
     code, _, err = command(*arguments, "--store", filled.uri)
     assert (code, "all 4 cells of this choice of probes are in the store" in err) == (0, True), err
     code, _, err = command("probe", "--probe", "leep", "--store", filled.uri)
-    said = "No linear classifier of tiny_0 is in the store; left out there: leep."
+    said = "No linear classifier of tiny_0 is in the store, so these probes are left out there: leep."
     assert (code, said in " ".join(err.split())) == (0, True), err
 
 
@@ -130,7 +130,7 @@ def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_fi
 def test_what_failed_before_is_said_with_what_tries_it_again(command, pool, study_file, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
-    said = "1 of them had failed before. They were not tried again"
+    said = "1 of them: this work failed in an earlier run and was not tried again"
     assert [said in command(*run, *more)[2] for more in ((), (), ("--retry-failed",))] == [False, True, False]
     code, out, err = command("plan", *run[1:])
     assert (code, "failed before" in out) == (1, True)

@@ -48,10 +48,10 @@ def test_every_command_has_a_section() -> None:
 
 
 def test_every_event_is_described() -> None:
-    for name in registry.names(kinds):
-        registry.load(kinds, "kind of work", name)
-    own = {found for found in every_subclass(Event) if found.__module__.startswith("cluster.")} - {UnitDone}
-    assert {f"| `{found.name()}` |" in TEXT for found in own} == {True}, own
+    files = {registry.load(kinds, "kind of work", name).__name__ for name in registry.names(kinds)}
+    own = {found for found in every_subclass(Event) if found.__module__ in (Event.__module__, *files)} - {UnitDone}
+    assert len(own) >= 12
+    assert [found.name() for found in own if f"| `{found.name()}` |" not in TEXT] == []
 
 
 def every_subclass(kind: type[Event]) -> set[type[Event]]:

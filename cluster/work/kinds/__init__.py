@@ -1,1 +1,1 @@
-"""The kinds of work: a file each, and this folder is their registry. See `cluster.work.contract`."""
+"""The kinds of work, one per file. This folder is their registry, and `cluster.work.contract` their contract."""

@@ -1,7 +1,7 @@
-"""Analysis: what stored features say of themselves. A model on a dataset is measured, models on a dataset are compared.
+"""Measurements of a model's features on a dataset, and comparisons of the models on a dataset.
 
 analysis_done: unit, models, tap, dataset, seconds, node, failed
-    A model was measured, or several were compared; `failed` is true or false.
+    A model was measured, or several models were compared. `failed` is true or false.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class AnalysisDone(UnitDone):
 
     @property
     def amount(self) -> int:
-        """One."""
+        """One analysis."""
         return 1
 
     @property
     def worker(self) -> tuple[str, float]:
-        """Node that did it, and seconds that a worker took."""
+        """Node that did the analysis, and seconds that its worker took."""
         return self.node, self.seconds
 
     def made(self) -> Iterator[Piece]:
-        """Return a piece for each model, unless it failed."""
+        """Return a piece for each model, unless the analysis failed."""
         if not self.failed:
             yield from (Piece((model, self.tap, self.dataset, None)) for model in self.models)
 
@@ -72,11 +72,11 @@ class AnalysisUnit:
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
-        """Whatever it looks at: models on one dataset."""
+        """Models on one dataset that the analysis looks at."""
         return (self.analysis.subject,) if isinstance(self.analysis, Measurement) else self.analysis.members
 
     def run(self, hands: Hands) -> float:
-        """Compute and publish it; return how many seconds that took."""
+        """Compute and publish the analysis. Return how many seconds that took."""
         from featurestore.store.matrices import MatrixCache
 
         begin = time.perf_counter()
@@ -84,7 +84,7 @@ class AnalysisUnit:
         return time.perf_counter() - begin
 
     def split_up(self) -> Sequence[AnalysisUnit]:
-        """Return itself: it has no parts."""
+        """Return the unit itself, because it has no parts."""
         return [self]
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class AnalysisUnit:
 
 
 def of_study(run: Run) -> None:
-    """Return nothing: a study is analysed when the command `analyse` or the demo asks for it."""
+    """Return nothing, because a study is analysed only if the command `analyse` or the demo asks for it."""
 
 
 class Analysis(Work):
@@ -101,8 +101,8 @@ class Analysis(Work):
     Parameters
     ----------
     run : Run
-    models : collection of str
-        The only ones to look at; all by default.
+    models : sequence of str
+        Models to look at; by default all.
     """
 
     UNIT = "analyses"
@@ -124,7 +124,7 @@ class Analysis(Work):
 
     @property
     def total(self) -> int:
-        """Analyses that this run is to do, done or not."""
+        """Number of analyses that this run is to do, whether they are done or not."""
         return len(self._missing)
 
     def parts(self) -> Iterator[Part]:
@@ -134,7 +134,7 @@ class Analysis(Work):
             yield Part(model, tap, dataset, None, len(keys), done)
 
     def missing(self) -> Iterator[AnalysisUnit]:
-        """Return what can be computed of the features that are complete."""
+        """Return the analyses of the features that are complete."""
         changes = self._run.pairs.changes
         news = dict.fromkeys(changes[self._read :])
         self._read = len(changes)
@@ -162,7 +162,7 @@ class Analysis(Work):
         yield AnalysisDone(str(unit), models, features.tap, features.dataset, seconds, node, failure is not None)
 
     def _take_stock(self) -> None:
-        """Find out which analyses are wanted of the pairs that can be had, and which of them are missing."""
+        """Find the analyses that are wanted of the pairs that can be had, and those of them that are missing."""
         pairs = {
             _subject(pair): pair.place
             for pair in self._run.pairs
@@ -180,7 +180,7 @@ class Analysis(Work):
                 self._missing[key] = missing
 
     def _look_at(self, place: Place) -> None:
-        """Hand out what can begin now that something became of a pair."""
+        """Make the units that can begin now that a pair has changed."""
         for key in self._of_pair.get(place, ()):
             found = self._missing.get(key)
             if found is None or key in self._settled:
@@ -206,7 +206,7 @@ def _subjects(wanted: Measurement | Comparison) -> tuple[Subject, ...]:
 
 
 def _key(wanted: Measurement | Comparison) -> str:
-    """Name what is tried."""
+    """Return the key of the attempt."""
     if isinstance(wanted, Comparison):
         return attempt_key(wanted.analysis)
     return attempt_key(*(wanted.subject.analysis(table) for table in OF_A_SUBJECT))

@@ -1,8 +1,9 @@
-"""Features and image tables that a store lacks, made shard by shard: every image is decoded once, for all models.
+"""Features and image tables that a store lacks, made shard by shard. Every image is decoded once, for all models.
 
 shard_done: dataset, split, shard, images, seconds, node, models, failed
-    A shard is over, after `seconds` of one worker. `models` are those that saw it: each has model, taps (the feature
-    sets that got this shard) and seconds in its network. `failed` are names of those whose features could not be made.
+    A shard is over, after `seconds` of one worker. `models` are the models that saw it. Each has its name `model`,
+    `taps` (those whose feature sets got this shard) and `seconds` in its network. `failed` are the names of the models
+    whose features could not be made.
 """
 
 from __future__ import annotations
@@ -47,8 +48,12 @@ class Made:
 
     Attributes
     ----------
+    model : str
+        Name of the model.
+    taps : tuple of str
+        Taps whose feature sets got the shard.
     seconds : float
-        In the network.
+        Time in the network.
     """
 
     model: str
@@ -78,11 +83,11 @@ class ShardDone(UnitDone):
 
     @property
     def worker(self) -> tuple[str, float]:
-        """Node that did it, and seconds that a worker took."""
+        """Node that did the shard, and seconds that its worker took."""
         return self.node, self.seconds
 
     def made(self) -> Iterator[Piece]:
-        """Return a piece for each tap of each model; what they share is told by the time in their networks."""
+        """Return a piece for each tap of each model. Time that models share is divided as that in their networks."""
         in_networks = sum(made.seconds for made in self.models)
         for made in self.models:
             share = made.seconds / in_networks if in_networks else 1 / len(self.models)
@@ -97,14 +102,19 @@ class ShardUnit:
     Attributes
     ----------
     store : StoreAddress
+        Address of the store.
     python_path : str
         Folder in which modules of ``python:`` models are looked for, beside those of the installation.
+    dataset, split, shard : DatasetSpec, str, int
+        Dataset, its split, and the number of the shard.
     fingerprint : str
-        Of the dataset when the unit was planned.
+        Fingerprint of the dataset when the unit was planned.
     n_images : int
-        Of the shard.
+        Number of images of the shard.
+    jobs : tuple of Job
+        Models, and the feature sets that each fills.
     batch_size : int, optional
-        Images; the worker knows what suits its device.
+        Images that go through a network at a time; by default what suits the worker's device.
     strict : bool
         Whether an unreadable image is an error.
     """
@@ -122,7 +132,7 @@ class ShardUnit:
 
     @property
     def targets(self) -> list[FeatureSet]:
-        """The sets that get a part."""
+        """Feature sets that get a part."""
         return [target for job in self.jobs for target, _ in job.targets]
 
     @property
@@ -150,7 +160,7 @@ class ShardUnit:
         )
 
     def split_up(self) -> Sequence[ShardUnit]:
-        """Return the same shard for one model at a time: one that takes its workers along spares the others."""
+        """Return the same shard for one model at a time, so that a model on which workers die spares the others."""
         return [replace(self, jobs=(job,)) for job in self.jobs]
 
     def _dataset(self, hands: Hands) -> Dataset:
@@ -167,9 +177,10 @@ class ShardUnit:
 
 
 def default_batch_size(device: str) -> int:
-    """Return few images on a CPU, whose activations stay in its cache: twice as fast as 32; on a GPU enough to fill it.
+    """Return the number of images that suits a device.
 
-    Never a matter of threads: another number of images at a time can change the last bit of a feature.
+    On a CPU it is small, so that activations stay in the cache: 4 are twice as fast as 32. On a GPU it is large enough
+    to fill it. It never depends on the threads, because another number can change the last bit of a feature.
     """
     return 256 if device == "cuda" else 4
 
@@ -184,13 +195,13 @@ class Completion:
     amount: ClassVar[int] = 0
 
     def run(self, hands: Hands) -> None:
-        """Write them."""
+        """Write the manifests."""
         store = self.store.open(hands)
         with ThreadPoolExecutor(min(_THREADS, len(self.sets))) as threads:
             list(threads.map(lambda full: full.complete(store), self.sets))
 
     def split_up(self) -> Sequence[Completion]:
-        """Return the same for one set at a time."""
+        """Return one unit for each set."""
         return [replace(self, sets=(full,)) for full in self.sets]
 
     def __str__(self) -> str:
@@ -228,7 +239,7 @@ class Features(Work):
 
     @property
     def total(self) -> int:
-        """Images x models that this run is to do."""
+        """Images x models that this run is to do, whether they are done or not."""
         return self._total
 
     def parts(self) -> Iterator[Part]:
@@ -240,7 +251,7 @@ class Features(Work):
                     yield Part(item.model.name, item.tap, dataset.spec.name, split, dataset.n_shards(split), done)
 
     def cost(self, part: Part) -> Cost:
-        """Return the images that are to go through the network for a part; what taps share is in the first of them."""
+        """Return the cost of the rest of a part. What several taps of a model share counts in the first of them."""
         item = self._items[part.model, part.tap, part.dataset]
         assert part.split is not None
         missing = self._missing_shards(item, part.split)
@@ -256,7 +267,7 @@ class Features(Work):
         )
 
     def missing(self) -> Iterator[ShardUnit | Completion]:
-        """Return manifests that can be written, then shards."""
+        """Return units for the manifests that can be written, then units for shards."""
         while self._stock.due or self._queue:
             if self._stock.due:
                 count = min(len(self._stock.due), _MOST_SETS_AT_ONCE)
@@ -266,13 +277,13 @@ class Features(Work):
                 yield self._unit(self._queue.popleft())
 
     def skip(self, unit: ShardUnit | Completion) -> Iterable[Event] | None:
-        """Leave out a shard if all that would come of it belongs to features that are lost, or have other keys now."""
+        """Leave out a shard if all features that it would give are lost or have other keys now."""
         if isinstance(unit, Completion) or not unit.jobs or any(map(self._is_wanted, unit.targets)):
             return None
         return [_shard_done(unit, None, "")]
 
     def told(self, unit: ShardUnit | Completion, outcome: Outcome, node: str) -> Iterator[Event]:
-        """Take note of a shard, or of manifests that are written."""
+        """Take note of a shard or of manifests."""
         if isinstance(outcome, Failure) and outcome.error == StoreError.__name__:
             raise StoreError(outcome.message)  # nothing could be kept now, whatever it is of
         if isinstance(unit, Completion):
@@ -402,7 +413,7 @@ class Features(Work):
                 self._stock.note(outcome.target, unit.shard, outcome.part)
 
     def _store_as_float32(self, target: FeatureSet, why: str) -> Iterator[Event]:
-        """Want the features of a model on a dataset as float32, all of them, since float16 cannot hold some."""
+        """Want all features of a model on a dataset as float32, because float16 cannot hold some of them."""
         place = _place(target)
         if not self._is_wanted(target):  # said once, not for every shard
             return
@@ -419,16 +430,18 @@ class Features(Work):
             shard for split in SPLITS for shard in self._shards_of(item, split) if (split, shard.shard) not in waiting
         )
         self._run.pairs.want([pair_of(item)])
-        yield Note(f"{target.model} on {target.dataset}: {why}; extracting again, stored as float32.")
+        yield Note(
+            f"{target.model} on {target.dataset}: {why}. The features are extracted again, and stored as float32."
+        )
 
     def _shards_of(self, item: WantedFeatures, split: str) -> list[MissingShard]:
-        """Missing shards of one tap; the image table does not come into it."""
+        """Return the missing shards of one tap, without those of the image table."""
         wanted = self._wanted(item.dataset, split)
         own = {item.source: self._stock.shards(item.sets[split])}
         return missing_shards([replace(wanted, committed=own, committed_samples=set(range(wanted.n_shards)))])
 
     def _fail_unit(self, unit: ShardUnit, failure: Failure) -> None:
-        """Record a shard that could not be made for any of its models: its dataset is at fault, or its one model is."""
+        """Record a shard that failed for all of its models: its dataset is to blame, or its only model is."""
         if len(unit.jobs) == 1 and len(self._run.models) > 1:
             self._fail(unit.targets, failure)
             return
@@ -452,13 +465,13 @@ class Features(Work):
         self._run.pairs.lose(place)
 
     def _is_wanted(self, target: FeatureSet) -> bool:
-        """Whether features may still come to a set: they did not fail, and are not stored as another type instead."""
+        """Whether a set is still to be filled: its features did not fail, and are not stored as another type now."""
         place = _place(target)
         return place not in self._problems and self._items[place].sets[target.split] == target
 
 
 def pair_of(item: WantedFeatures) -> Pair:
-    """Return the pair of a model and a dataset that wanted features are of."""
+    """Return the pair of a model and a dataset to which wanted features belong."""
     dataset = item.dataset
     return Pair(
         features=SplitSets.of(item.sets),
@@ -472,7 +485,7 @@ def pair_of(item: WantedFeatures) -> Pair:
 
 
 def extraction_key(item: WantedFeatures, settings: ExtractSettings) -> str:
-    """Name what is tried when features are made: their keys, and the settings that decide whether it goes well."""
+    """Return the key of an extraction: of the feature sets, and of the settings that decide whether it succeeds."""
     decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
     return attempt_key(*(target.key for target in item.sets.values()), *decides)
 
@@ -487,7 +500,7 @@ def _n_images(dataset: Dataset, split: str, shards: Iterable[int]) -> int:
 
 
 def _shard_done(unit: ShardUnit, report: ShardReport | None, node: str) -> ShardDone:
-    """Describe a unit that is over; without a report, nothing came of it."""
+    """Return the event of a unit that is over. Without a report, all of its models failed."""
     seconds = report.seconds if report else 0.0
     done = ShardDone(unit.dataset.name, unit.split, unit.shard, unit.n_images, seconds, node)
     if report is None:

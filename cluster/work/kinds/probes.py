@@ -1,7 +1,7 @@
-"""Probes: the cells that a store lacks, fitted from stored features. A pair's begin as soon as its features are there.
+"""Cells that a store lacks, fitted on stored features. Those of a pair begin as soon as its features are there.
 
 cell_done: cell, model, tap, dataset, probe, seconds, node, failed
-    A probe is over; `failed` is true or false.
+    A cell is over. `failed` is true or false.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STAGE = "probe"  # as the table `failures` has called it from the beginning
 
 @dataclass(frozen=True)
 class CellDone(UnitDone):
-    """A probe is over."""
+    """A cell is over."""
 
     stage: ClassVar[str] = _KIND
 
@@ -51,11 +51,11 @@ class CellDone(UnitDone):
 
     @property
     def worker(self) -> tuple[str, float]:
-        """Node that did it, and seconds that a worker took."""
+        """Node that fitted the cell, and seconds that its worker took."""
         return self.node, self.seconds
 
     def made(self) -> Iterator[Piece]:
-        """Return the cell, unless it failed."""
+        """Return a piece, unless the cell failed."""
         if not self.failed:
             yield Piece((self.model, self.tap, self.dataset, None))
 
@@ -70,11 +70,11 @@ class CellsUnit:
 
     @property
     def amount(self) -> int:
-        """Cells."""
+        """Number of cells."""
         return len(self.cells)
 
     def run(self, hands: Hands) -> Sequence[CellReport]:
-        """Fit, score and commit them; neither a network nor an image is needed."""
+        """Fit, score and publish the cells. No network and no image is needed."""
         from featurestore.store.matrices import MatrixCache
         from probes.cells.run import run_cells
 
@@ -82,7 +82,7 @@ class CellsUnit:
         return run_cells(store, self.cells, n_classes=self.n_classes, device=hands.device, matrices=matrices)
 
     def split_up(self) -> Sequence[CellsUnit]:
-        """Return itself: the cells belong together."""
+        """Return the unit itself, because its cells belong together."""
         return [self]
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def of_study(run: Run) -> Probes | None:
 
 
 class Probes(Work):
-    """The cells that probe settings want of every pair of a run."""
+    """Cells that probe settings want of every pair of a run."""
 
     UNIT = "cells"
     PIECES = "cells"
@@ -121,7 +121,7 @@ class Probes(Work):
 
     @property
     def total(self) -> int:
-        """Cells that this run is to do, done or not."""
+        """Number of cells that this run is to do, whether they are done or not."""
         return self._total
 
     def parts(self) -> Iterator[Part]:
@@ -131,7 +131,7 @@ class Probes(Work):
             yield Part(model, tap, dataset, None, len(cells), sum(cell.key in done for cell in cells))
 
     def cost(self, part: Part) -> Cost:
-        """Return the cells that are missing of a part, and the time that cells like them took."""
+        """Return the number of missing cells of a part, and the time that cells like them took."""
         done = self._run.inventory.names("results")
         missing = [cell for cell in self._cells[part.model, part.tap, part.dataset] if cell.key not in done]
         few = [cell.n_per_class is not None for cell in missing]
@@ -170,13 +170,13 @@ class Probes(Work):
             yield CellDone(**place, probe=cell.probe, seconds=report.seconds, node=node, failed=failed)
 
     def end(self) -> None:
-        """Record what is wanted as it turned out to be."""
+        """Record the wanted cells as they are known at the end."""
         self._want()
 
     # ---- what is wanted ----------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Take note of what became of pairs since this was asked last."""
+        """Take note of pairs that have changed since the last call."""
         changes = self._run.pairs.changes
         news = dict.fromkeys(changes[self._read :])
         self._read = len(changes)
@@ -187,7 +187,7 @@ class Probes(Work):
             self._want()  # before there are features that no wanted cell reads
 
     def _look_at(self, pair: Pair) -> None:
-        """Find the cells of a pair, until they are handed out: its features may get other keys before."""
+        """Find the cells of a pair. That ends when they are handed out; before, its features may get other keys."""
         if pair.place in self._begun:
             return
         there, lost = self._run.pairs.is_there(pair.place), self._run.pairs.is_lost(pair.place)
@@ -217,7 +217,7 @@ class Probes(Work):
         self._said.update(notes)
 
     def _has_classifier(self, pair: Pair) -> bool:
-        """Whether the network's classifier was kept with its features; workers may have added it meanwhile."""
+        """Whether the store has the network's classifier, which workers may have added during the run."""
         if not any(map(methods.needs_classifier, self._settings.probes)) or pair.model_key in self._headless:
             return False
         if pair.model_key not in self._run.inventory.names("heads"):
@@ -228,7 +228,7 @@ class Probes(Work):
         return found
 
     def _want(self) -> None:
-        """Record what is wanted, unless that is recorded already."""
+        """Record the wanted cells, unless they are recorded already."""
         wanted = [cell for cells in self._cells.values() for cell in cells]
         keys = [cell.key for cell in wanted]
         if keys != self._recorded or not keys:
@@ -237,12 +237,14 @@ class Probes(Work):
 
 
 def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) -> list[Cell]:
-    """Return the cells that are wanted of a pair, probe by probe; without those that do not apply to it.
+    """Return the cells that are wanted of a pair, probe by probe, without those that do not apply to it.
 
     Parameters
     ----------
+    pair : Pair
+    settings : ProbeSettings
     classifier : bool
-        False once it is known that the network has no linear classifier of its own that sees these features.
+        Whether the network may have a linear classifier of its own that sees these features.
     """
     return [
         Cell(
@@ -264,7 +266,7 @@ def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) ->
 
 
 def left_out(pair: Pair, settings: ProbeSettings, *, classifier: bool) -> list[str]:
-    """Say in words what the settings ask for and cannot have of a pair."""
+    """Return sentences about what the settings ask for and the pair cannot give."""
     return [*_left_out_by_labels(pair, settings), *_left_out_by_network(pair, settings, classifier)]
 
 
@@ -272,19 +274,19 @@ def _left_out_by_labels(pair: Pair, settings: ProbeSettings) -> Iterator[str]:
     single_label = [probe for probe in settings.probes if not methods.load(probe).MULTILABEL]
     what = [*single_label, *(["few-shot tasks"] if settings.n_per_class else [])]
     if pair.multilabel and what:
-        yield f"Images of {pair.dataset} can have several labels; left out there: {', '.join(what)}."
+        yield f"Images of {pair.dataset} can have several labels, so these are left out there: {', '.join(what)}."
 
 
 def _left_out_by_network(pair: Pair, settings: ProbeSettings, classifier: bool) -> Iterator[str]:
     asking = ", ".join(probe for probe in settings.probes if methods.needs_classifier(probe))
     if asking and pair.tap == PENULTIMATE and not classifier:
-        yield f"No linear classifier of {pair.model} is in the store; left out there: {asking}."
+        yield f"No linear classifier of {pair.model} is in the store, so these probes are left out there: {asking}."
     if asking and pair.tap not in CLASSIFIER_INPUTS:
-        yield f"A network's classifier does not see the features at {pair.tap}; left out there: {asking}."
+        yield f"A network's classifier does not see the features at {pair.tap}, so these probes are left out: {asking}."
 
 
 def _tasks(pair: Pair, probe: str, settings: ProbeSettings, *, classifier: bool) -> Iterator[tuple[int | None, int]]:
-    """Number of training images per class, None for all of them, and seed."""
+    """Return the number of training images per class (None for all) and the seed of each task."""
     if pair.multilabel and not methods.load(probe).MULTILABEL:
         return
     if methods.needs_classifier(probe) and not classifier:

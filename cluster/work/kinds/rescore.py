@@ -1,7 +1,8 @@
-"""Rescore: metrics that results lack, computed from stored predictions; nothing is fitted again.
+"""Metrics that results lack, computed from stored predictions. Nothing is fitted again.
 
 rescore_done: model, tap, dataset, cells, rows, seconds, node, failed
-    The cells of a model on a dataset have the metrics that they lacked, in so many new rows.
+    So many `cells` of a model on a dataset have the metrics that they lacked, in so many new `rows`. `failed` is true
+    or false.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ class RescoreDone(UnitDone):
 
     @property
     def amount(self) -> int:
-        """Cells."""
+        """Number of cells."""
         return self.cells
 
     @property
     def worker(self) -> tuple[str, float]:
-        """Node that did it, and seconds that a worker took."""
+        """Node that scored the cells, and seconds that its worker took."""
         return self.node, self.seconds
 
     def made(self) -> Iterator[Piece]:
-        """Return a piece for each cell, unless they failed."""
+        """Return a piece for each cell, unless the unit failed."""
         if not self.failed:
             yield from (Piece((self.model, self.tap, self.dataset, None)) for _ in range(self.cells))
 
@@ -64,11 +65,11 @@ class RescoreUnit:
 
     @property
     def amount(self) -> int:
-        """Cells."""
+        """Number of cells."""
         return len(self.cells)
 
     def run(self, hands: Hands) -> tuple[int, int, float]:
-        """Add what they lack; return how many cells got rows, how many rows that are, and the seconds."""
+        """Add the metrics. Return the number of cells that got rows, the number of rows, and the seconds."""
         from probes.cells.rescore import rescore_cell
 
         begin, store = time.perf_counter(), self.store.open(hands)
@@ -76,7 +77,7 @@ class RescoreUnit:
         return sum(n > 0 for n in added), sum(added), time.perf_counter() - begin
 
     def split_up(self) -> Sequence[RescoreUnit]:
-        """Return the same cell by cell."""
+        """Return one unit for each cell."""
         return [RescoreUnit(self.store, self.place, (cell,)) for cell in self.cells]
 
     def __str__(self) -> str:
@@ -84,7 +85,7 @@ class RescoreUnit:
 
 
 def of_study(run: Run) -> None:
-    """Return nothing: results are scored again when the command `rescore` asks for it."""
+    """Return nothing, because results are scored again only if the command `rescore` asks for it."""
 
 
 class Rescore(Work):
@@ -94,8 +95,7 @@ class Rescore(Work):
     ----------
     run : Run
     rows : iterable of mapping
-        ``cell``, ``model``, ``tap``, ``dataset`` and ``lacking`` (metrics to add) of the cells whose predictions are
-        stored.
+        Cells whose predictions are stored: ``cell``, ``model``, ``tap``, ``dataset`` and ``lacking`` (metrics to add).
     """
 
     UNIT = "cells"
@@ -115,7 +115,7 @@ class Rescore(Work):
 
     @property
     def total(self) -> int:
-        """Cells that lack a metric."""
+        """Number of cells that this run is to score, whether they are done or not."""
         return self._total
 
     def parts(self) -> Iterator[Part]:

@@ -280,7 +280,7 @@ def test_what_failed_is_not_tried_again_until_it_is_asked_for(pool, study_file, 
     assert [(work.model, work.before) for work in summary.failures] == [("broken", True)]
     assert recorder.stages == []
     assert [event.before for event in recorder.events if isinstance(event, Failed)] == [True]
-    assert any("1 failed before and are not tried again" in note for note in recorder.notes)
+    assert any("1 failure of an earlier run: this work is not tried again" in note for note in recorder.notes)
     with Database(store) as database:
         assert {row["status"] for row in database.query("coverage").to_pylist()} == {"done", "failed"}
     summary, recorder = run(study, store, pool, retry_failed=True)
@@ -406,7 +406,9 @@ def test_every_probe_runs_where_it_applies(pool, study_file, store, tmp_path):
     summary, recorder = run(study, store, pool)
     asking = {"leep", "nce"}
     assert summary.failures == []
-    assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep, nce."]
+    assert recorder.notes == [
+        "No linear classifier of tiny_0 is in the store, so these probes are left out there: leep, nce."
+    ]
     found = {(row["model"], row["probe"]) for row in rows(store, "results")}
     wanted = {("seven", probe) for probe in methods.names()} | {
         ("tiny_0", probe) for probe in methods.names() if probe not in asking
@@ -517,7 +519,9 @@ def test_a_probe_that_no_network_allows_is_left_out_and_said(pool, study_file, s
     run(study_file(1), store, pool)
     summary, recorder = add(store, pool, "leep")
     assert (summary.counts["cells_wanted"], summary.failures) == (0, [])
-    assert recorder.notes == ["No linear classifier of tiny_0 is in the store; left out there: leep."]
+    assert recorder.notes == [
+        "No linear classifier of tiny_0 is in the store, so these probes are left out there: leep."
+    ]
 
 
 def test_probes_are_added_where_three_complete_sets_belong_together(pool, study_file, store):

@@ -67,7 +67,7 @@ def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):
     code, out, err = command(*listing)
     (row,) = json.loads(out)
     assert (code, row["place"], row["files"]) == (0, OLD.folder, 3)
-    assert "Nothing was removed; to remove it, add --delete" in err
+    assert "Nothing was removed. To remove these files, add --delete" in err
     assert store.has(OLD)
     code, _, err = command(*listing, "--delete")
     assert code == 0

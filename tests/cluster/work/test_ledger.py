@@ -45,7 +45,7 @@ def test_what_failed_is_not_tried_again_and_is_still_a_failure(store):
     assert books.summary.n_failed_before == 1
     note, failed = recorder.events
     assert isinstance(note, Note)
-    assert "1 failed before" in note.text
+    assert "1 failure of an earlier run" in note.text
     assert "--retry-failed" in note.text
     assert failed == Failed(
         "extract", "net", "cls", "pets", None, "BackboneError", "not (batch, features)", before=True, kind="features"

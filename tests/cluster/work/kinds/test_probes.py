@@ -38,7 +38,7 @@ def test_what_labels_do_not_allow_is_left_out_and_said():
     settings = ProbeSettings(probes=("knn", "ncm"), n_per_class=(5,))
     assert grain(cells_of(TAGS, settings)) == [("knn", None, 0)]
     assert left_out(TAGS, settings, classifier=True) == [
-        "Images of tags can have several labels; left out there: ncm, few-shot tasks."
+        "Images of tags can have several labels, so these are left out there: ncm, few-shot tasks."
     ]
     assert left_out(PETS, settings, classifier=True) == []
     assert left_out(TAGS, ProbeSettings(probes=("knn",)), classifier=True) == []
@@ -50,7 +50,7 @@ def test_what_a_network_does_not_allow_is_left_out_and_said():
     assert [cell.probe for cell in cells_of(PETS, settings)] == ["leep", "logme", "nce"]
     assert [cell.probe for cell in cells_of(headless, settings, classifier=False)] == ["logme"]
     assert left_out(headless, settings, classifier=False) == [
-        "No linear classifier of headless is in the store; left out there: leep, nce."
+        "No linear classifier of headless is in the store, so these probes are left out there: leep, nce."
     ]
     assert left_out(headless, ProbeSettings(probes=("logme",)), classifier=False) == []
 
