@@ -15,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import pytest
 from given import Given, Rows
 from locations import MARKED_FOLDERS, TESTS
+from published import published_store
 from tiny import TINY_NETWORK, save_images
 
 from cluster.pool.local_pool import LocalPool
@@ -82,6 +83,13 @@ def given(
     yield make
     for oldest in list(databases)[:-OPEN_DATABASES]:
         databases.pop(oldest).close()
+
+
+@pytest.fixture(scope="session")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database over the published grid; a test that asks for it is skipped where the files are not there."""
+    with Database(published_store(tmp_path_factory.mktemp("paper"))) as database:
+        yield database
 
 
 def _store_of(tables: Mapping[str, Rows], empty_store: Path, place: Path) -> FeatureStore:

@@ -9,7 +9,6 @@ from given import PAPER
 
 from featurestore import FeatureStore
 from probes.imports.imported import Import, add, read_import
-from queries.asking.database import Database
 
 ORIGIN = "kornblith2019"
 RENAMED = {"Oxford 102 Flowers": "102 Flowers", "PASCAL VOC 2007 Cls.": "VOC2007"}
@@ -34,8 +33,3 @@ def published_store(folder: Path) -> FeatureStore:
     store = FeatureStore.create(str(folder / "published"))
     add(store, published_import())
     return store
-
-
-def published_database(folder: Path) -> Database:
-    """A database over such a store."""
-    return Database(published_store(folder))

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from given import NOW, THREE, Given, Row, grid, logit, model, score
-from published import published_database
 
 from cluster.cli import main
 from featurestore import FeatureSet, FeatureStore
@@ -25,13 +24,6 @@ from queries.drawing.figures.catalogue import FIGURES, draw
 from queries.drawing.figures.choice import Choice
 from queries.drawing.figures.figure import Figure
 from queries.drawing.vega_lite import log_ticks
-
-
-@pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """The paper's grid: 3 settings, 16 models, 12 datasets."""
-    with published_database(tmp_path_factory.mktemp("paper")) as database:
-        yield database
 
 
 def texts(figure: Figure) -> list[str]:

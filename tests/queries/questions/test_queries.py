@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from given import NOW, PAPER, THREE, Given, Row, cell, grid, logit, model, score, wanted
-from published import published_database
 from scipy import stats
 
 from featurestore import FeatureStore
@@ -374,12 +372,6 @@ def test_provenance_counts_cells_once(given: Given) -> None:
 
 
 # ---- the published grid -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with published_database(tmp_path_factory.mktemp("paper")) as database:
-        yield database
 
 
 PUBLISHED = {

@@ -7,13 +7,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from given import NOW, THREE, Given, Row, cell, grid, logit, score
 from numpy.typing import NDArray
-from published import published_database
 from scipy import stats
 
 from queries.asking.database import Database
@@ -185,9 +183,8 @@ PUBLISHED_TIES = {
 }
 
 
-def test_the_published_groups_of_best_models_come_out(tmp_path: Path) -> None:
-    with published_database(tmp_path) as database:
-        boards = {setting: database.query("leaderboard", setting=setting).to_pylist() for setting in PUBLISHED_TIES}
+def test_the_published_groups_of_best_models_come_out(paper: Database) -> None:
+    boards = {setting: paper.query("leaderboard", setting=setting).to_pylist() for setting in PUBLISHED_TIES}
     for setting, rows in boards.items():
         assert {row["model"] for row in rows if row["tie_group"] == 1} == PUBLISHED_TIES[setting]
         assert all(row["rank_low"] <= row["rank"] <= row["rank_high"] for row in rows)
@@ -379,9 +376,8 @@ def test_one_model_or_none_has_nothing_to_be_compared_with(given: Given) -> None
     assert compared(one, model="z") == []
 
 
-def test_imported_results_are_listed_without_a_test(tmp_path: Path) -> None:
-    with published_database(tmp_path) as database:
-        rows = compared(database, setting="scratch")
+def test_imported_results_are_listed_without_a_test(paper: Database) -> None:
+    rows = compared(paper, setting="scratch")
     assert len(rows) == 15 * 12
     assert {row["model"] for row in rows} == {"Inception v4"}
     assert all(row["p"] is None and row["reason"].startswith("no predictions of ") for row in rows)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from given import NOW, Given, Row, Rows, grid, logit, model, score
 from numpy.typing import NDArray
-from published import published_database
 from scipy import stats
 
 from featurestore import FeatureStore
@@ -347,12 +346,6 @@ def assert_finite(database: Database) -> None:
 
 
 # ---- the published grid -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with published_database(tmp_path_factory.mktemp("paper")) as database:
-        yield database
 
 
 def test_the_published_correlations_come_out(paper: Database) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from given import NOW, Given, Row, logit, score
-from published import published_database
 from scipy import stats
+
+from queries.asking.database import Database
 
 FINETUNED = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.85, "e": 0.6}
 FIXED = {"a": 0.8, "b": 0.75, "c": 0.72, "d": 0.6, "e": 0.6}
@@ -90,11 +90,10 @@ def test_one_setting_has_nothing_to_be_compared_with(given: Given) -> None:
         assert database.query(question).num_rows == 0
 
 
-def test_the_published_counts_and_tests_come_out(tmp_path: Path) -> None:
+def test_the_published_counts_and_tests_come_out(paper: Database) -> None:
     """Fine-tuned above fixed in 178 of the 192 digitised cells (the paper's own table: 179), above scratch in 189."""
-    with published_database(tmp_path) as database:
-        cells = {(row["setting"], row["other"]): row for row in database.query("settings_cells").to_pylist()}
-        tests = database.query("settings_by_dataset").to_pylist()
+    cells = {(row["setting"], row["other"]): row for row in paper.query("settings_cells").to_pylist()}
+    tests = paper.query("settings_by_dataset").to_pylist()
     assert {pair: (row["n_cells"], row["n_higher"]) for pair, row in cells.items()} == {
         ("finetuned", "fixed"): (192, 178),
         ("finetuned", "scratch"): (192, 189),

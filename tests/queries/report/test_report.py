@@ -19,7 +19,6 @@ import pytest
 from given import cell, score
 from given import model as model_record
 from PIL import Image
-from published import published_store
 
 from featurestore import FeatureStore, SampleSet
 from featurestore.errors import QueryError, StoreError
@@ -363,8 +362,8 @@ def test_classes_whose_names_are_not_known_are_shown_by_their_index(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_first_lines_of_the_published_grid_are_its_findings(tmp_path: Path) -> None:
-    page = report(published_store(tmp_path), tmp_path)
+def test_the_first_lines_of_the_published_grid_are_its_findings(paper: Database, tmp_path: Path) -> None:
+    page = report(FeatureStore.open(paper.uri), tmp_path)
     assert_stands_alone(page)
     first = text_of(page[page.index("<h1") : page.index("<nav")])
     assert "Use Inception-ResNet v2 or NASNet-A Large" in first
