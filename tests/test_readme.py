@@ -95,6 +95,7 @@ def test_the_six_lines_of_an_own_network_run(pool, tmp_path, store):
     assert (summary.counts["cells"], summary.failures) == (1, [])
 
 
+@pytest.mark.slow
 def test_the_commands_that_ask_run(place, monkeypatch):
     asking = [line for line in command_lines(README) if shlex.split(line)[1] in ("query", "sql")]
     assert len(asking) >= 3

@@ -60,6 +60,7 @@ def test_every_kind_can_be_listed_and_described(command, kind):
     assert all(value for row in rows for value in row.values())
 
 
+@pytest.mark.slow
 def test_answers_come_in_every_format(command, filled, tmp_path):
     starts = {"csv": "rank,rank_low,", "json": "[", "markdown": "|   rank |", "latex": "% In the preamble"}
     for form, start in starts.items():
@@ -88,6 +89,7 @@ def test_the_store_can_come_from_the_environment(command, filled, monkeypatch):
     assert command("sql", "select 1")[0] == 0
 
 
+@pytest.mark.slow
 def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
     code, _, err = command(
         "report", "--store", filled.uri, "--out", tmp_path / "r.html", "--charts", tmp_path / "charts"
@@ -97,6 +99,7 @@ def test_the_report_and_its_charts_are_written(command, filled, tmp_path):
     assert list((tmp_path / "charts").glob("*.svg"))
 
 
+@pytest.mark.slow
 def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
     monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     arguments = ["probe", "--probe", "knn", "--n-per-class", 2, "--few-shot-seeds", 1, "-o", "knn.ks=[1]"]
@@ -127,6 +130,7 @@ def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_fi
     assert (code, str(tmp_path) in err, "Traceback" in err) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_what_failed_before_is_said_with_what_tries_it_again(command, pool, study_file, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1, BROKEN), "--store", tmp_path / "s"]
@@ -146,6 +150,7 @@ def test_a_dry_run_is_the_plan(command, study_file, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_metrics_are_added_and_said(command, filled):
     for path in Path(filled.uri).glob("results/*.parquet"):
         table = pq.read_table(path, partitioning=None)
@@ -168,6 +173,7 @@ def test_probes_are_listed_with_what_can_be_set(command):
     assert (rows["ncm"]["chooses"], rows["ncm"]["solvers"]) == ("-", "-")
 
 
+@pytest.mark.slow
 def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, store):
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.toml").write_text("models = [")

@@ -42,6 +42,7 @@ def test_links_lead_to_files_and_every_folder_is_named() -> None:
             assert f"`{folder.name}/`" in TEXT, folder.name
 
 
+@pytest.mark.slow
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "tests" / "data" / "store_v1", tmp_path / "demo-store")
     for name, text in IMPORTED.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
+from featurestore import registry
 from featurestore.store.places import Kind, Place
 
 Content: TypeAlias = bytes | pa.Buffer
@@ -51,6 +52,6 @@ _MODULES: dict[Kind, str] = {"local": "local", "s3": "object_store", "gs": "obje
 
 def backend(place: Place) -> Backend:
     """Return the backend of a place."""
-    module = importlib.import_module(f"{__name__}.{_MODULES[place.kind]}")
+    module = registry.load(sys.modules[__name__], "backend", _MODULES[place.kind])
     made: Backend = module.open(place)
     return made

@@ -85,6 +85,7 @@ def paper(command, tmp_path) -> Database:
         yield database
 
 
+@pytest.mark.slow
 def test_the_published_correlations_come_out_of_the_published_files(paper):
     found = {
         setting: paper.query("transfer_correlation", setting=setting).to_pylist()[0]

@@ -146,6 +146,7 @@ def test_another_seed_of_the_probe_reuses_all_features(pool, study_file, store):
     assert (summary.counts["passes"], summary.counts["cells"]) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_name_stands_for_one_model_in_every_answer(pool, study_file, store, tmp_path):
     """Other weights under the name of before, and not on every dataset: what the name stood for is history."""
     save_images(tmp_path / "more", {"cats": 10, "dogs": 10})
@@ -207,6 +208,7 @@ def test_weights_of_another_architecture_fail_their_model_only(pool, study_file,
     assert "another architecture" in work.failure.message
 
 
+@pytest.mark.slow
 def test_what_float16_cannot_hold_is_stored_as_float32(pool, study_file, store):
     more = '[[model]]\nname = "loud"\nbackbone = "python:tiny_network:loud"\nweights = "none"\ninput_size = 16\n'
     summary, recorder = run(study_file(1, more), store, pool)
@@ -288,6 +290,7 @@ def test_what_failed_is_not_tried_again_until_it_is_asked_for(pool, study_file, 
     assert [(work.model, work.before) for work in summary.failures] == [("broken", False)]
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again_when_its_code_has_changed(pool, study_file, store):
     study = study_file(1, BROKEN)
     run(study, store, pool)
@@ -351,6 +354,7 @@ def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(p
     assert "have changed since the run was planned" in run_unit(unit, Hands("cpu", 1)).message
 
 
+@pytest.mark.slow
 def test_a_multilabel_dataset_is_probed_with_its_own_metric(pool, study_file, store, tmp_path):
     rng = np.random.default_rng(0)
     images, labels = [], []
@@ -443,6 +447,7 @@ def test_a_study_of_several_probes_has_full_and_few_shot_cells(pool, study_file,
     assert run(study_file(1, other_options), store, pool)[0].counts["cells"] == 5
 
 
+@pytest.mark.slow
 def test_the_report_is_written_where_measures_of_the_features_are_all_there_is(pool, study_file, store, tmp_path):
     run(study_file(3, '[probe]\nprobes = ["logme", "hscore"]\n'), store, pool)
     page = write_report(store.uri, tmp_path / "report.html").read_text()
@@ -450,6 +455,7 @@ def test_the_report_is_written_where_measures_of_the_features_are_all_there_is(p
     assert "6 are done" in page
 
 
+@pytest.mark.slow
 def test_probes_are_added_to_what_is_stored_without_networks_or_images(pool, study_file, store, images, monkeypatch):
     run(study_file(2), store, pool)
     shutil.rmtree(images)
@@ -476,6 +482,7 @@ def test_probes_are_added_to_what_is_stored_without_networks_or_images(pool, stu
     assert (again.counts["cells"], again.counts["cells_wanted"]) == (2, 4)
 
 
+@pytest.mark.slow
 def test_probing_loads_no_library_of_networks(pool, study_file, store):
     """In a process of its own, which shows what planning and fitting import."""
     run(study_file(1), store, pool)
@@ -536,6 +543,7 @@ def test_probes_are_added_where_three_complete_sets_belong_together(pool, study_
         add(store, pool, "ncm")
 
 
+@pytest.mark.slow
 def test_features_that_no_study_wants_any_more_are_said(pool, study_file, store):
     study = study_file(2)
     run(study, store, pool)

@@ -243,6 +243,7 @@ def test_a_request_to_change_something_by_a_link_is_refused(client: Client) -> N
     assert client.ask("/cancel")[0] == 405
 
 
+@pytest.mark.slow
 def test_no_other_page_can_ask_or_cancel(client: Client) -> None:
     """With the cookie, which a browser sends for a page of another port too."""
     with running_forever(client) as answers:
@@ -321,6 +322,7 @@ def test_one_query_at_a_time_and_it_can_be_cancelled(box: tuple[SqlProcess, Feat
     ],
     ids=["time", "time, in one step", "memory, in one step"],
 )
+@pytest.mark.slow
 def test_a_query_that_takes_too_much_is_ended_and_the_next_one_runs(
     box: tuple[SqlProcess, FeatureStore], query: str, said: str
 ) -> None:
@@ -505,6 +507,7 @@ def test_there_must_be_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+@pytest.mark.slow
 def test_without_the_extra_the_command_says_what_to_install(package: str) -> None:
     command = [sys.executable, "-c", _WITHOUT_A_PACKAGE, package, "dashboard"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -203,6 +203,7 @@ def test_figure_4_names_the_models_that_there_are(with_features: Database) -> No
 
 
 @pytest.mark.parametrize("number", FIGURES)
+@pytest.mark.slow
 def test_a_figure_of_an_empty_store_says_what_is_missing_and_how_to_get_it(given: Given, number: int) -> None:
     with pytest.raises(QueryError, match=rf"Figure {number} needs .*, and the store has none\. .*probestore \w+ "):
         draw(number, given())
@@ -230,6 +231,7 @@ def test_unknown_figures_are_refused(given: Given) -> None:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_writes_all_formats_in_their_size_and_the_data(
     given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

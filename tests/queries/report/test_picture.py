@@ -14,6 +14,7 @@ from featurestore.errors import QueryError
 from queries.report.picture import write_picture
 
 
+@pytest.mark.slow
 def test_the_picture_has_the_answer_and_three_charts_on_white(given: Given, tmp_path: Path) -> None:
     store = FeatureStore.open(given(results=grid(THREE), models=[model(name, 0.7) for name in THREE]).uri)
     write_picture(store, tmp_path / "made" / "picture.svg")
@@ -24,6 +25,7 @@ def test_the_picture_has_the_answer_and_three_charts_on_white(given: Given, tmp_
     assert "currentColor" not in svg
 
 
+@pytest.mark.slow
 def test_a_store_without_scores_has_no_picture(given: Given, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match=r"nothing to draw in the chart 'transfer'\. .*probestore demo"):
         write_picture(FeatureStore.open(given().uri), tmp_path / "picture.svg")

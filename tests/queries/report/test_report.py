@@ -145,6 +145,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_of_an_empty_store_says_what_to_run(empty: str) -> None:
     page = empty
     assert_stands_alone(page)
