@@ -164,7 +164,7 @@ def test_the_command_shows_rows_says_the_sum_and_starts_no_ray(study_file, tmp_p
 def test_where_nothing_was_measured_a_few_images_can_be_tried(study_file):
     rows = plan_study(read_study(study_file(1)), None, measure=True)
     assert rows[0].block("shards").seconds > 0
-    assert "and the time of 1 cells, of which nothing was measured yet" in summary_lines(rows)[1]
+    assert "and the time of 1 cells that is not known yet" in summary_lines(rows)[1]
 
 
 def test_a_network_that_cannot_be_measured_has_a_row_of_its_own(study_file):
