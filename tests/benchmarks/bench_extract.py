@@ -40,8 +40,11 @@ from PIL import Image
 from cluster.pool.ray_pool import RayPool
 from cluster.pool.units import keep_freed_memory
 from cluster.reporting.events import Reporters
-from cluster.runs.study_run import run_study
+from cluster.runs.study_run import begin
 from cluster.study.study_file import Study, parse_study
+from cluster.work.kinds.features import Features
+from cluster.work.ledger import Ledger
+from cluster.work.rounds import carry_out
 from featurestore import FeatureStore
 from featurestore.catalogue.models import find_model
 from featurestore.machine import available_cpus
@@ -152,12 +155,14 @@ def probestore(folder: Path, few: Path, compute: str, work: Path) -> float:
 
 def _extract(study: Study, place: Path, pool: RayPool) -> float:
     shutil.rmtree(place, ignore_errors=True)
-    store = FeatureStore.create(str(place))
-    begin = time.perf_counter()
-    summary = run_study(study, store, pool=pool, reporter=Reporters())
-    seconds = time.perf_counter() - begin
-    assert not summary.failures, summary.failures
-    return summary.counts["passes"] / seconds
+    store, reporter = FeatureStore.create(str(place)), Reporters()
+    ledger = Ledger(study.name, store, reporter)
+    work = Features(begin(study, store, ledger, reporter), study)
+    begun = time.perf_counter()
+    carry_out([work], pool, ledger, reporter)
+    seconds = time.perf_counter() - begun
+    assert not ledger.summary.failures, ledger.summary.failures
+    return ledger.summary.counts["passes"] / seconds
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ and then probes, in turns, `--repeats` times, each time in a new process, with a
 come from ``--events``. Everything is measured from the beginning of the first shard, so without the start of Ray and
 of the first worker:
 
-- `features`, `probes`: from the first to the last shard, and from the first to the last cell;
-- `all`: to the end of the run. Where probes begin after the last shard, that includes the start of their worker;
-- `without starts`: `features` and `probes` of the earlier version one after the other, as if its second worker took no
-  time to start.
+- `features`, `probes`: seconds that the workers took for all shards, and for all cells;
+- `all`: seconds to the end of the run. Where probes begin after the last shard, the start of their worker is in it;
+- `at once`: (features + probes) / all. At most 1 where they come one after the other, and 2 where nobody ever waits. It
+  depends little on what else a machine does, which makes all three longer.
 """
 
 # ruff: noqa: T201 - a script that prints a table
@@ -71,16 +71,16 @@ probe = { cpus = 1, max_workers = 1, memory_gb = 1.1 }
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a run, from the beginning of its first shard."""
+    """Seconds of the workers of a run, and of the run from the beginning of its first shard."""
 
     features: float
     probes: float
     all: float
 
     @property
-    def without_starts(self) -> float:
-        """Both kinds of work, one after the other."""
-        return self.features + self.probes
+    def at_once(self) -> float:
+        """How many workers work, in the mean."""
+        return (self.features + self.probes) / self.all
 
     @classmethod
     def of(cls, events: Sequence[dict[str, Any]]) -> Times:
@@ -90,8 +90,8 @@ class Times:
         assert not ended["failures"], ended
         first = _time(shards[0]) - shards[0]["seconds"]
         return cls(
-            features=_time(shards[-1]) - first,
-            probes=_time(cells[-1]) - _time(cells[0]) + cells[0]["seconds"],
+            features=sum(shard["seconds"] for shard in shards),
+            probes=sum(cell["seconds"] for cell in cells),
             all=_time(ended) - first,
         )
 
@@ -143,24 +143,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         study = write_study(Path(folder), options)
         print(f"1 model x {options.datasets} datasets of {options.images} images", CLUSTER.strip(), sep="\n")
-        print(f"{'':<10}{'features':>10}{'probes':>10}{'all':>10}{'load':>8}")
+        print(f"{'':<10}{'features':>10}{'probes':>10}{'all':>10}{'at once':>9}{'load':>8}")
         for number in range(options.repeats):
             for side, checkout in (("former", former), ("present", present)):
                 own = run(checkout, study, f"{side}-{number}")
                 times[side].append(own)
-                load = os.getloadavg()[0]
-                print(f"{side:<10}{own.features:>8.1f} s{own.probes:>8.1f} s{own.all:>8.1f} s{load:>8.1f}", flush=True)
+                seconds = f"{own.features:>8.1f} s{own.probes:>8.1f} s{own.all:>8.1f} s"
+                print(f"{side:<10}{seconds}{own.at_once:>9.2f}{os.getloadavg()[0]:>8.1f}", flush=True)
     report(times)
 
 
 def report(times: dict[str, list[Times]]) -> None:
-    """Medians of the ratios of pairs."""
+    """Medians, and medians of the ratios of pairs."""
     pairs = list(zip(times["former"], times["present"], strict=True))
-    present = median(own.all for own in times["present"])
-    print(f"median of all: {median(own.all for own in times['former']):.1f} s one after the other", end=", ")
-    print(f"{present:.1f} s side by side: {median(a.all / b.all for a, b in pairs):.2f} times as fast")
-    print(f"without starts: {median(a.without_starts for a, _ in pairs):.1f} s one after the other", end=", ")
-    print(f"so {median(a.without_starts / b.all for a, b in pairs):.2f} times as fast")
+    former, present = (median(own.all for own in times[side]) for side in ("former", "present"))
+    ratio = median(one.all / other.all for one, other in pairs)
+    print(f"median of all: {former:.1f} s one after the other, {present:.1f} s side by side; {ratio:.2f} times as fast")
+    at_once = [median(own.at_once for own in times[side]) for side in ("former", "present")]
+    print(f"median at once: {at_once[0]:.2f} and {at_once[1]:.2f}, so {at_once[1] / at_once[0]:.2f} times as fast")
 
 
 if __name__ == "__main__":
