@@ -38,4 +38,4 @@ def command(store: str | None, storage_options: dict[str, str], out: Path) -> No
         return
     with written_whole(out, folders=False) as staged:
         staged.write_text(text, encoding="utf-8")
-    say(f"The tables of the store: {out}. Open them with: duckdb -init {out}")
+    say(f"{out} opens the tables of the store: duckdb -init {out}")

@@ -150,7 +150,7 @@ class StageStarted(Event):
 
 @dataclass(frozen=True)
 class StageChanged(Event):
-    """There is more or less to do in a stage than at first."""
+    """A stage has more or less to do than at first."""
 
     stage: str
     total: int

@@ -227,7 +227,9 @@ def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:
     for key in [key for key in content if key in (*kinds, *FORMER_NAMES)]:
         kind = FORMER_NAMES.get(key, key)
         if kind in workers:
-            raise tables.error(f"[cluster] sets {kind!r} twice: {key!r} is its former name.", Place("cluster", key))
+            raise tables.error(
+                f"[cluster] sets {kind!r} twice: {key!r} is its former name. Remove one.", Place("cluster", key)
+            )
         workers[kind] = tables.record(WorkerSettings, content[key], Place(f"cluster.{key}"))
     own = {key: value for key, value in content.items() if key not in (*kinds, *FORMER_NAMES)}
     keys = tables.record(ClusterKeys, own, Place("cluster"), other_keys=(*kinds, *FORMER_NAMES))

@@ -168,7 +168,7 @@ class ShardUnit:
         if found.fingerprint != self.fingerprint:
             raise DatasetError(
                 f"The files of dataset {self.dataset.name!r} have changed since the run was planned, or this node sees "
-                "others than the driver. Run the same command again to plan with what is there now."
+                "other files than the driver. Run the same command again to plan with the present files."
             )
         return found
 
