@@ -9,6 +9,7 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, compute
 from cluster.console.terminal import say, say_failures
+from featurestore.plain_text import counted
 
 
 @click.command()
@@ -50,7 +51,8 @@ def command(
     )
     measured, compared = summary.counts["measured"], summary.counts["compared"]
     if measured or compared:
-        say(f"Measured {measured} models on datasets; compared models on {compared} datasets.")
+        pairs, datasets = counted(measured, "pair"), counted(compared, "dataset")
+        say(f"Measured {pairs} of a model and a dataset, and compared the models on {datasets}.")
     elif not summary.failures:
         say("Nothing is missing: all stored features have been analysed.")
     say_failures(summary)

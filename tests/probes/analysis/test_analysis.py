@@ -187,7 +187,7 @@ def test_the_command_says_what_it_does_and_what_failed(store, monkeypatch, capsy
     store.publish("datasets", "pets", rows_table("datasets", [dataset_record()]))
     want(store, subject("a"), subject("b"))
     command = ["probestore", "analyse", "--local", "--model", "a", "--store", store.uri]
-    for expected, code in (("Measured 1 models on datasets", 0), ("Nothing is missing", 0)):
+    for expected, code in (("Measured 1 pair of a model and a dataset", 0), ("Nothing is missing", 0)):
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as stopped:
             main()
