@@ -106,7 +106,7 @@ def _keep_traceback() -> Path:
 def _stopped() -> None:
     say("\nStopped. Finished work is stored. Run the same command again to go on.")
     sys.stdout.flush()
-    # Ray's clean-up when the interpreter ends can crash after an interrupt; `Runtime` has stopped it already.
+    # Ray's clean-up when the interpreter ends can crash after an interrupt; `RaySession` has ended it already.
     os._exit(130)
 
 
