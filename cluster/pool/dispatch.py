@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray.exceptions import RayError
 
@@ -27,22 +27,22 @@ _KEEP_PLACES_SECONDS = 30.0  # of workers without work: their next unit may come
 _TURN_SECONDS = 60.0  # that workers wait where others leave them no place at all
 
 
-class Ask(NamedTuple):
-    """The resources that each worker asks for, and the most workers. Workers with the same ask are interchangeable."""
-
-    request: Request
-    max_workers: int | None
-
-
 class Team:
-    """Workers with the same ask, and the lanes that they serve."""
+    """Workers that ask for the same resources, and the lanes that they serve."""
 
-    def __init__(self, ask: Ask, workers: RayWorkers, *, grows: bool) -> None:
-        self.ask = ask
+    def __init__(self, request: Request, workers: RayWorkers, *, grows: bool) -> None:
+        self.request = request
         self.workers = workers
         self.lanes: list[Lane] = []
         self._grows = grows
         self._had_work = self._had_place = time.monotonic()
+
+    @property
+    def limit(self) -> int | None:
+        """The most workers that the lanes may have together; None where one of them has no limit."""
+        limits = [lane.max_running for lane in self.lanes]
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
 
     def look(self, now: float) -> None:
         """Note the time if there is work, and if there is a worker to do it."""
@@ -54,7 +54,7 @@ class Team:
 
     def waiting(self, at_most: int) -> int:
         """Return how many units wait, counted up to `at_most`."""
-        return min(at_most, sum(lane.queue.n_waiting(at_most) for lane in self.lanes))
+        return min(at_most, sum(lane.queue.n_waiting(lane.room(at_most)) for lane in self.lanes))
 
     def takes_part(self, now: float) -> bool:
         """Whether the team gets a share of the nodes: it has something to do, or had a moment ago."""
@@ -66,7 +66,7 @@ class Team:
 
     def resize(self, fit: int) -> None:
         """Take note that `fit` workers find a place."""
-        self.workers.size = Size(*room_for(fit, self.ask.max_workers, grows=self._grows))
+        self.workers.size = Size(*room_for(fit, self.limit, grows=self._grows))
 
     def staff(self) -> None:
         """Start or stop workers, so that there are as many as have something to do."""
@@ -143,8 +143,8 @@ class Dispatch:
     def _divide(self, now: float) -> None:
         taking = [team for team in self._teams if team.takes_part(now)]
         self._first = next((i for i, team in enumerate(taking) if team.waits_in_vain(now)), self._first)
-        requests = [team.ask.request for team in taking]
-        limits = [team.ask.max_workers for team in taking]
+        requests = [team.request for team in taking]
+        limits = [team.limit for team in taking]
         fits = divided(requests, self._nodes, limits, self._first if self._first < len(taking) else 0)
         for team in self._teams:
             team.resize(fits[taking.index(team)] if team in taking else 0)

@@ -15,7 +15,7 @@ from cluster.study.cluster_settings import ClusterSettings
 from featurestore.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
-    from cluster.pool.dispatch import Ask, Team
+    from cluster.pool.dispatch import Team
     from cluster.pool.nodes import NodeName
     from cluster.pool.ray_workers import RayWorkers
     from cluster.pool.store_token import StoreToken
@@ -43,7 +43,7 @@ class RayPool:
         self._store = store
         self._token: StoreToken | None = None
         self._checked: set[NodeName] = set()
-        self._teams: dict[Ask, Team] = {}
+        self._teams: dict[Request, Team] = {}
         self._answers: SimpleQueue[tuple[RayWorkers, Any, Any]] = SimpleQueue()
 
     def __enter__(self) -> RayPool:
@@ -106,8 +106,7 @@ class RayPool:
         self._teams.clear()
 
     def _teams_for(self, lanes: Sequence[Lane], note: Callable[[str], None]) -> list[Team]:
-        """Return the teams that serve the lanes. Workers with the same ask stay; others are stopped."""
-        from cluster.pool.dispatch import Ask
+        """Return the teams that serve the lanes. Workers that ask for the same stay; others are stopped."""
         from cluster.pool.nodes import alive_nodes
 
         nodes = alive_nodes()
@@ -119,14 +118,14 @@ class RayPool:
             self._check_store(
                 [node for node, has in nodes.items() if any(capacity(r, [has]) for r in requests.values())]
             )
-        asks = {lane.kind: Ask(requests[lane.kind], self._cluster.of(lane.kind).max_workers) for lane in lanes}
-        for ask in [ask for ask in self._teams if ask not in asks.values()]:
-            self._teams.pop(ask).workers.close()
-        for ask in asks.values():
-            if ask not in self._teams:
-                self._teams[ask] = self._new_team(ask)
-        for ask, team in self._teams.items():
-            team.lanes = [lane for lane in lanes if asks[lane.kind] == ask]
+        for request in set(self._teams) - set(requests.values()):
+            self._teams.pop(request).workers.close()
+        for lane in lanes:
+            lane.max_running = self._cluster.of(lane.kind).max_workers
+        for request in requests.values():
+            if request not in self._teams:
+                self._teams[request] = self._new_team(request)
+            self._teams[request].lanes = [lane for lane in lanes if requests[lane.kind] == request]
         return list(self._teams.values())
 
     def _check_that_nodes_may_come(
@@ -151,16 +150,15 @@ class RayPool:
             self._token.check(new)
             self._checked.update(new)
 
-    def _new_team(self, ask: Ask) -> Team:
+    def _new_team(self, request: Request) -> Team:
         from cluster.pool.dispatch import Team
         from cluster.pool.ray_actor import Worker
         from cluster.pool.ray_workers import RayWorkers
 
         worker: Any = Worker
-        request = ask.request
         options = {"num_cpus": request.cpus, "num_gpus": request.gpus, "resources": dict(request.resources)}
         if request.memory:
             options["memory"] = request.memory
         device = "cuda" if request.gpus else "cpu"
         make_worker = partial(worker.options(**options).remote, device, request.cpus, self._token)
-        return Team(ask, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)
+        return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)

@@ -87,6 +87,8 @@ class Lane:
         Function that is called with a unit, its report or `Failure`, and the name of the node.
     on_retry : callable
         Function that is called with a unit, the reason, and the name of the node, before the unit is tried again.
+    max_running : int, optional
+        At most so many units at a time.
     running, untold : int
         Number of units that workers have now, and of units that are over while `on_outcome` was not called yet.
     seconds : float
@@ -97,9 +99,14 @@ class Lane:
     queue: TaskQueue[Any]
     on_outcome: Callable[[Any, Any, str], None]
     on_retry: Callable[[Any, str, str], None]
+    max_running: int | None = None
     running: int = 0
     untold: int = 0
     seconds: float = 0.0
+
+    def room(self, at_most: int) -> int:
+        """Return how many more units may run now, counted up to `at_most`."""
+        return at_most if self.max_running is None else min(at_most, max(0, self.max_running - self.running))
 
 
 def take(lanes: Sequence[Lane]) -> tuple[Lane, Attempt[Any]] | None:
@@ -109,7 +116,7 @@ def take(lanes: Sequence[Lane]) -> tuple[Lane, Attempt[Any]] | None:
     turn at once.
     """
     for lane in sorted(lanes, key=lambda lane: (lane.running, lane.seconds)):
-        if attempt := lane.queue.take():
+        if lane.room(1) and (attempt := lane.queue.take()):
             return lane, attempt
     return None
 

@@ -45,7 +45,7 @@ from bench_resume import feature_row, image_row
 from rich.console import Console
 from tiny import TINY_NETWORK, save_images
 
-from cluster.pool.dispatch import Ask, Dispatch, Team
+from cluster.pool.dispatch import Dispatch, Team
 from cluster.pool.nodes import NodeName, this_node
 from cluster.pool.placement import Request
 from cluster.pool.ray_workers import RayWorkers
@@ -147,10 +147,13 @@ class SleepersPool:
     def __init__(self, n_workers: int, *, writes: bool) -> None:
         self._answers: SimpleQueue[Any] = SimpleQueue()
         workers = RayWorkers(partial(Worker.remote, writes), self._answers)
-        self._team = Team(Ask(Request(0), n_workers), workers, grows=False)
+        self._n_workers = n_workers
+        self._team = Team(Request(0), workers, grows=False)
 
     def run(self, lanes: Sequence[Lane], *, note: Callable[[str], None] = print) -> None:
         self._team.lanes = list(lanes)
+        for lane in lanes:
+            lane.max_running = self._n_workers
         Dispatch([self._team], self._answers, note).run(lanes)
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:

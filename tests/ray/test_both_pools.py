@@ -45,7 +45,8 @@ def test_kinds_that_ask_for_different_workers_run_side_by_side(study_file, image
     """Each kind has one worker of its own, of one CPU: neither waits for the other to end."""
     more = (
         f'[[dataset]]\nname = "more_pets"\nsource = "image_folder:{images}"\nshard_images = 4\nlimit = 30\n'
-        "[cluster]\nfeatures = { cpus = 1, max_workers = 1 }\nprobes = { cpus = 1, gpus = 0, max_workers = 2 }\n"
+        "[cluster]\nfeatures = { cpus = 1, max_workers = 1 }\n"
+        "probes = { cpus = 1, gpus = 0, memory_gb = 0.5, max_workers = 1 }\n"
     )
     study = read_study(study_file(2, more))
     reporter = Silent()

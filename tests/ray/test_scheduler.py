@@ -6,7 +6,7 @@ from queue import SimpleQueue
 import pytest
 import ray
 
-from cluster.pool.dispatch import Ask, Dispatch, Team
+from cluster.pool.dispatch import Dispatch, Team
 from cluster.pool.nodes import alive_nodes, this_node
 from cluster.pool.placement import Request
 from cluster.pool.ray_workers import RayWorkers
@@ -63,8 +63,10 @@ class Blind:
 def dispatch(lanes, n_workers=2, make_worker=Worker.remote, *, grows=False, notes=None):
     """Run lanes that share workers, at most so many."""
     answers = SimpleQueue()
-    team = Team(Ask(Request(1), n_workers), RayWorkers(make_worker, answers), grows=grows)
+    team = Team(Request(1), RayWorkers(make_worker, answers), grows=grows)
     team.lanes = lanes
+    for own in lanes:
+        own.max_running = n_workers
     try:
         Dispatch([team], answers, notes.append if notes is not None else print).run(lanes)
     finally:
@@ -179,6 +181,18 @@ def test_two_kinds_of_work_that_share_workers_take_turns():
     dispatch([first, second], 1)
     assert sorted(order) == ["a"] * 8 + ["b"] * 8
     assert set(order[:4]) == {"a", "b"}, "none waits for the other to end"
+
+
+def test_each_kind_of_work_has_its_own_limit_although_they_share_workers():
+    together = set()
+
+    def noting(*_):
+        together.add((first.running, second.running))
+
+    first, second = (lane([(n, None, 0) for n in range(12)], noting, kind=kind) for kind in "ab")
+    dispatch([first, second], 1)
+    assert max(map(max, together)) == 1
+    assert (1, 1) in together or {(1, 0), (0, 1)} <= together
 
 
 def test_workers_that_die_while_they_start_are_an_error_and_no_hang():
