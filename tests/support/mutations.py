@@ -21,6 +21,8 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     """Cut it, flip bits, overwrite, repeat or remove a part; most often near the start, where the structure is."""
     data = bytearray(content)
     for _ in range(rng.integers(1, 4)):
+        if not data:  # an earlier round has removed all of it
+            break
         where = int(len(data) * rng.random() ** rng.integers(1, 4))
         length = int(rng.integers(1, 9))
         match rng.integers(6):
