@@ -47,8 +47,9 @@ def test_the_wheel_runs_a_study_answers_it_and_draws_its_report(
     first = done(probestore, "run", study, "--store", store, cwd=tmp_path)
     assert "Computed 80 image features and 2 new cells; the study has 2." in first
     assert "Nothing is missing" in done(probestore, "run", study, "--store", store, cwd=tmp_path)
-    leaderboard = done(probestore, "query", "leaderboard", "--store", store, "--format", "csv", cwd=tmp_path)
-    assert sorted(line.split(",")[1] for line in leaderboard.splitlines()[1:]) == ["tiny_0", "tiny_1"]
+    models = "select distinct model from results order by model"
+    answer = done(probestore, "sql", models, "--store", store, "--format", "csv", cwd=tmp_path)
+    assert answer.split() == ["model", "tiny_0", "tiny_1"]
     done(probestore, "report", "--store", store, "--out", tmp_path / "report.html", cwd=tmp_path)
     assert "tiny_1" in (tmp_path / "report.html").read_text()
 
