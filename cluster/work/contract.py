@@ -159,6 +159,9 @@ class Work(ABC):
         """Return the events about a unit that has become pointless; None if it has not."""
         return None
 
+    def follow(self) -> None:  # noqa: B027 - most kinds of work read the news when they are asked for units
+        """Take note of what other kinds of work have brought about; called after every outcome."""
+
     def cost(self, part: Part) -> Cost:
         """Return the cost of the rest of a part."""
         return Cost(part.wanted - part.done)

@@ -46,9 +46,11 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
             pool.run(live, note=lambda text: reporter.tell(Note(text)))
         _end_what_is_over(stages)
     finally:
-        for stage in stages.values():
-            stage.end()
-        ledger.publish()
+        try:
+            for stage in stages.values():
+                stage.end()
+        finally:
+            ledger.publish()
 
 
 class _Stage:
@@ -57,6 +59,7 @@ class _Stage:
     def __init__(self, work: Work, reporter: Reporter) -> None:
         self.work = work
         self.ended = False
+        self._is_told = False
         self.after_outcome: Callable[[], None] = lambda: None
         self.queue: TaskQueue[Any] = TaskQueue(self._missing, skip=self._skip, split=lambda unit: unit.split_up())
         self.lane = Lane(work.kind, self.queue, self._outcome, self._retry)
@@ -68,6 +71,7 @@ class _Stage:
         self._total = self.work.total
         parts = tuple(self.work.parts())
         self._reporter.tell(StageStarted(self.work.kind, self._total, self.work.UNIT, self.work.PIECES, parts))
+        self._is_told = True
 
     def is_over(self, ended: Iterable[str]) -> bool:
         """Whether nothing runs, nothing waits, and every kind of work has ended that could make more possible."""
@@ -76,7 +80,7 @@ class _Stage:
         return set(self.work.AFTER) <= set(ended)
 
     def end(self) -> None:
-        if not self.ended:
+        if self._is_told and not self.ended:
             self.ended = True
             self.follow()
             self._reporter.tell(StageEnded(self.work.kind, time.monotonic() - self._begun))
@@ -99,7 +103,8 @@ class _Stage:
         self._reporter.tell(Retry(self.work.kind, str(unit), reason, node))
 
     def follow(self) -> None:
-        """Tell the reporter if there is more or less to do than before."""
+        """Let the work take note of the others, and tell the reporter if there is more or less to do than before."""
+        self.work.follow()
         if self.work.total != self._total:
             self._total = self.work.total
             self._reporter.tell(StageChanged(self.work.kind, self._total, tuple(self.work.parts())))

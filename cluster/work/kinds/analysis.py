@@ -17,6 +17,7 @@ from cluster.reporting.events import Event, Part, Piece, UnitDone
 from cluster.work.contract import Outcome, Run, StoreAddress, Work
 from cluster.work.ledger import attempt_key
 from cluster.work.pairs import Pair, Place
+from featurestore import SplitSets
 from featurestore.errors import Failure
 from probes.analysis.analyse import (
     OF_A_DATASET,
@@ -117,7 +118,9 @@ class Analysis(Work):
         self._wanted: dict[str, Measurement | Comparison] = {}
         self._of_pair: dict[Place, list[str]] = {}
         self._missing: dict[str, Measurement | Comparison] = {}
-        self._settled: set[str] = set()  # handed out, or known to fail
+        self._settled: set[str] = set()  # handed out
+        self._left_alone: set[str] = set()  # known to fail
+        self._features: dict[Place, SplitSets] = {}
         self._done: set[str] = set()
         self._read = 0
         self._take_stock()
@@ -129,17 +132,18 @@ class Analysis(Work):
 
     def parts(self) -> Iterator[Part]:
         """Return how many analyses look at each pair, and how many of these are there."""
+        missing = self._left_alone.union(self._missing) - self._done
         for (model, tap, dataset), keys in self._of_pair.items():
-            done = sum(key in self._done or key not in self._missing for key in keys)
-            yield Part(model, tap, dataset, None, len(keys), done)
+            yield Part(model, tap, dataset, None, len(keys), sum(key not in missing for key in keys))
 
     def missing(self) -> Iterator[AnalysisUnit]:
         """Return the analyses of the features that are complete."""
         changes = self._run.pairs.changes
         news = dict.fromkeys(changes[self._read :])
         self._read = len(changes)
-        if any(map(self._run.pairs.is_lost, news)):
+        if any(map(self._is_other_than_known, news)):
             self._take_stock()
+            news = dict.fromkeys(self._of_pair)  # what waited for a pair that has changed may begin now
         for place in news:
             self._look_at(place)
         while self._units:
@@ -161,6 +165,11 @@ class Analysis(Work):
         seconds = 0.0 if failure else float(outcome)
         yield AnalysisDone(str(unit), models, features.tap, features.dataset, seconds, node, failure is not None)
 
+    def _is_other_than_known(self, place: Place) -> bool:
+        """Whether a pair is lost, or its features have other keys than they had."""
+        known = self._features.get(place)
+        return self._run.pairs.is_lost(place) or known not in (None, self._run.pairs[place].features)
+
     def _take_stock(self) -> None:
         """Find the analyses that are wanted of the pairs that can be had, and those of them that are missing."""
         pairs = {
@@ -172,23 +181,26 @@ class Analysis(Work):
         wanted: list[Measurement | Comparison] = [*map(Measurement, sorted(pairs)), *several]
         self._wanted = {_key(found): found for found in wanted}
         self._of_pair = {place: [] for place in pairs.values()}
+        self._features = {place: subject.features for subject, place in pairs.items()}
         self._missing = {}
         for key, found in self._wanted.items():
             for subject in _subjects(found):
                 self._of_pair[pairs[subject]].append(key)
-            if missing := found.missing(self._there):
+            missing = found.missing(self._there)
+            if missing and key not in self._left_alone and self._run.ledger.remembers(key):
+                self._left_alone.add(key)
+            elif missing and key not in self._left_alone:
                 self._missing[key] = missing
 
     def _look_at(self, place: Place) -> None:
         """Make the units that can begin now that a pair has changed."""
         for key in self._of_pair.get(place, ()):
+            if key in self._left_alone:
+                self._run.ledger.leave_alone(key, kind=_KIND)
             found = self._missing.get(key)
             if found is None or key in self._settled:
                 continue
-            if self._run.ledger.remembers(key):
-                self._settled.add(key)
-                self._run.ledger.leave_alone(key, kind=_KIND)
-            elif all(self._run.pairs.is_there(_place(subject)) for subject in _subjects(found)):
+            if all(self._run.pairs.is_there(_place(subject)) for subject in _subjects(found)):
                 self._settled.add(key)
                 self._units.append(AnalysisUnit(self._run.address, found, key))
 

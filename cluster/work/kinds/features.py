@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from cluster.work.missing_shards import MissingShard, Wanted, missing_shards
 from cluster.work.pairs import Pair, Place
 from cluster.work.shard_stock import ShardStock
 from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
-from featurestore import FeatureSet, SampleSet, SplitSets
+from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, Failure, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
@@ -194,11 +194,11 @@ class Completion:
 
     amount: ClassVar[int] = 0
 
-    def run(self, hands: Hands) -> None:
-        """Write the manifests."""
+    def run(self, hands: Hands) -> list[Failure | None]:
+        """Write the manifests. Return the failure of each set; None where there was none."""
         store = self.store.open(hands)
         with ThreadPoolExecutor(min(_THREADS, len(self.sets))) as threads:
-            list(threads.map(lambda full: full.complete(store), self.sets))
+            return list(threads.map(lambda full: _complete(full, store), self.sets))
 
     def split_up(self) -> Sequence[Completion]:
         """Return one unit for each set."""
@@ -206,6 +206,16 @@ class Completion:
 
     def __str__(self) -> str:
         return f"manifests of {len(self.sets)} sets, the first of {self.sets[0].item.folder}"
+
+
+def _complete(full: FullSet, store: FeatureStore) -> Failure | None:
+    try:
+        full.complete(store)
+    except StoreError:  # nothing can be kept now, whatever it is of
+        raise
+    except Exception as error:  # a failure of this set, not of those that are completed with it
+        return Failure.of(error)
+    return None
 
 
 def of_study(run: Run) -> Features | None:
@@ -268,13 +278,13 @@ class Features(Work):
 
     def missing(self) -> Iterator[ShardUnit | Completion]:
         """Return units for the manifests that can be written, then units for shards."""
-        while self._stock.due or self._queue:
-            if self._stock.due:
-                count = min(len(self._stock.due), _MOST_SETS_AT_ONCE)
-                sets = tuple(self._full(self._stock.due.popleft()) for _ in range(count))
+        while True:
+            if sets := tuple(islice(self._due(), _MOST_SETS_AT_ONCE)):
                 yield Completion(self._run.address, sets)
-            else:
+            elif self._queue:
                 yield self._unit(self._queue.popleft())
+            else:
+                return
 
     def skip(self, unit: ShardUnit | Completion) -> Iterable[Event] | None:
         """Leave out a shard if all features that it would give are lost or have other keys now."""
@@ -373,6 +383,13 @@ class Features(Work):
             targets = tuple((item.sets[missing.split], item.storage) for item in items)
             yield Job(items[0].model, targets, self._settings.max_relative_error)
 
+    def _due(self) -> Iterator[FullSet]:
+        """Take the sets that can be completed, without those whose features are stored as another type now."""
+        while self._stock.due:
+            item = self._stock.due.popleft()
+            if isinstance(item, SampleSet) or self._is_current(item):
+                yield self._full(item)
+
     def _full(self, item: FeatureSet | SampleSet) -> FullSet:
         parts = self._stock.parts(item)
         if isinstance(item, SampleSet):
@@ -384,13 +401,14 @@ class Features(Work):
     # ---- outcomes ----------------------------------------------------------------------------------------------
 
     def _completed(self, unit: Completion, outcome: Outcome) -> None:
-        if isinstance(outcome, Failure):
-            self._fail([full.item for full in unit.sets if isinstance(full.item, FeatureSet)], outcome)
-            for name in {full.item.dataset for full in unit.sets if isinstance(full.item, SampleSet)}:
-                self._run.ledger.fail("dataset", outcome, dataset=name, kind=_KIND)
-            return
-        for full in unit.sets:
-            self._run.inventory.completed(full.item)
+        failures = [outcome] * len(unit.sets) if isinstance(outcome, Failure) else outcome
+        for full, failure in zip(unit.sets, failures, strict=True):
+            if failure is None:
+                self._run.inventory.completed(full.item)
+            elif isinstance(full.item, FeatureSet):
+                self._fail([full.item], failure)
+            else:
+                self._run.ledger.fail("dataset", failure, dataset=full.item.dataset, kind=_KIND)
         for place in {_place(full.item) for full in unit.sets if isinstance(full.item, FeatureSet)}:
             if all(map(self._run.inventory.has, self._items[place].sets.values())):
                 self._run.pairs.arrive(place)
@@ -409,7 +427,7 @@ class Features(Work):
                 self._fail([outcome.target], outcome.failure)
             elif outcome.overflow:
                 yield from self._store_as_float32(outcome.target, outcome.overflow)
-            else:
+            elif self._is_current(outcome.target):
                 self._stock.note(outcome.target, unit.shard, outcome.part)
 
     def _store_as_float32(self, target: FeatureSet, why: str) -> Iterator[Event]:
@@ -466,8 +484,11 @@ class Features(Work):
 
     def _is_wanted(self, target: FeatureSet) -> bool:
         """Whether a set is still to be filled: its features did not fail, and are not stored as another type now."""
-        place = _place(target)
-        return place not in self._problems and self._items[place].sets[target.split] == target
+        return _place(target) not in self._problems and self._is_current(target)
+
+    def _is_current(self, target: FeatureSet) -> bool:
+        """Whether the features are stored in this set, and not as another type in another one."""
+        return self._items[_place(target)].sets[target.split] == target
 
 
 def pair_of(item: WantedFeatures) -> Pair:

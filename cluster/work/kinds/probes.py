@@ -114,9 +114,10 @@ class Probes(Work):
         self._notes: deque[str] = deque()
         self._said: set[str] = set()
         self._read = 0
-        self._headless: set[str] = set()
         self._begun: set[Place] = set()
-        self._follow()
+        self._handed: set[str] = set()  # cells
+        self._without: dict[str, set[Place]] = {}  # model_key -> pairs that were begun without a classifier
+        self.follow()
         self._want()
 
     @property
@@ -148,7 +149,7 @@ class Probes(Work):
 
     def missing(self) -> Iterator[CellsUnit]:
         """Return the cells of the pairs whose features are complete, probe by probe."""
-        self._follow()
+        self.follow()
         while self._notes:
             self._run.tell(Note(self._notes.popleft()))
         while self._units:
@@ -175,7 +176,7 @@ class Probes(Work):
 
     # ---- what is wanted ----------------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Take note of pairs that have changed since the last call."""
         changes = self._run.pairs.changes
         news = dict.fromkeys(changes[self._read :])
@@ -207,24 +208,32 @@ class Probes(Work):
 
     def _begin(self, pair: Pair, missing: Iterable[Cell], open_cells: Iterable[Cell], *, classifier: bool) -> None:
         self._begun.add(pair.place)
+        if not classifier:
+            self._without.setdefault(pair.model_key, set()).add(pair.place)
         for cell in missing:
             if cell.key in self._problems:
                 self._run.ledger.leave_alone(attempt_key(cell.key), kind=_KIND)
-        for _, group in groupby(open_cells, key=lambda cell: cell.probe):
+        new = [cell for cell in open_cells if cell.key not in self._handed]
+        self._handed.update(cell.key for cell in new)
+        for _, group in groupby(new, key=lambda cell: cell.probe):
             self._units.append(CellsUnit(self._run.address, tuple(group), pair.n_classes))
         notes = [note for note in left_out(pair, self._settings, classifier=classifier) if note not in self._said]
         self._notes.extend(notes)
         self._said.update(notes)
 
     def _has_classifier(self, pair: Pair) -> bool:
-        """Whether the store has the network's classifier, which workers may have added during the run."""
-        if not any(map(methods.needs_classifier, self._settings.probes)) or pair.model_key in self._headless:
+        """Whether the store has the network's classifier, which workers may have added during the run.
+
+        A pair of a store that is older than classifiers may have been begun without: it gets its other cells, too.
+        """
+        if not any(map(methods.needs_classifier, self._settings.probes)):
             return False
         if pair.model_key not in self._run.inventory.names("heads"):
             self._run.inventory.look_again("heads")
         found = pair.model_key in self._run.inventory.names("heads")
-        if not found:
-            self._headless.add(pair.model_key)
+        for place in self._without.pop(pair.model_key, set()) if found else ():
+            self._begun.discard(place)
+            self._look_at(self._run.pairs[place])
         return found
 
     def _want(self) -> None:

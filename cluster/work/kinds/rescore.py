@@ -18,6 +18,7 @@ from cluster.reporting.events import Event, Part, Piece, UnitDone
 from cluster.work.contract import Outcome, Run, StoreAddress, Work
 from cluster.work.ledger import attempt_key
 from cluster.work.pairs import Place
+from featurestore import FeatureStore
 from featurestore.errors import Failure
 
 _KIND = "rescore"
@@ -56,6 +57,22 @@ class RescoreDone(UnitDone):
 
 
 @dataclass(frozen=True)
+class Rescored:
+    """Report of a cell.
+
+    Attributes
+    ----------
+    rows : int
+        Number of rows that were added.
+    """
+
+    cell: str
+    rows: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
 class RescoreUnit:
     """Cells of a model on a dataset, each with the metrics that it lacks."""
 
@@ -68,13 +85,10 @@ class RescoreUnit:
         """Number of cells."""
         return len(self.cells)
 
-    def run(self, hands: Hands) -> tuple[int, int, float]:
-        """Add the metrics. Return the number of cells that got rows, the number of rows, and the seconds."""
-        from probes.cells.rescore import rescore_cell
-
-        begin, store = time.perf_counter(), self.store.open(hands)
-        added = [rescore_cell(store, cell, lacking) for cell, lacking in self.cells]
-        return sum(n > 0 for n in added), sum(added), time.perf_counter() - begin
+    def run(self, hands: Hands) -> list[Rescored]:
+        """Add the metrics. A cell that raises is reported, and the others go on."""
+        store = self.store.open(hands)
+        return [_rescored(store, cell, lacking) for cell, lacking in self.cells]
 
     def split_up(self) -> Sequence[RescoreUnit]:
         """Return one unit for each cell."""
@@ -82,6 +96,17 @@ class RescoreUnit:
 
     def __str__(self) -> str:
         return f"metrics of {self.place[0]} on {self.place[2]}"
+
+
+def _rescored(store: FeatureStore, cell: str, lacking: tuple[str, ...]) -> Rescored:
+    from probes.cells.rescore import rescore_cell
+
+    begin = time.perf_counter()
+    try:
+        rows = rescore_cell(store, cell, lacking)
+    except Exception as error:  # whatever a metric raises is the failure of its cell, not that of the others
+        return Rescored(cell, failure=Failure.of(error))
+    return Rescored(cell, rows, time.perf_counter() - begin)
 
 
 def of_study(run: Run) -> None:
@@ -131,27 +156,35 @@ class Rescore(Work):
     def told(self, unit: RescoreUnit, outcome: Outcome, node: str) -> Iterator[Event]:
         """Take note of cells that are over."""
         model, tap, dataset = unit.place
-        if isinstance(outcome, Failure):
-            key = _key(unit.cells)
-            self._run.ledger.fail(_KIND, outcome, model=model, tap=tap, dataset=dataset, key=key, kind=_KIND)
-            yield RescoreDone(model, tap, dataset, unit.amount, 0, 0.0, node, failed=True)
-            return
-        cells, rows, seconds = outcome
-        for cell, _ in unit.cells:
-            self._lacking[unit.place].pop(cell, None)
-        self._run.ledger.summary.counts["rescored"] += cells
-        self._run.ledger.summary.counts["rows"] += rows
-        yield RescoreDone(model, tap, dataset, unit.amount, rows, seconds, node)
+        failure = outcome if isinstance(outcome, Failure) else None
+        reports = [Rescored(cell, failure=failure) for cell, _ in unit.cells] if failure else outcome
+        counts = self._run.ledger.summary.counts
+        for (cell, lacking), report in zip(unit.cells, reports, strict=True):
+            if report.failure:
+                place = {"model": model, "tap": tap, "dataset": dataset, "cell": cell}
+                self._run.ledger.fail(_KIND, report.failure, **place, key=_key(cell, lacking), kind=_KIND)
+            else:
+                self._lacking[unit.place].pop(cell, None)
+                counts["rescored"] += report.rows > 0
+                counts["rows"] += report.rows
+        done = [report for report in reports if not report.failure]
+        for some, failed in ((done, False), ([report for report in reports if report.failure], True)):
+            if some:
+                rows, seconds = sum(report.rows for report in some), sum(report.seconds for report in some)
+                yield RescoreDone(model, tap, dataset, len(some), rows, seconds, node, failed=failed)
 
     def _make_units(self) -> Iterator[RescoreUnit]:
         for place, cells in self._lacking.items():
-            for start in range(0, len(cells), _MOST_CELLS_AT_ONCE):
-                chosen = tuple(list(cells.items())[start : start + _MOST_CELLS_AT_ONCE])
-                if self._run.ledger.remembers(key := _key(chosen)):
+            chosen = []
+            for cell, lacking in cells.items():
+                if self._run.ledger.remembers(key := _key(cell, lacking)):
                     self._run.ledger.leave_alone(key, kind=_KIND)
                 else:
-                    yield RescoreUnit(self._run.address, place, chosen)
+                    chosen.append((cell, lacking))
+            for start in range(0, len(chosen), _MOST_CELLS_AT_ONCE):
+                yield RescoreUnit(self._run.address, place, tuple(chosen[start : start + _MOST_CELLS_AT_ONCE]))
 
 
-def _key(cells: Iterable[tuple[str, tuple[str, ...]]]) -> str:
-    return attempt_key(_KIND, *(name for cell, metrics in cells for name in (cell, *metrics)))
+def _key(cell: str, metrics: Iterable[str]) -> str:
+    """Return the key of the attempt."""
+    return attempt_key(_KIND, cell, *metrics)
