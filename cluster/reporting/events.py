@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class UnitDone(Event):
+class UnitDone(Event, ABC):
     """A unit of work is over. Each kind of work has a class of its own with more fields.
 
     Attributes
@@ -112,18 +113,18 @@ class UnitDone(Event):
     stage: ClassVar[str]
 
     @property
+    @abstractmethod
     def amount(self) -> int:
         """Amount of work that is over, in the unit of the stage."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def worker(self) -> tuple[str, float]:
         """Node that did the unit, and seconds that its worker took; 0 if nobody worked on it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def made(self) -> Iterable[Piece]:
         """Return the pieces that are done now."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

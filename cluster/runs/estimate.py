@@ -74,11 +74,6 @@ class PairPlan:
         known = [each for each in seconds if each is not None]
         return sum(known) if len(known) == len(seconds) else None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether some piece is missing."""
-        return any(block.missing for block in self.blocks.values())
-
 
 def plan_table(rows: Sequence[PairPlan]) -> pa.Table:
     """Return the plan as an answer that can be written in any format."""

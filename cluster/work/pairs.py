@@ -61,7 +61,7 @@ class Pair:
     @property
     def place(self) -> Place:
         """Model, tap and dataset by name: unique in a run."""
-        return (self.model, self.tap, self.dataset)
+        return self.features.place
 
 
 class Pairs:

@@ -59,6 +59,11 @@ class FeatureSet:
     tap: str = PENULTIMATE
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Model, tap and dataset by name."""
+        return (self.model, self.tap, self.dataset)
+
+    @property
     def folder(self) -> str:
         """Path inside the store."""
         tap = quote(self.tap, safe=_SAFE_IN_TAP)
@@ -88,6 +93,11 @@ class SplitSets:
         first = sets["train"]
         keys = {f"{split}_key": found.key for split, found in sets.items()}
         return cls(model=first.model, dataset=first.dataset, tap=first.tap, **keys)
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Model, tap and dataset by name."""
+        return (self.model, self.tap, self.dataset)
 
     def set(self, split: str) -> FeatureSet:
         """Return the feature set of a split."""

@@ -115,7 +115,6 @@ class Analysis(Work):
         self._models = models
         self._there = run.inventory.records((*OF_A_SUBJECT, *OF_A_DATASET))
         self._units: deque[AnalysisUnit] = deque()
-        self._wanted: dict[str, Measurement | Comparison] = {}
         self._of_pair: dict[Place, list[str]] = {}
         self._missing: dict[str, Measurement | Comparison] = {}
         self._settled: set[str] = set()  # handed out
@@ -179,11 +178,10 @@ class Analysis(Work):
         }
         several = [found for found in comparisons(pairs) if len(found.members) > 1]
         wanted: list[Measurement | Comparison] = [*map(Measurement, sorted(pairs)), *several]
-        self._wanted = {_key(found): found for found in wanted}
         self._of_pair = {place: [] for place in pairs.values()}
         self._features = {place: subject.features for subject, place in pairs.items()}
         self._missing = {}
-        for key, found in self._wanted.items():
+        for key, found in ((_key(found), found) for found in wanted):
             for subject in _subjects(found):
                 self._of_pair[pairs[subject]].append(key)
             missing = found.missing(self._there)
@@ -200,13 +198,9 @@ class Analysis(Work):
             found = self._missing.get(key)
             if found is None or key in self._settled:
                 continue
-            if all(self._run.pairs.is_there(_place(subject)) for subject in _subjects(found)):
+            if all(self._run.pairs.is_there(subject.features.place) for subject in _subjects(found)):
                 self._settled.add(key)
                 self._units.append(AnalysisUnit(self._run.address, found, key))
-
-
-def _place(subject: Subject) -> Place:
-    return (subject.features.model, subject.features.tap, subject.features.dataset)
 
 
 def _subject(pair: Pair) -> Subject:

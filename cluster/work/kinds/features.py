@@ -394,7 +394,7 @@ class Features(Work):
         parts = self._stock.parts(item)
         if isinstance(item, SampleSet):
             return replace(FullSet.of_samples(self._run.datasets[item.dataset], item.split), parts=parts)
-        known = self._items[_place(item)]
+        known = self._items[item.place]
         full = FullSet.of_features(known.model, known.dataset, item.split, known.storage, tap=known.tap)
         return replace(full, parts=parts)
 
@@ -409,7 +409,7 @@ class Features(Work):
                 self._fail([full.item], failure)
             else:
                 self._run.ledger.fail("dataset", failure, dataset=full.item.dataset, kind=_KIND)
-        for place in {_place(full.item) for full in unit.sets if isinstance(full.item, FeatureSet)}:
+        for place in {full.item.place for full in unit.sets if isinstance(full.item, FeatureSet)}:
             if all(map(self._run.inventory.has, self._items[place].sets.values())):
                 self._run.pairs.arrive(place)
 
@@ -432,7 +432,7 @@ class Features(Work):
 
     def _store_as_float32(self, target: FeatureSet, why: str) -> Iterator[Event]:
         """Want all features of a model on a dataset as float32, because float16 cannot hold some of them."""
-        place = _place(target)
+        place = target.place
         if not self._is_wanted(target):  # said once, not for every shard
             return
         self._run.mark_overflow(target, why)
@@ -473,9 +473,9 @@ class Features(Work):
     def _fail(self, targets: Collection[FeatureSet], failure: Failure) -> None:
         for target in targets:
             if self._is_wanted(target):  # said once, not for every shard
-                key = extraction_key(self._items[_place(target)], self._settings)
+                key = extraction_key(self._items[target.place], self._settings)
                 place: Mapping[str, str] = {"model": target.model, "tap": target.tap, "dataset": target.dataset}
-                self._lose(_place(target), failure)
+                self._lose(target.place, failure)
                 self._run.ledger.fail(_STAGE, failure, **place, key=key, kind=_KIND)
 
     def _lose(self, place: Place, failure: Failure) -> None:
@@ -484,11 +484,11 @@ class Features(Work):
 
     def _is_wanted(self, target: FeatureSet) -> bool:
         """Whether a set is still to be filled: its features did not fail, and are not stored as another type now."""
-        return _place(target) not in self._problems and self._is_current(target)
+        return target.place not in self._problems and self._is_current(target)
 
     def _is_current(self, target: FeatureSet) -> bool:
         """Whether the features are stored in this set, and not as another type in another one."""
-        return self._items[_place(target)].sets[target.split] == target
+        return self._items[target.place].sets[target.split] == target
 
 
 def pair_of(item: WantedFeatures) -> Pair:
@@ -509,10 +509,6 @@ def extraction_key(item: WantedFeatures, settings: ExtractSettings) -> str:
     """Return the key of an extraction: of the feature sets, and of the settings that decide whether it succeeds."""
     decides = (str(settings.max_relative_error), str(settings.strict), str(settings.model_memory_gb))
     return attempt_key(*(target.key for target in item.sets.values()), *decides)
-
-
-def _place(target: FeatureSet) -> Place:
-    return (target.model, target.tap, target.dataset)
 
 
 def _n_images(dataset: Dataset, split: str, shards: Iterable[int]) -> int:

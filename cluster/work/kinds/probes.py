@@ -117,8 +117,10 @@ class Probes(Work):
         self._begun: set[Place] = set()
         self._handed: set[str] = set()  # cells
         self._without: dict[str, set[Place]] = {}  # model_key -> pairs that were begun without a classifier
+        self._is_begun = False
         self.follow()
         self._want()
+        self._is_begun = True
 
     @property
     def total(self) -> int:
@@ -228,7 +230,7 @@ class Probes(Work):
         """
         if not any(map(methods.needs_classifier, self._settings.probes)):
             return False
-        if pair.model_key not in self._run.inventory.names("heads"):
+        if self._is_begun and pair.model_key not in self._run.inventory.names("heads"):  # else it was just listed
             self._run.inventory.look_again("heads")
         found = pair.model_key in self._run.inventory.names("heads")
         for place in self._without.pop(pair.model_key, set()) if found else ():
