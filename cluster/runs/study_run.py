@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cluster.pool.local_pool import LocalPool
-from cluster.reporting.events import Reporter, Reporters, RunStarted
+from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
 from cluster.study.study_file import Study
 from cluster.work import kinds
@@ -77,18 +77,12 @@ def run_study(
 def begin(
     study: Study, store: FeatureStore | None, ledger: Ledger, reporter: Reporter, rates: Rates | None = None
 ) -> Run:
-    """Identify the models of a study and open its datasets. Nothing is computed."""
-    return Run(
-        store,
-        Inventory(store),
-        Pairs(),
-        ledger,
-        reporter.tell,
-        study,
-        identified(study, ledger.fail),
-        opened(study, ledger.fail),
-        rates or Rates(),
-    )
+    """Identify the models of a study, and open its datasets and say what is odd in them. Nothing is computed."""
+    models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
+    for name, dataset in datasets.items():
+        for note in dataset.notes:
+            reporter.tell(Note(f"Dataset {name}: {note}"))
+    return Run(store, Inventory(store), Pairs(), ledger, reporter.tell, study, models, datasets, rates or Rates())
 
 
 def works_of(run: Run) -> list[Work]:

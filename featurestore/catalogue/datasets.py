@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.registry import records_of_packages
-from featurestore.store.layout import check_name
+from featurestore.store.layout import added_later, check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,17 @@ class DatasetSpec:
         Images per shard, the unit of work and of resuming; by default 128 to 4096, growing with the split.
     label_column, group_column : str, optional
         Columns of a Parquet source.
+    image_column, split_column : str, optional
+        Columns of a Parquet source: the encoded images, and the name of each row's split. A dot leads into a struct.
+    splits : mapping of str to list of str, optional
+        Splits of the source that make up ``train``, ``val`` and ``test``, such as ``{train = ["train"], test =
+        ["validation"]}``. What it does not name is left out, and what it does not give is held out from train. By
+        default the names of the source's splits say what they are.
+    exif : str
+        ``"ignore"`` takes pixels as they are stored, as the frameworks do; ``"apply"`` turns an image as its EXIF
+        orientation says.
+    link_roots : list of str
+        Folders outside the dataset's own that its symbolic links may lead into.
     """
 
     name: str
@@ -46,6 +58,11 @@ class DatasetSpec:
     shard_images: int | None = None
     label_column: str | None = None
     group_column: str | None = None
+    image_column: str | None = added_later(None)
+    split_column: str | None = added_later(None)
+    splits: Mapping[str, tuple[str, ...]] | None = added_later(None, hash=False)
+    exif: Literal["ignore", "apply"] = added_later("ignore")
+    link_roots: tuple[str, ...] = added_later(())
 
     def __post_init__(self) -> None:
         check_name("dataset", self.name)

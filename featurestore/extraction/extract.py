@@ -275,6 +275,7 @@ def _sample_columns(dataset: Dataset, split: str, start: int, images: Sequence[I
         "source": [image.origin for image in images],
         "readable": [image.reason is None for image in images],
         "reason": [image.reason for image in images],
+        "orientation": [image.orientation for image in images],
     }
 
 

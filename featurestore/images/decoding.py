@@ -31,6 +31,8 @@ class Image:
         Pixels; None if it is unreadable.
     reason : str, optional
         Why it is unreadable.
+    orientation : int, optional
+        EXIF orientation; None if it states none.
     """
 
     sample_id: str
@@ -38,6 +40,7 @@ class Image:
     width: int | None
     height: int | None
     reason: str | None
+    orientation: int | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Dataset:
         self._groups: dict[str, Sequence[str | None] | None] = {}
         self.classes = self._source.classes
         self.fingerprint = self._source.fingerprint()
+        self.inventory = self._source.inventory()
         self.splits = _make_splits(spec, self._source)
         self._check()
 
@@ -63,6 +64,11 @@ class Dataset:
     def multilabel(self) -> bool:
         """True if an image can have several labels or none."""
         return self.labels("train").ndim == 2
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person has to hear of the dataset before its numbers, a sentence each."""
+        return self.inventory.notes
 
     def labels(self, split: str) -> npt.NDArray[Any]:
         """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
@@ -104,7 +110,7 @@ class Dataset:
 
     def key_parts(self, split: str) -> dict[str, Any]:
         """Return all that decides which images a split holds, in which order, and in which shards."""
-        choices = key_fields(self.spec, without=("name", "source", "metric"))
+        choices = key_fields(self.spec, without=("name", "source", "metric", "link_roots"))
         return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
 
     def samples(self, split: str) -> SampleSet:
@@ -125,6 +131,7 @@ class Dataset:
             "multilabel": self.multilabel,
             "group_column": self.spec.group_column,
             **made,
+            "notes": self.notes,
             "fingerprint": self.fingerprint,
             **{f"{split}_samples": self.samples(split).key for split in SPLITS},
         }

@@ -209,7 +209,7 @@ def content_key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:24]
 
 
-def added_later(default: Any) -> Any:
+def added_later(default: Any, *, hash: bool | None = None) -> Any:  # noqa: A002 - the name that dataclasses give it
     """Declare a dataclass field that is younger than stored keys of its record.
 
     `key_fields` leaves it out of a key where it has its default, so that all older keys stay as they are. The default
@@ -224,7 +224,7 @@ def added_later(default: Any) -> Any:
     >>> key_fields(Crop(224)), key_fields(Crop(224, border=8))
     ({'size': 224}, {'size': 224, 'border': 8})
     """
-    return field(default=default, metadata={_ADDED_LATER: True})
+    return field(default=default, hash=hash, metadata={_ADDED_LATER: True})
 
 
 def key_fields(record: DataclassInstance, *, without: Collection[str] = ()) -> dict[str, Any]:

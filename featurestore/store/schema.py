@@ -39,6 +39,7 @@ SAMPLES = _table(
     ("source", pa.string(), _REQUIRED),  # path or row that the image came from
     ("readable", pa.bool_(), _REQUIRED),
     ("reason", pa.string()),  # why it is unreadable
+    ("orientation", pa.int64()),  # EXIF: 2 to 8 is turned or mirrored; null: none is stated, or the file is older
 )
 
 MODELS = _table(
@@ -82,6 +83,7 @@ DATASETS = _table(
     ("train_made", pa.string()),  # in words, e.g. "the source's train split, 2000 of 50000, stratified, seed 0"
     ("val_made", pa.string()),
     ("test_made", pa.string()),
+    ("notes", pa.list_(pa.string())),  # what was left out of it or decided, in words; null in older files
     ("fingerprint", pa.string()),
     ("train_samples", pa.string()),  # keys of its sample sets
     ("val_samples", pa.string()),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from featurestore import registry
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.images.image_limits import UnreadableImageError
+from featurestore.images.inventory import Inventory
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Source(Protocol):
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """Read these rows in this order; an image that cannot be had comes with a reason, and none is left out."""
+
+    def inventory(self) -> Inventory:
+        """Return everything that the source met, and what became of it; the numbers add up."""
 
     def fingerprint(self) -> str:
         """Return a text that changes whenever an image or a label may have changed."""

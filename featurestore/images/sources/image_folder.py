@@ -15,6 +15,7 @@ import numpy.typing as npt
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.images.dataset_files import DatasetFolder, printable
+from featurestore.images.inventory import Inventory
 from featurestore.images.sources import RawImage, raw_image
 
 _SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -54,6 +55,13 @@ class ImageFolder:
         for row in rows:
             path = self._files[split][row]
             yield raw_image(partial(self._folder.read, path), self._folder.name(path))
+
+    def inventory(self) -> Inventory:
+        found = Inventory()
+        for split, files in self._files.items():
+            for path in files:
+                found.add("file", self._folder.name(path), used_as=f"{split} images")
+        return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over path, size and time of change of every file: rsync and make trust these too."""

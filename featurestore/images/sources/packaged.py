@@ -16,6 +16,7 @@ import numpy.typing as npt
 from featurestore.catalogue import packaged_files
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, UnknownNameError
+from featurestore.images.inventory import Inventory
 from featurestore.images.sources import RawImage
 
 
@@ -46,6 +47,11 @@ class PackagedImages:
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         for row in rows:
             yield RawImage(self.images[row], f"{self.name}[{row}]")
+
+    def inventory(self) -> Inventory:
+        found = Inventory()
+        found.add("row", self.name, used_as="train images", count=len(self.images))
+        return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over all pixels and labels."""

@@ -19,6 +19,7 @@ import pyarrow as pa
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, did_you_mean
 from featurestore.images.dataset_files import DatasetFolder
+from featurestore.images.inventory import Inventory
 from featurestore.images.parquet_files import ParquetImageFile, RowGroup
 from featurestore.images.sources import RawImage, raw_image
 from featurestore.plain_text import counted
@@ -86,6 +87,14 @@ class ParquetImages:
             group = RowGroup(*places[number], self._image_column)
             for row in rows[list(positions)]:
                 yield raw_image(partial(group.image, int(row - starts[number])), f"{split}[{row}]")
+
+    def inventory(self) -> Inventory:
+        found = Inventory()
+        for split, files in self._files.items():
+            for file in files:
+                found.add("file", file.path.name, used_as=f"{split} images")
+                found.add("row", file.path.name, used_as=f"{split} images", count=file.n_rows)
+        return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over every file's name, size, time of change and footer."""

@@ -59,8 +59,9 @@ def grown(record: Any, **more: Any) -> Any:
 
 @pytest.mark.parametrize("record", [DatasetSpec(name="pets", source="packaged:digits"), GEOMETRY, cell("logistic")])
 def test_a_field_that_was_added_later_enters_a_key_only_where_it_is_not_what_it_was(record):
-    assert key_fields(record) == key_fields(grown(record)) == key_fields(grown(record, toy=1)) == asdict(record)
-    assert key_fields(grown(record, toy=2)) == {**asdict(record), "toy": 2}
+    first = {entry.name: asdict(record)[entry.name] for entry in fields(record) if not entry.metadata}
+    assert key_fields(record) == key_fields(grown(record)) == key_fields(grown(record, toy=1)) == first
+    assert key_fields(grown(record, toy=2)) == {**first, "toy": 2}
 
 
 def test_keys_of_image_tables_stay_when_a_dataset_gets_a_field(image_spec):

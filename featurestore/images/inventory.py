@@ -1,0 +1,89 @@
+"""The inventory of a source: everything that it met, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from featurestore.plain_text import counted
+
+Thing = Literal["file", "folder", "row", "class"]
+
+_MOST_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Things of one kind that had the same fate.
+
+    Attributes
+    ----------
+    thing : str
+        Kind of the things.
+    used_as : str, optional
+        Use that was made of them, such as ``"train images"``; None if they were left out.
+    reason : str
+        Why they were left out, or why they were used so; empty where their name says it.
+    count : int
+        Number of them.
+    examples : tuple of str
+        Names of the first of them.
+    """
+
+    thing: Thing
+    used_as: str | None
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        fate = f"used as {self.used_as}" if self.used_as else "left out"
+        why = f": {self.reason}" if self.reason else ""
+        return f"{counted(self.count, self.thing)} {fate}{why} ({', '.join(self.examples)}{more})"
+
+
+class Inventory:
+    """A count of everything that a source met, by fate. Every thing is added once, so the numbers add up."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[Thing, str | None, str], int] = {}
+        self._examples: dict[tuple[Thing, str | None, str], list[str]] = {}
+
+    def add(self, thing: Thing, name: str, *, used_as: str | None = None, reason: str = "", count: int = 1) -> None:
+        """Note what became of a thing; `count` is for things that have one name in common, such as the rows of a file.
+
+        Parameters
+        ----------
+        thing : str
+            Kind of the thing.
+        name : str
+            Its name, in a form that can be printed.
+        used_as : str, optional
+            Use that is made of it; None if it is left out, for a `reason` that is given then.
+        reason : str
+            Why.
+        count : int
+            Number of things.
+        """
+        fate = (thing, used_as, reason)
+        self._counts[fate] = self._counts.get(fate, 0) + count
+        examples = self._examples.setdefault(fate, [])
+        if len(examples) < _MOST_EXAMPLES:
+            examples.append(name)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield the entries, what is used first."""
+        for thing, used_as, reason in sorted(self._counts, key=lambda fate: (fate[1] is None, fate[0])):
+            fate = (thing, used_as, reason)
+            yield Entry(thing, used_as, reason, self._counts[fate], tuple(self._examples[fate]))
+
+    def seen(self, thing: Thing) -> int:
+        """Return how many things of a kind were met."""
+        return sum(count for (kind, _, _), count in self._counts.items() if kind == thing)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person has to hear: everything that was left out, or used for a reason that its name does not say."""
+        return [str(entry) for entry in self if entry.used_as is None or entry.reason]
