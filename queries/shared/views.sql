@@ -6,6 +6,7 @@
 -- the rest   what holds now. Two cells of one grain differ when the sample limit, the weights or the preprocessing
 --            changed; of those only the cell that was wanted or computed last is shown, so that no query can mix them.
 --            A cell that is wanted and not computed yet therefore hides its predecessor, and `coverage` says so.
+--            What is left out is in superseded_results, with the reason.
 
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
@@ -142,26 +143,41 @@ from stored_samples semi join (from named where key is not null) using (dataset,
 union all
 from stored_samples anti join (from named where key is not null) using (dataset, split);
 
-create table current_cells as
--- Cells of weights or of a preprocessing that the model's name no longer stands for.
-with former as (
-    select cell
-    from (select cell, model, model_key from stored_cells union select cell, model, model_key from stored_results) made
-    join models using (model)
-    where made.model_key <> models.model_key
+-- Cells that count in no answer, whatever else is there, each with the reason.
+create table former_cells as
+with made as (
+    select cell, model, model_key from stored_cells union select cell, model, model_key from stored_results
 ),
-touched as (
+
+reasons as (
+    select cell, 'weights or preprocessing that the model''s name no longer stands for' as reason
+    from made join models using (model)
+    where made.model_key <> models.model_key
+)
+
+select cell, min(reason) as reason from reasons group by cell;
+
+create table current_cells as
+with touched as (
     select
         cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, null as train_steps, null as origin,
         wanted_at as touched_at
-    from stored_cells anti join former using (cell)
+    from stored_cells anti join former_cells using (cell)
     union all
     select cell, model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, origin, created_at
-    from stored_results anti join former using (cell)
+    from stored_results anti join former_cells using (cell)
 )
 select distinct on (model, dataset, setting, tap, probe, solver, n_per_class, seed, train_steps, origin) cell
 from touched
 order by touched_at desc, cell;
+
+-- What is stored and counts in no answer, and why: all that is in stored_results and neither in `results` nor in
+-- `training_curves`.
+create view superseded_results as
+select stored_results.*, coalesce(reason, 'a later cell of the same kind has its place') as reason
+from stored_results
+anti join current_cells using (cell)
+left join former_cells using (cell);
 
 -- The latest wish for each current cell, whichever study made it.
 create view cells as

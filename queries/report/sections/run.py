@@ -21,10 +21,19 @@ def shown(material: Material) -> dict[str, Any]:
         "store": material.store.uri,
         "made_at": datetime.now(UTC),
         "statuses": Counter(row["status"] for row in material.answers["coverage"]),
+        "superseded": _superseded(material),
         "slices": material.answers.slices,
         "seeds": seeds,
         "studies": list(_studies(material.store)),
     }
+
+
+def _superseded(material: Material) -> Counter[str]:
+    """Return the number of stored cells that count in no answer, by the reason."""
+    found: Counter[str] = Counter()
+    for row in material.answers["superseded_results"]:
+        found[row["reason"]] += row["n_cells"]
+    return found
 
 
 def _studies(store: FeatureStore) -> Iterator[dict[str, str]]:
@@ -42,6 +51,14 @@ SECTION = Section(
     order=10,
     title="How it was made",
     heading="What failed, what was skipped, and how it was made",
-    questions=("coverage", "open_failures", "skipped_images", "datasets_used", "models_used", "provenance"),
+    questions=(
+        "coverage",
+        "superseded_results",
+        "open_failures",
+        "skipped_images",
+        "datasets_used",
+        "models_used",
+        "provenance",
+    ),
     shown=shown,
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import stored
-from given import NOW, Given, Row, cell, score
+from given import NOW, Given, Row, cell, logit, model, score
 
 from featurestore import FeatureStore
 from featurestore.store.feature_store import rows_table
@@ -115,3 +116,37 @@ def test_features_without_a_result_have_their_cost_and_imports_have_none(store: 
 def test_a_cell_that_does_not_say_its_seconds_has_none(given: Given) -> None:
     rows = given(results=[pets("knn", None), pets("logistic", 2.0), score("a", "b", 0.5, seconds=None)]).query("cost")
     assert [(row["n_cells"], row["cell_seconds"]) for row in rows.to_pylist()] == [(1, None), (2, 2.0)]
+
+
+# ---- what counts no more ------------------------------------------------------------------------------------------
+
+LATER = {"created_at": NOW + timedelta(days=1)}
+
+
+def of_model(key: str, value: float, dataset: str = "d0", **changes: object) -> Row:
+    return score("a", dataset, value, cell=f"{key}/{dataset}", model_key=key, **changes)
+
+
+def test_results_of_a_former_preprocessing_are_in_no_average_and_are_counted(given: Given) -> None:
+    former = [of_model("before", 0.1, dataset) for dataset in ("d0", "d1")]
+    former.append(of_model("before", 2.0, metric="nll", headline=False))
+    now = of_model("now", 0.9, **LATER)
+    record = {**model("a", 0.7), "model_key": "now"}
+    database = given(models=[record], results=[*former, now])
+    assert database.query("leaderboard")["mean_value"].to_pylist() == [0.9]
+    points = database.query("transfer_points").to_pylist()
+    assert {round(row["logit"], 9) for row in points} == {round(logit(0.9), 9)}
+    assert database.query("latest_results")["value"].to_pylist() == [0.9]
+    assert database.sql("select count(*) n from stored_results")["n"].to_pylist() == [4]
+    (row,) = database.query("superseded_results").to_pylist()
+    assert row["reason"] == "weights or preprocessing that the model's name no longer stands for"
+    assert (row["model"], row["n_cells"], row["n_datasets"], row["n_replaced"]) == ("a", 2, 2, 1)
+
+
+def test_what_is_stored_is_either_current_or_superseded(given: Given) -> None:
+    curve = [score("a", "d", 0.1, cell=f"c{steps}", train_steps=steps) for steps in (100, 200)]
+    replaced = [score("a", "d", 0.2, cell="old"), score("a", "d", 0.3, cell="new", **LATER)]
+    database = given(results=[*curve, *replaced])
+    assert database.query("superseded_results")["n_replaced"].to_pylist() == [1]
+    halves = "select cell from results union all select cell from training_curves union all select cell from"
+    assert database.sql(f"{halves} superseded_results order by 1")["cell"].to_pylist() == ["c100", "c200", "new", "old"]

@@ -135,11 +135,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     published = [f"published_{i}" for i in range(4)]
     more += [score(name, d, 0.6 + i / 20, origin="paper") for i, name in enumerate(published) for d in datasets]
     more += [score("dropped", d, 0.7 + i / 100) for i, d in enumerate(datasets)]
+    more += [score("dropped", d, 0.1, cell=f"former-{d}", model_key="former") for d in datasets]
     store.publish("results", "more", rows_table("results", more))
     records = [model_record(name, 0.7 + i / 50) | {"origin": "paper"} for i, name in enumerate(published)]
     plain = {"label_smoothing": 0.0, "dropout": 0.0, "auxiliary_head": False, "bn_scale": True, "architecture": "net"}
     plain |= {"augmentation": "flip", "pretraining_data": "imagenet"}
-    records += [model_record("model_0", 0.7) | plain, model_record("dropped", 0.72) | plain | {"dropout": 0.2}]
+    records += [
+        model_record("model_0", 0.7) | plain,
+        model_record("dropped", 0.72) | plain | {"dropout": 0.2, "model_key": "now"},
+    ]
     store.publish("models", "more", rows_table("models", records))
     report(store, folder)
     return folder
@@ -260,6 +264,8 @@ def test_every_section_shows_what_there_is(full: Path) -> None:
     ):
         assert caption in text
     assert "dropout 0.0 → 0.2" in text
+    assert "6 stored cells count in no number of this page" in text
+    assert "6: weights or preprocessing" in text
     assert "No test image" not in text
 
 
