@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -19,6 +20,28 @@ def visible(text: str) -> str:
     \x1b[31mred
     """
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shell_command(*words: str) -> str:
+    r"""Return a command as it is typed into a shell, each word quoted where it has to be.
+
+    A word with control characters is written as bash and zsh take it, so that `visible` leaves it as it is.
+
+    Examples
+    --------
+    >>> print(shell_command("probestore", "report", "--store", "my store"))
+    probestore report --store 'my store'
+    >>> print(shell_command("ls", "two\nlines"))
+    ls $'two\nlines'
+    """
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if not CONTROL.search(word) and "\n" not in word:
+        return shlex.quote(word)
+    escaped = visible(word.replace("\\", "\\\\").replace("'", "\\'")).replace("\n", "\\n")
+    return f"$'{escaped}'"
 
 
 def shortly(names: Sequence[str], most: int = 5) -> str:

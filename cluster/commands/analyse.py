@@ -9,7 +9,7 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, compute
 from cluster.console.terminal import say, say_failures
-from featurestore.plain_text import counted
+from featurestore.plain_text import counted, shell_command
 
 
 @click.command()
@@ -56,5 +56,5 @@ def command(
     elif not summary.failures:
         say("Nothing is missing: all stored features have been analysed.")
     say_failures(summary)
-    say(f"Next:  probestore query leaks --store {opened.uri}")
+    say(f"Next:  {shell_command('probestore', 'query', 'leaks', '--store', opened.uri)}")
     sys.exit(1 if summary.failures else 0)

@@ -11,6 +11,8 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, execute
 from cluster.console.terminal import say, say_summary, show_leaderboard
+from featurestore.given_paths import given_path
+from featurestore.plain_text import shell_command
 
 
 @click.command()
@@ -39,14 +41,15 @@ def command(store: str, storage_options: dict[str, str], address: str | None, lo
     study = parse_study(path.read_text(encoding="utf-8"), Path(str(path)))
     summary, opened = execute(study, store, storage_options, Place(address, local), analyse=True)
     say_summary(summary, opened)
-    report_path = Path(store if "://" not in store else ".") / "report.html"
+    report_path = given_path(store if "://" not in store else ".") / "report.html"
     write_report(opened.uri, report_path, storage_options=storage_options)
     show_leaderboard(opened)
+    sql = "select probe, model, avg(probability) from predictions group by all"
     say(
         f"The report: {report_path}\n\n"
         "Three commands to try next:\n"
-        f"  probestore query transfer_correlation --store {store}\n"
-        f'  probestore sql "select probe, model, avg(probability) from predictions group by all" --store {store}\n'
+        f"  {shell_command('probestore', 'query', 'transfer_correlation', '--store', store)}\n"
+        f"  {shell_command('probestore', 'sql', sql, '--store', store)}\n"
         "  probestore run study.toml        # your own models and data; README.md shows such a file"
     )
     sys.exit(1 if summary.failures else 0)

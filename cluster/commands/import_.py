@@ -9,7 +9,7 @@ import click
 
 from cluster.console import options
 from cluster.console.terminal import say
-from featurestore.plain_text import counted, shortly
+from featurestore.plain_text import counted, shell_command, shortly
 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
@@ -100,8 +100,8 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
         )
     say("Two questions show the result, and where models lie that are not part of the largest import:")
     setting = "fixed" if "fixed" in settings else settings[0]
-    say(f"  probestore query transfer_correlation -p setting={setting} --store {store.uri}")
-    say(f"  probestore query predicted_transfer -p setting={setting} --store {store.uri}")
+    for question in ("transfer_correlation", "predicted_transfer"):
+        say("  " + shell_command("probestore", "query", question, "-p", f"setting={setting}", "--store", store.uri))
 
 
 def _without_source(store: FeatureStore) -> list[str]:

@@ -10,6 +10,7 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, compute
 from cluster.console.terminal import say, say_summary
+from featurestore.plain_text import shell_command
 
 
 @click.command()
@@ -76,6 +77,6 @@ def command(
     )
     say_summary(summary, opened, of="this choice of probes")
     scoring = [name for name in probes if methods.predicts(name)]
-    question = f"leaderboard -p probe={scoring[0]}" if scoring else "cheap_scores"
-    say(f"Next:  probestore query {question} --store {opened.uri}")
+    question = ("leaderboard", "-p", f"probe={scoring[0]}") if scoring else ("cheap_scores",)
+    say(f"Next:  {shell_command('probestore', 'query', *question, '--store', opened.uri)}")
     sys.exit(1 if summary.failures else 0)

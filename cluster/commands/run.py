@@ -10,6 +10,7 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, execute, show_plan, store_of
 from cluster.console.terminal import say, say_summary, show_leaderboard
+from featurestore.plain_text import shell_command
 
 
 @click.command()
@@ -58,6 +59,6 @@ def command(
     if summary.counts["cells_wanted"]:
         if events != "-":  # standard output is theirs
             show_leaderboard(opened)
-        say(f"Next:  probestore query leaderboard --store {uri}")
-        say(f"       probestore report --store {uri} --out report.html")
+        say(f"Next:  {shell_command('probestore', 'query', 'leaderboard', '--store', uri)}")
+        say(f"       {shell_command('probestore', 'report', '--store', uri, '--out', 'report.html')}")
     sys.exit(1 if summary.failures else 0)

@@ -8,6 +8,7 @@ import click
 
 from cluster.console import options
 from cluster.console.terminal import say
+from featurestore.plain_text import shell_command
 
 
 @click.command()
@@ -38,4 +39,4 @@ def command(store: str | None, storage_options: dict[str, str], out: Path) -> No
         return
     with written_whole(out, folders=False) as staged:
         staged.write_text(text, encoding="utf-8")
-    say(f"{out} opens the tables of the store: duckdb -init {out}")
+    say(f"{out} opens the tables of the store: {shell_command('duckdb', '-init', str(out))}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from featurestore.plain_text import visible
+from featurestore.plain_text import shell_command, visible
 
 if TYPE_CHECKING:
     from cluster.work.ledger import Summary
@@ -45,7 +45,7 @@ def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study")
         say(f"Computed {features}{counts['cells']} new cells; {of} has {counts['cells_wanted']}.")
     if counts["unreadable"]:
         say(f"{counts['unreadable']} images could not be read and were left out. This command lists them:")
-        say(f"  probestore query skipped_images --store {store.uri}")
+        say(f"  {shell_command('probestore', 'query', 'skipped_images', '--store', store.uri)}")
     say_failures(summary)
 
 

@@ -52,6 +52,7 @@ from cluster.study.toml_tables import Place, TomlTables
 from featurestore.catalogue.datasets import DatasetSpec, find_dataset
 from featurestore.catalogue.models import ModelSpec, find_model
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
+from featurestore.given_paths import given_path
 from featurestore.images.preprocessing import Resize
 from featurestore.networks.identity import Compute, FeatureType
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
@@ -276,11 +277,11 @@ def _check_metrics(tables: TomlTables, datasets: list[DatasetSpec]) -> None:
 def _absolute_weights(spec: ModelSpec, path: Path) -> ModelSpec:
     if spec.weights in ("pretrained", "none"):
         return spec
-    return dataclasses.replace(spec, weights=str((path.parent / Path(spec.weights).expanduser()).absolute()))
+    return dataclasses.replace(spec, weights=str((path.parent / given_path(spec.weights)).absolute()))
 
 
 def _absolute_source(spec: DatasetSpec, path: Path) -> DatasetSpec:
     if spec.family not in _LOCAL_SOURCES:
         return spec
-    place = (path.parent / Path(spec.location).expanduser()).absolute()
+    place = (path.parent / given_path(spec.location)).absolute()
     return dataclasses.replace(spec, source=f"{spec.family}:{place}")

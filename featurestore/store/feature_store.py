@@ -184,9 +184,10 @@ class FeatureStore:
             _check_version(storage)
             return cls(storage)
         _check_folder(storage)
-        if set(storage.uri) & set("*?[]="):
+        if not storage.is_local and (patterns := [c for c in storage.uri if c in "*?[]="]):
             raise StoreError(
-                f"The path of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {uri!r}."
+                f"The URL of a store must hold none of * ? [ ] =, which SQL reads as patterns. Got {storage.uri!r}, "
+                f"which holds {patterns[0]!r}."
             )
         names = storage.list_files("")
         if layout.STORE_FILE in names:  # somebody else has just made it

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from featurestore.errors import ConfigurationError, StoreError, UnknownNameError
+from featurestore.given_paths import given_path
 
 Kind = Literal["local", "s3", "gs", "fsspec"]
 Options = Mapping[str, str]
@@ -104,8 +104,7 @@ def open_place(uri: str, options: Options | None = None) -> Place:
     scheme = uri.split("://")[0] if "://" in uri else "file"
     if scheme == "file":
         _check_names("a local path", given, ())
-        path = unquote(urlsplit(uri).path) if "://" in uri else uri
-        folder = str(Path(path).expanduser().absolute())
+        folder = _local_folder(uri)
         return Place("local", folder, folder, pafs.LocalFileSystem(), retries=2)
     _check_uri(uri)
     retries = _whole_number(_RETRIES, given.get(_RETRIES, str(_DEFAULT_RETRIES)))
@@ -115,6 +114,27 @@ def open_place(uri: str, options: Options | None = None) -> Place:
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise StoreError(f"Cannot open the store {uri!r}: {error}") from error
     return Place(kind, uri.rstrip("/"), root.rstrip("/"), filesystem, retries, given)
+
+
+def _local_folder(uri: str) -> str:
+    """Return the absolute path that a path or a ``file://`` URL names."""
+    parts = _split(uri) if "://" in uri else None
+    if parts and (parts.netloc not in ("", "localhost") or parts.query or parts.fragment):
+        raise ConfigurationError(
+            "A file:// URL must be file:///absolute/path, without a host, and with %23 for # and %3F for ?. "
+            f"Got {uri!r}. The plain path will do, too."
+        )
+    folder = str(given_path(unquote(parts.path) if parts else uri).absolute())
+    try:
+        folder.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"The path of a store must be text in UTF-8, which it is not at {folder[error.start]!r}. Got {folder!r}. "
+            "Rename the folder, or make a link to it whose name is."
+        ) from error
+    if "\0" in folder or not uri:
+        raise ConfigurationError(f"The path of a store must be one of a folder. Got {uri!r}.")
+    return folder
 
 
 def s3_endpoint(options: Options) -> tuple[str, bool] | None:
@@ -193,9 +213,16 @@ def _check_names(place: str, options: Options, known: tuple[str, ...] | list[str
             raise UnknownNameError(f"storage option of {place}", name, known, f"It takes {', '.join(known) or 'none'}.")
 
 
+def _split(uri: str) -> SplitResult:
+    try:
+        return urlsplit(uri)
+    except ValueError as error:
+        raise ConfigurationError(f"The URI of a store must be one, such as s3://bucket/prefix. Got {uri!r}.") from error
+
+
 def _check_uri(uri: str) -> None:
     """Check that a URI names a place, and holds nothing secret: it is printed and stored."""
-    parts = urlsplit(uri)
+    parts = _split(uri)
     if not uri.split("://", 1)[1].strip("/"):
         raise ConfigurationError(f"The URI of a store must name a place, such as s3://bucket/prefix. Got {uri!r}.")
     if parts.username is not None or parts.password is not None or parts.query:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from featurestore.errors import StoreError
+from featurestore.plain_text import shell_command
 from featurestore.store import places
 from featurestore.store.backends import Content, backend
 from featurestore.store.retries import advice, persist
@@ -170,16 +171,19 @@ class Storage:
     def _persist(self, work: Callable[[], T]) -> T:
         return persist(work, retries=self.place.retries, remote=not self.is_local)
 
+    def _verify(self) -> str:
+        return shell_command("probestore", "verify", "--store", self.uri)
+
     def _reading(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._persist(work)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{name} is not in the store {self.uri} (any more). See what is wrong with it: probestore verify."
+                f"{name} is not in the store {self.uri} (any more). See what is wrong with it: {self._verify()}"
             ) from error
         except pa.ArrowException as error:
             raise StoreError(
-                f"Cannot read {name} in the store {self.uri}: {error}. See what to do: probestore verify."
+                f"Cannot read {name} in the store {self.uri}: {error}. See what to do: {self._verify()}"
             ) from error
         except OSError as error:
             raise StoreError(

@@ -29,7 +29,7 @@ from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
 from queries.asking import questions
 from queries.asking.limits import NO_LIMITS, Limits
-from queries.asking.places_in_sql import connect_place, literal
+from queries.asking.places_in_sql import as_duckdb_opens, connect_place, literal, plain_temporary_folder
 from queries.asking.questions import Parameter, Question
 
 SCRIPTS = (
@@ -80,7 +80,9 @@ class Database:
         self.uri = store.uri
         self._limits = limits
         self._connection = duckdb.connect(":memory:", config=_config())
-        self._empty = tempfile.TemporaryDirectory(prefix="probestore-", ignore_cleanup_errors=True)
+        self._empty = tempfile.TemporaryDirectory(
+            prefix="probestore-", dir=plain_temporary_folder(), ignore_cleanup_errors=True
+        )
         try:
             limits.set_up(self._connection)
             _prepare(self._connection, store, Path(self._empty.name))
@@ -306,7 +308,9 @@ def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
     path = empty / layout.empty_path(table)
     path.parent.mkdir(parents=True)
     pq.write_table(schema.table(table).schema.empty_table(), path)
-    return {str(path): 0, **dict(list(store.file_sizes(table, listed=listed).items())[1:])}
+    sizes = dict(list(store.file_sizes(table, listed=listed).items())[1:])
+    names = as_duckdb_opens(sizes, store.storage.place, empty)
+    return {str(path): 0, **dict(zip(names, sizes.values(), strict=True))}
 
 
 def has_older_files(store: FeatureStore) -> bool:

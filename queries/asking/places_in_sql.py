@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import duckdb
 
 from featurestore.errors import QueryError
 from featurestore.store.places import Place, s3_endpoint, s3_region
+
+PATTERNS = "*?[="
+"""Characters of a path that DuckDB would not read as they are: patterns, and ``=``, which makes a folder a column."""
+
+
+def patterns_in(path: str) -> str:
+    """Return the characters of a path, each once, that DuckDB would read as something else."""
+    return "".join(character for character in PATTERNS if character in path)
+
+
+def plain_temporary_folder() -> str:
+    """Return a folder for temporary files whose path DuckDB reads as it is.
+
+    Raises
+    ------
+    QueryError
+        If there is none.
+    """
+    usual = tempfile.gettempdir()
+    for folder in (usual, "/tmp", "/var/tmp", "/dev/shm"):
+        if not patterns_in(folder) and os.access(folder, os.W_OK):
+            return folder
+    raise QueryError(
+        f"SQL needs a temporary folder whose path holds none of {' '.join(PATTERNS)}. Got {usual!r}. "
+        "Name another one with the variable TMPDIR."
+    )
+
+
+def as_duckdb_opens(files: Iterable[str], place: Place, folder: Path) -> list[str]:
+    """Return the paths of files of a store as DuckDB has to be given them.
+
+    A local store below a folder such as ``lr=0.1`` or ``[1]`` is reached by a link in `folder`.
+    """
+    if place.kind != "local" or not patterns_in(place.root):
+        return list(files)
+    link = folder / "store"
+    if not link.is_symlink():
+        link.symlink_to(place.root, target_is_directory=True)
+    above = f"{place.root}/"
+    return [f"{link}/{file.removeprefix(above)}" if file.startswith(above) else file for file in files]
 
 
 def connect_place(connection: duckdb.DuckDBPyConnection, place: Place) -> None:

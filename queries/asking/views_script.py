@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
+from featurestore.plain_text import shell_command
 from featurestore.store import schema
 from queries.asking.database import has_older_files, scripts
-from queries.asking.places_in_sql import literal
+from queries.asking.places_in_sql import literal, patterns_in
 
 _READ = re.compile(
     r"from (?P<read>read_parquet\(\s*getvariable\('(?P<table>\w+)_files'\),(?:[^()]|getvariable\('\w+'\))*\))"
@@ -54,6 +55,13 @@ def views_script(store: FeatureStore) -> str:
         raise QueryError(
             f"DuckDB's command line reads local folders, s3:// and gs://. This store is at {store.uri}. "
             "Ask it with `probestore sql`, which goes through the file system of the store."
+        )
+    if place.kind == "local" and (patterns := patterns_in(place.root)):
+        raise QueryError(
+            f"DuckDB's command line reads {' '.join(patterns)} in a path as patterns or as columns, and the store lies "
+            f"at {place.root}. Make a link to it and name that: "
+            f"{shell_command('ln', '-s', place.root, '/tmp/linked-store')} and --store /tmp/linked-store. "
+            "`probestore sql` needs none."
         )
     files = {table: _files(store, table) for table in (*schema.SETS, *schema.TABLES)}
     text = "\n".join(scripts())
@@ -98,13 +106,13 @@ def _relation(table: str, read: str, files: dict[str, list[str]], *, older: bool
 
 
 def _no_rows(table: str) -> pa.Table:
-    """Return no rows with all columns of a table, also those that paths carry; features are a list of any length."""
+    """Return no rows with all columns that are read of a table, also of paths; features are a list of any length."""
     columns = schema.table(table).schema
     fields = [
         field.with_type(pa.list_(field.type.value_type)) if pa.types.is_fixed_size_list(field.type) else field
         for field in columns
     ]
-    carried = schema.SETS[table].partitions if table in schema.SETS else ()
+    carried = (*schema.SETS[table].partitions, "filename") if table in schema.SETS else ()
     return pa.schema([*fields, *(pa.field(name, pa.string()) for name in carried)]).empty_table()
 
 

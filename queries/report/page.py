@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from featurestore.plain_text import shell_command
 from queries.asking import findings_in_words, formats
 from queries.asking.setting_names import setting_in_words
 from queries.drawing.vega_lite import Spec
@@ -73,14 +73,13 @@ def _environment(**names: object) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        readable=formats.readable, plural=cell_text.plural, fields=cell_text.fields, quoted=shlex.quote
-    )
+    environment.filters.update(readable=formats.readable, plural=cell_text.plural, fields=cell_text.fields)
     environment.globals.update(
         cell_text=cell_text.cell_text,
         is_number=cell_text.is_number,
         is_long=cell_text.is_long,
         setting_in_words=setting_in_words,
+        shell_command=shell_command,
         **names,
     )
     return environment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.plain_text import shell_command
 from queries.asking import formats, questions
 from queries.asking.database import Database
 from queries.asking.questions import Question
@@ -80,11 +80,12 @@ class PageAnswer:
     def command(self) -> str:
         """The command line that asks the same question."""
         given = [
-            f"-p {shlex.quote(f'{name}={_as_text(value)}')}"
+            word
             for name, value in self.parameters.items()
             if _literal(value) != self._defaults[name].partition("::")[0]
+            for word in ("-p", f"{name}={_as_text(value)}")
         ]
-        return " ".join(["probestore query", self.name, *given, "--store", shlex.quote(self.store)])
+        return shell_command("probestore", "query", self.name, *given, "--store", self.store)
 
     @property
     def sql(self) -> str:

@@ -12,13 +12,13 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import ProbestoreError
+from featurestore.given_paths import given_path
 from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.decoding import content_id
 from featurestore.images.preprocessing import UnreadableImageError, decode
@@ -84,7 +84,7 @@ class _Reader:
         self._folder: DatasetFolder | None = None
         self._source: Source | None = None
         if self._spec.family == "image_folder":  # its names are paths, so that nothing has to be listed
-            self._folder = DatasetFolder(Path(self._spec.location).expanduser())
+            self._folder = DatasetFolder(given_path(self._spec.location))
         else:
             self._source = open_source(self._spec)
 

@@ -43,20 +43,31 @@ from read_parquet(
     getvariable('heads_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
 );
 
--- Types of partition columns are not guessed: a model may be called 001.
+-- What a folder says of its files: folder_above(file, 2) is that of the file's folder, and so on up.
+create macro folder_above(file, n) as split_part(split_part(file, '/', -n), '=', 2);
+
+-- Types of partition columns are not guessed: a model may be called 001. Nor is their absence: a model may be called
+-- null, which DuckDB takes for no name at all.
 create view stored_features as
+select * exclude (filename) replace (
+    coalesce(model, folder_above(filename, 6)) as model,
+    coalesce(dataset, folder_above(filename, 4)) as dataset
+)
 from read_parquet(
     getvariable('features_files'),
     hive_partitioning = true,
     hive_types_autocast = false,
+    filename = true,
     union_by_name = getvariable('older_files')
 );
 
 create view stored_samples as
+select * exclude (filename) replace (coalesce(dataset, folder_above(filename, 4)) as dataset)
 from read_parquet(
     getvariable('samples_files'),
     hive_partitioning = true,
     hive_types_autocast = false,
+    filename = true,
     union_by_name = getvariable('older_files')
 );
 
@@ -225,10 +236,10 @@ order by failed_at desc;
 -- The files of complete feature sets, and their bytes as they were listed; null where nobody listed them.
 create view stored_feature_files as
 select
-    regexp_extract(file, 'model=([^/]*)', 1) as model,
-    regexp_extract(file, 'dataset=([^/]*)', 1) as dataset,
-    regexp_extract(file, 'split=([^/]*)', 1) as split,
-    regexp_extract(file, 'key=([^/]*)', 1) as key,
+    folder_above(file, 6) as model,
+    folder_above(file, 4) as dataset,
+    folder_above(file, 3) as split,
+    folder_above(file, 2) as key,
     bytes
 from (
     select unnest(getvariable('features_files')) as file, unnest(getvariable('features_bytes')::bigint[]) as bytes

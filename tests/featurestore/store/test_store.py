@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from shard_rows import SET, feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
-from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.errors import ConfigurationError, MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import Part, rows_table
 
@@ -275,10 +276,30 @@ def test_a_store_of_a_newer_version_is_not_touched(store):
             make(store.uri)
 
 
-@pytest.mark.parametrize("name", ["a*", "a[1]", "model=b"])
-def test_a_path_that_sql_would_read_as_a_pattern_is_refused(tmp_path, name):
-    with pytest.raises(StoreError, match="must hold none of"):
-        FeatureStore.create(str(tmp_path / name))
+@pytest.mark.parametrize("name", ["a*", "x/[1]", "model=b"])
+def test_a_url_that_sql_would_read_as_a_pattern_is_refused(name):
+    place = f"memory://{name}/store"
+    with pytest.raises(StoreError, match=re.escape(f"Got '{place}', which holds")):
+        FeatureStore.create(place)
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"must be text in UTF-8.*'\\udcff'.*make a link to it"):
+        FeatureStore.create(f"{tmp_path}/\udcff")
+
+
+@pytest.mark.parametrize("url", ["file://host/a", "file:///a?b", "file:///a#b", "file://[1]/a", "s3://[1]/a"])
+def test_a_file_url_of_which_a_part_would_be_ignored_is_refused(url):
+    with pytest.raises(
+        ConfigurationError, match=r"without a host, and with %23 for #|must be one, such as s3://bucket"
+    ):
+        FeatureStore.create(url)
+
+
+def test_a_home_that_there_is_not_is_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert FeatureStore.create("~no-such-user/store").uri == str(tmp_path / "~no-such-user" / "store")
+    assert FeatureStore.create("./~").uri == str(tmp_path / "~")
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", "{}"])
