@@ -13,13 +13,13 @@ from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
 from cluster.study.probe_settings import ProbeSettings
 from cluster.work.contract import Run, Work
-from cluster.work.inventory import Inventory
 from cluster.work.kinds.analysis import Analysis
 from cluster.work.kinds.probes import Probes
 from cluster.work.kinds.rescore import Rescore
 from cluster.work.ledger import Ledger, Summary, failures_of
 from cluster.work.pairs import Pair, Pairs
 from cluster.work.rounds import Pool, carry_out
+from cluster.work.store_inventory import Inventory
 from featurestore import FeatureSet, FeatureStore, SplitSets
 from featurestore.errors import MissingFeaturesError, UnknownNameError
 from featurestore.store.layout import content_key

@@ -14,12 +14,12 @@ from cluster.reporting.progress_table import ProgressTable
 from cluster.study.study_file import Study
 from cluster.work import kinds
 from cluster.work.contract import Run, Work
-from cluster.work.inventory import Inventory
 from cluster.work.kinds.analysis import Analysis
 from cluster.work.ledger import Ledger, Summary, failures_of
 from cluster.work.pairs import Pairs
 from cluster.work.rates import Rates
 from cluster.work.rounds import Pool, carry_out
+from cluster.work.store_inventory import Inventory
 from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset

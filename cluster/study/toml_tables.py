@@ -111,8 +111,9 @@ class TomlTables:
         first = problems[0]
         if not first["loc"]:
             return self.error(f"{place}: {first['msg']}.", place)
-        key = str(first["loc"][0])
-        message = f"{key}: {first['msg'].lower()}. Got {content[key]!r}."
+        key, *inside = (part for part in first["loc"] if isinstance(part, str))
+        got = first["input"] if inside else content[key]
+        message = f"{'.'.join((key, *inside))}: {first['msg'].lower()}. Got {got!r}."
         return self.error(message, dataclasses.replace(place, key=key))
 
     def _line(self, place: Place) -> int | None:

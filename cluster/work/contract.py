@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 from cluster.pool.units import Hands, Unit
 from cluster.reporting.events import Event, Part
 from cluster.study.study_file import Study
-from cluster.work.inventory import Inventory
 from cluster.work.ledger import Ledger
 from cluster.work.pairs import Pairs
 from cluster.work.rates import Rates
+from cluster.work.store_inventory import Inventory
 from featurestore import FeatureSet, FeatureStore
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from cluster.work.inventory import Inventory
+from cluster.work.store_inventory import Inventory
 from featurestore import FeatureSet, SampleSet
 from featurestore.store.feature_store import Part
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.registry import records_of_packages
 from featurestore.store.layout import added_later, check_name
+from featurestore.store.schema import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,26 @@ class DatasetSpec:
                 raise ConfigurationError(
                     f"{field} of dataset {self.name!r} must lie between 0 and 1. Got {getattr(self, field)}."
                 )
+        if self.splits is not None:
+            self._check_splits(self.splits)
+
+    def _check_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
+        what = f"`splits` of dataset {self.name!r}"
+        for split, names in splits.items():
+            if split not in SPLITS:
+                hint = f"{what} must say what makes up {', '.join(SPLITS)}."
+                raise UnknownNameError("split", split, SPLITS, hint)
+            if isinstance(names, str) or not names:
+                raise ConfigurationError(
+                    f'{what} must give {split} as a list of names, such as ["{split}"]. Got {names!r}.'
+                )
+        every = [name for names in splits.values() for name in names]
+        if twice := sorted({name for name in every if every.count(name) > 1}):
+            raise ConfigurationError(f"{what} must use each split of the source once. {twice[0]!r} is there twice.")
+        if "train" not in splits:
+            raise ConfigurationError(
+                f'{what} must say what train is, such as {{train = ["train"]}}. Got {", ".join(splits) or "nothing"}.'
+            )
 
     @property
     def family(self) -> str:

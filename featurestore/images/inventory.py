@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.plain_text import counted
 
 Thing = Literal["file", "folder", "row", "class"]
+_Fate = tuple[Thing, str | None, str]
 
 _MOST_EXAMPLES = 3
+
+
+def images_of(split: str) -> str:
+    """Return the use that is made of the images of a split."""
+    return f"{split} images"
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Inventory:
     """A count of everything that a source met, by fate. Every thing is added once, so the numbers add up."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[Thing, str | None, str], int] = {}
-        self._examples: dict[tuple[Thing, str | None, str], list[str]] = {}
+        self._counts: dict[_Fate, int] = {}
+        self._examples: dict[_Fate, list[str]] = {}
 
     def add(self, thing: Thing, name: str, *, used_as: str | None = None, reason: str = "", count: int = 1) -> None:
         """Note what became of a thing; `count` is for things that have one name in common, such as the rows of a file.
@@ -61,17 +67,37 @@ class Inventory:
         name : str
             Its name, in a form that can be printed.
         used_as : str, optional
-            Use that is made of it; None if it is left out, for a `reason` that is given then.
+            Use that is made of it, such as `images_of` a split of the source; None if it is left out, for a `reason`
+            that is given then.
         reason : str
             Why.
         count : int
             Number of things.
         """
-        fate = (thing, used_as, reason)
+        self._include((thing, used_as, reason), count, [name])
+
+    def of_dataset(self, use: Mapping[str, str], reasons: Mapping[str, str]) -> Inventory:
+        """Return the inventory of a dataset that uses splits of this source.
+
+        Parameters
+        ----------
+        use : mapping of str to str
+            Splits of the source that are used -> splits of the dataset.
+        reasons : mapping of str to str
+            Splits of the source that are not used -> why.
+        """
+        fates = {images_of(name): (images_of(split), "") for name, split in use.items()}
+        lost = {images_of(name): (None, reason) for name, reason in reasons.items()}
+        found = Inventory()
+        for (thing, used_as, reason), count in self._counts.items():
+            now, why = {**fates, **lost}.get(used_as or "", (used_as, ""))
+            found._include((thing, now, why or reason), count, self._examples[thing, used_as, reason])
+        return found
+
+    def _include(self, fate: _Fate, count: int, examples: Sequence[str]) -> None:
         self._counts[fate] = self._counts.get(fate, 0) + count
-        examples = self._examples.setdefault(fate, [])
-        if len(examples) < _MOST_EXAMPLES:
-            examples.append(name)
+        known = self._examples.setdefault(fate, [])
+        known.extend(examples[: _MOST_EXAMPLES - len(known)])
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries, what is used first."""

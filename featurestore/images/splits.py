@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
-from featurestore.images.sources import RawImage, Source, open_source
+from featurestore.images.source_splits import SourceSplits
+from featurestore.images.sources import RawImage, open_source
 from featurestore.store.layout import SampleSet, content_key, key_fields
 from featurestore.store.schema import SPLITS
 
@@ -28,7 +29,7 @@ class Split:
     Attributes
     ----------
     origin : str
-        The source's split.
+        The split of the source, as ``train``, ``val`` or ``test``.
     rows : ndarray of int64, shape (n_images,)
         Ascending rows of it.
     made : str
@@ -51,12 +52,13 @@ class Dataset:
 
     def __init__(self, spec: DatasetSpec) -> None:
         self.spec = spec
-        self._source: Source = open_source(spec)
+        source = open_source(spec)
+        self._source = SourceSplits(spec, source)
         self._labels: dict[str, npt.NDArray[Any]] = {}
         self._groups: dict[str, Sequence[str | None] | None] = {}
         self.classes = self._source.classes
-        self.fingerprint = self._source.fingerprint()
-        self.inventory = self._source.inventory()
+        self.fingerprint = source.fingerprint()
+        self.inventory = self._source.inventory
         self.splits = _make_splits(spec, self._source)
         self._check()
 
@@ -158,13 +160,9 @@ class Dataset:
             )
 
 
-def _make_splits(spec: DatasetSpec, source: Source) -> dict[str, Split]:
+def _make_splits(spec: DatasetSpec, source: SourceSplits) -> dict[str, Split]:
     """Return the source's own splits, limited, and hold-outs of train for those that it lacks."""
-    sizes = source.splits()
-    if "train" not in sizes:
-        found = ", ".join(sizes) or "none"
-        raise DatasetError(f"Dataset {spec.name!r} must have a split called train. It has: {found}.")
-    splits = {split: _limited(spec, source, split, sizes[split]) for split in SPLITS if split in sizes}
+    splits = {split: _limited(spec, source, split, size) for split, size in source.sizes.items()}
     labels = source.labels("train")
     for split, fraction in (("test", spec.test_fraction), ("val", spec.val_fraction)):
         if split not in splits:
@@ -172,7 +170,7 @@ def _make_splits(spec: DatasetSpec, source: Source) -> dict[str, Split]:
     return splits
 
 
-def _limited(spec: DatasetSpec, source: Source, split: str, size: int) -> Split:
+def _limited(spec: DatasetSpec, source: SourceSplits, split: str, size: int) -> Split:
     if spec.limit is None or spec.limit >= size:
         return Split(split, np.arange(size, dtype=np.int64), f"all {size} {split} images of the source")
     chosen = stratified_sample(source.labels(split), spec.limit, spec.seed)

@@ -39,10 +39,10 @@ from cluster.reporting.events import Reporters
 from cluster.runs.study_run import find_modules, identified, opened, run_study
 from cluster.study.study_file import Study, read_study
 from cluster.work.contract import Run
-from cluster.work.inventory import Inventory
 from cluster.work.kinds.features import Features
 from cluster.work.ledger import Ledger
 from cluster.work.pairs import Pairs
+from cluster.work.store_inventory import Inventory
 from cluster.work.wanted_features import WantedFeatures, wanted_features
 from featurestore import FeatureStore
 from featurestore.extraction.shards import FullSet

@@ -43,15 +43,25 @@ def raw_image(read: Callable[[], bytes], origin: str) -> RawImage:
 
 
 class Source(Protocol):
-    """Images and labels in the splits that their makers gave them."""
+    """Images and labels in the splits that their makers gave them, under the names that these have in the source.
+
+    Which of the splits stand for train, val and test, and which are not used, is decided in one place for all sources:
+    `featurestore.images.source_splits`.
+    """
 
     classes: tuple[str, ...]
 
     def splits(self) -> dict[str, int]:
-        """Return the name of each split and how many images it has."""
+        """Return the source's own name of each split that it met, used or not, and how many images it has."""
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+        """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes).
+
+        Raises
+        ------
+        DatasetError
+            If some images of the split have no label, or one that is no class.
+        """
 
     def groups(self, split: str) -> Sequence[str | None] | None:
         """Return a group per image (patient, site, ...), or None if the source has no groups."""
@@ -60,7 +70,10 @@ class Source(Protocol):
         """Read these rows in this order; an image that cannot be had comes with a reason, and none is left out."""
 
     def inventory(self) -> Inventory:
-        """Return everything that the source met, and what became of it; the numbers add up."""
+        """Return everything that the source met, and what became of it; the numbers add up.
+
+        An image is used as `featurestore.images.inventory.images_of` its split, whether the split is used or not.
+        """
 
     def fingerprint(self) -> str:
         """Return a text that changes whenever an image or a label may have changed."""

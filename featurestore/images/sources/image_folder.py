@@ -15,10 +15,10 @@ import numpy.typing as npt
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.images.dataset_files import DatasetFolder, printable
-from featurestore.images.inventory import Inventory
+from featurestore.images.inventory import Inventory, images_of
 from featurestore.images.sources import RawImage, raw_image
+from featurestore.images.split_names import assigned, split_of, usual_name
 
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # Files that are never meant as images; every other file is one, and is reported when it cannot be read.
 _NOT_IMAGES = {".txt", ".json", ".csv", ".md", ".xml", ".yaml", ".yml", ".db", ".ini"}
 
@@ -30,7 +30,8 @@ class ImageFolder:
     is refused when it is listed, and makes an unreadable image if it has come later. Pipes and devices are no images.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, spec: DatasetSpec) -> None:
+        self._spec = spec
         self._folder = DatasetFolder(root)
         folders = _split_folders(self._folder)
         names = sorted({child.name for folder in folders.values() for child in _class_folders(folder, self._folder)})
@@ -60,17 +61,19 @@ class ImageFolder:
         found = Inventory()
         for split, files in self._files.items():
             for path in files:
-                found.add("file", self._folder.name(path), used_as=f"{split} images")
+                found.add("file", self._folder.name(path), used_as=images_of(split))
         return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over path, size and time of change of every file: rsync and make trust these too."""
         digest = hashlib.sha256()
-        for split, files in sorted(self._files.items()):
-            for path in files:
+        for split in sorted(assigned(self._files, self._spec), key=lambda name: (usual_name(name), name)):
+            for path in self._files[split]:
                 status = _status(path)
                 name = os.fsencode(path.relative_to(self._folder.path).as_posix())
-                digest.update(b"%s\0%s\0%d\0%d\n" % (split.encode(), name, status.st_size, status.st_mtime_ns))
+                digest.update(
+                    b"%s\0%s\0%d\0%d\n" % (usual_name(split).encode(), name, status.st_size, status.st_mtime_ns)
+                )
         return digest.hexdigest()
 
 
@@ -80,23 +83,19 @@ def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one 
     if not root.is_dir():
         raise DatasetError(f"Dataset {spec.name!r}: there is no folder {root}.")
     try:
-        return ImageFolder(root)
+        return ImageFolder(root, spec)
     except PermissionError as error:
         raise DatasetError(f"Dataset {spec.name!r}: {error.filename} may not be read by this user.") from error
 
 
 def _split_folders(root: DatasetFolder) -> dict[str, Path]:
-    """Return the folders of the splits; a root without any is one split called train."""
-    folders: dict[str, Path] = {}
-    for child in _subfolders(root.path):
-        split = _SPLIT_NAMES.get(child.name.lower())
-        if split in folders:
-            names = f"{folders[split].name} and {child.name}"
-            raise DatasetError(f"{root.path} must have one folder per split. It has {names} for {split}; merge them.")
-        if split is not None:
-            root.check(child)
-            folders[split] = child
-    return folders or {"train": root.path}
+    """Return the folders of the splits, known or not; a root without a known one is one split called train."""
+    folders = {child.name: child for child in _subfolders(root.path)}
+    if not any(map(split_of, folders)):
+        return {"train": root.path}
+    for child in folders.values():
+        root.check(child)
+    return folders
 
 
 def _class_folders(folder: Path, root: DatasetFolder) -> list[Path]:

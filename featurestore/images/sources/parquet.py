@@ -19,9 +19,10 @@ import pyarrow as pa
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, did_you_mean
 from featurestore.images.dataset_files import DatasetFolder
-from featurestore.images.inventory import Inventory
+from featurestore.images.inventory import Inventory, images_of
 from featurestore.images.parquet_files import ParquetImageFile, RowGroup
 from featurestore.images.sources import RawImage, raw_image
+from featurestore.images.split_names import usual_name
 from featurestore.plain_text import counted
 
 _SPLIT_OF_FILE = re.compile(r"(train|valid(?:ation)?|val|test)(?:[-_.].*)?\.parquet")
@@ -86,23 +87,23 @@ class ParquetImages:
         for number, positions in groupby(range(len(rows)), key=lambda position: int(numbers[position])):
             group = RowGroup(*places[number], self._image_column)
             for row in rows[list(positions)]:
-                yield raw_image(partial(group.image, int(row - starts[number])), f"{split}[{row}]")
+                yield raw_image(partial(group.image, int(row - starts[number])), f"{usual_name(split)}[{row}]")
 
     def inventory(self) -> Inventory:
         found = Inventory()
         for split, files in self._files.items():
             for file in files:
-                found.add("file", file.path.name, used_as=f"{split} images")
-                found.add("row", file.path.name, used_as=f"{split} images", count=file.n_rows)
+                found.add("file", file.path.name, used_as=images_of(split))
+                found.add("row", file.path.name, used_as=images_of(split), count=file.n_rows)
         return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over every file's name, size, time of change and footer."""
         digest = hashlib.sha256(f"{self._label_column}\0{self._spec.group_column}".encode())
-        for split, files in sorted(self._files.items()):
+        for split, files in sorted(self._files.items(), key=lambda item: (usual_name(item[0]), item[0])):
             for file in files:
                 status = file.path.stat()
-                place = f"{split}\0{file.path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
+                place = f"{usual_name(split)}\0{file.path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
                 digest.update(place.encode("utf-8", "surrogateescape"))
                 digest.update(file.footer())
         return digest.hexdigest()
@@ -172,7 +173,7 @@ def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the on
         _check_link(path, DatasetFolder(place))
         match = _SPLIT_OF_FILE.fullmatch(path.name.lower())
         split = match[1] if match else path.parent.name.lower() if path.parent != place else "train"
-        files.setdefault("val" if split.startswith("val") else split, []).append(path)
+        files.setdefault(split, []).append(path)
     if not files:
         raise DatasetError(f"Dataset {spec.name!r}: {place} holds no *.parquet file.")
     return ParquetImages(spec, files)

@@ -48,9 +48,9 @@ def test_an_image_folder_has_its_splits_and_classes(tmp_path):
         save_images(tmp_path / split, {"cats": 3, "dogs": 2})
     source = open_source(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
     assert source.classes == ("cats", "dogs")
-    assert source.splits() == {"test": 5, "train": 5, "val": 5}
+    assert source.splits() == {"test": 5, "train": 5, "validation": 5}
     assert source.labels("test").tolist() == [0, 0, 0, 1, 1]
-    assert [raw.origin for raw in source.read("val", np.array([0, 4]))] == [
+    assert [raw.origin for raw in source.read("validation", np.array([0, 4]))] == [
         "validation/cats/000.png",
         "validation/dogs/001.png",
     ]
@@ -70,10 +70,12 @@ def test_a_missing_folder_is_named(tmp_path):
         Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}/nowhere"))
 
 
-def test_an_empty_class_is_named(tmp_path):
-    save_images(tmp_path, {"cats": 8, "dogs": 8, "fish": 0})
-    with pytest.raises(DatasetError, match="every class needs a training image, but 1 of 3 have none: fish"):
-        Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
+def test_an_empty_class_is_left_out_and_named(tmp_path):
+    save_images(tmp_path, {"cats": 8, "dogs": 8, "ants": 0})
+    dataset = Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
+    assert dataset.classes == ("cats", "dogs")
+    assert np.bincount(dataset.labels("train")).tolist() == [5, 5]
+    assert any("ants" in note for note in dataset.notes)
 
 
 def test_a_link_out_of_the_dataset_is_refused(tmp_path):
@@ -313,7 +315,7 @@ def test_two_folders_for_one_split_are_refused_instead_of_losing_one(tmp_path):
     save_images(tmp_path / "val", {"cats": 2})
     save_images(tmp_path / "validation", {"cats": 2})
     with pytest.raises(DatasetError, match="has val and validation for val; merge them"):
-        folder_source(tmp_path)
+        Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
 
 
 def test_an_empty_folder_and_an_endlessly_deep_one_are_told_apart_from_images(tmp_path):

@@ -1,0 +1,130 @@
+"""The splits of a source, which may have any names, as train, val and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.errors import DatasetError, did_you_mean
+from featurestore.images.sources import RawImage, Source
+from featurestore.images.split_names import as_toml, assigned
+from featurestore.store.schema import SPLITS
+
+
+class SourceSplits:
+    """Images of a source, with labels and groups, in those of ``train``, ``val`` and ``test`` that it has.
+
+    A split is one of the source's, or several of them one after the other. Classes that no image of them has are left
+    out.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the classes, in the order of the source.
+    inventory : Inventory
+        Everything that the source met, and what the dataset makes of it.
+
+    Raises
+    ------
+    DatasetError
+        If a split that is to be used is not there, is empty, or has images without a label.
+    """
+
+    def __init__(self, spec: DatasetSpec, source: Source) -> None:
+        self._source = source
+        self._sizes = source.splits()
+        use = assigned(self._sizes, spec)
+        reasons = _reasons_against(self._sizes, use, spec)
+        self._use = {name: split for name, split in use.items() if name not in reasons}
+        self._names = {split: [name for name in self._use if self._use[name] == split] for split in SPLITS}
+        self._check_train(spec)
+        self._labels = {name: self._read_labels(name, spec) for name in self._use}
+        self.inventory = source.inventory().of_dataset(self._use, reasons)
+        self.classes = self._drop_absent_classes()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of images of each split that the source has."""
+        return {split: sum(self._sizes[name] for name in names) for split, names in self._names.items() if names}
+
+    def labels(self, split: str) -> npt.NDArray[Any]:
+        """Return class indices, int64 of shape (n,), or an indicator matrix, bool of shape (n, n_classes)."""
+        return np.concatenate([self._labels[name] for name in self._names[split]])
+
+    def groups(self, split: str) -> Sequence[str | None] | None:
+        """Return a group per image, or None if the source has no groups."""
+        found = {name: self._source.groups(name) for name in self._names[split]}
+        if not any(groups is not None for groups in found.values()):
+            return None
+        return [group for name, groups in found.items() for group in groups or [None] * self._sizes[name]]
+
+    def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
+        """Read these rows of a split in this order."""
+        names = self._names[split]
+        sizes = np.array([self._sizes[name] for name in names], np.int64)
+        starts = np.cumsum(sizes) - sizes
+        parts = np.searchsorted(starts, rows, side="right") - 1
+        for part, positions in groupby(range(len(rows)), key=lambda position: int(parts[position])):
+            yield from self._source.read(names[part], rows[list(positions)] - starts[part])
+
+    def without(self, split: str) -> str:
+        """Say how to use the source without one of its splits."""
+        others = {other: tuple(names) for other, names in self._names.items() if names and other != split}
+        return (
+            f"To work without it, give the dataset `splits = {as_toml(others)}`; its {split} split is then held out "
+            "from train."
+        )
+
+    def _check_train(self, spec: DatasetSpec) -> None:
+        if not self._names["train"]:
+            found = ", ".join(map(repr, self._sizes)) or "none"
+            raise DatasetError(
+                f"Dataset {spec.name!r} must have a split called train. It has: {found}."
+                f"{did_you_mean('train', self._sizes)} `splits` says which of them is train, such as "
+                f"`splits = {as_toml({'train': tuple(self._sizes)[:1]})}`."
+            )
+
+    def _read_labels(self, name: str, spec: DatasetSpec) -> npt.NDArray[Any]:
+        try:
+            return self._source.labels(name)
+        except DatasetError as error:
+            split = self._use[name]
+            if split == "train":
+                raise
+            raise DatasetError(f"{error} {self.without(split)}") from error
+
+    def _drop_absent_classes(self) -> tuple[str, ...]:
+        """Leave out the classes that no image has, and return the names of the others."""
+        names = self._source.classes
+        there = np.zeros(len(names), dtype=bool)
+        for labels in self._labels.values():
+            there |= labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(names)) > 0
+        for absent in np.flatnonzero(~there):
+            self.inventory.add("class", names[absent], reason=f"no image of {' or '.join(self.sizes)} has it")
+        if not there.all():
+            number = np.cumsum(there) - 1
+            for name, labels in self._labels.items():
+                self._labels[name] = labels[:, there] if labels.ndim == 2 else number[labels]
+        return tuple(name for name, is_there in zip(names, there, strict=True) if is_there)
+
+
+def _reasons_against(sizes: dict[str, int], use: dict[str, str], spec: DatasetSpec) -> dict[str, str]:
+    """Return why splits of the source are not used."""
+    reasons = {}
+    for name, size in sizes.items():
+        if name in use and size:
+            continue
+        if not size:
+            reasons[name] = f"{name!r} has no image"
+        elif spec.splits is None:
+            reasons[name] = f"{name!r} is not known as the name of a split; `splits` can say what it is"
+        else:
+            reasons[name] = f"`splits` does not name {name!r}"
+    if spec.splits and (empty := [name for name in use if name in reasons]):
+        raise DatasetError(f"Dataset {spec.name!r}: `splits` names {empty[0]!r}, which has no image. Leave it out.")
+    return reasons
