@@ -11,6 +11,11 @@ and, where its networks come with a classifier of their own, a fourth:
 
 ``classifier(spec) -> torch.nn.Module | None``
     The whole network, mapping the same images to logits (batch, n_source_classes); None where the weights hold none.
+
+A family that reads weights files has a fifth:
+
+``notes(spec) -> tuple[str, ...]``
+    What had to be decided to fit the record's file to the network, in words.
 """
 
 from __future__ import annotations
@@ -57,6 +62,12 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """Load the network of a record, in evaluation mode, up to its penultimate layer."""
     network: torch.nn.Module = family(spec.family).build(spec)
     return network.eval().requires_grad_(False)
+
+
+def notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what had to be decided to fit a weights file to its network: which entry, which prefix, what is left out."""
+    of_family = getattr(family(spec.family), "notes", None)
+    return of_family(spec) if of_family else ()
 
 
 def head(spec: ModelSpec) -> Head | None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featurestore.catalogue import packaged_files
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import UnknownNameError
-from featurestore.networks import weights
+from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks.checkpoint_file import State, read_checkpoint
+from featurestore.networks.checkpoint_fit import Fit, Target
+from featurestore.networks.on_paper import on_paper
 
 if TYPE_CHECKING:
     import torch
@@ -77,26 +80,50 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """Build the network without its classifier: features (batch, feature_dim)."""
-    network: Any = classifier(spec)
-    if network is None:
-        return _headless(spec)
-    network.reset_classifier(0)
-    return network  # type: ignore[no-any-return]
+    network = _create(spec, num_classes=0)
+    if spec.weights != "none":
+        checkpoint_fit.load(network, _fit(spec, network))
+    return network
 
 
 def classifier(spec: ModelSpec) -> torch.nn.Module | None:
-    """Build the whole network: ImageNet logits (batch, 1000); None if the weights came without a classifier."""
-    if not _find(spec).classifier:
-        return None
-    network = _create(spec, num_classes=1000)
-    _load(network, spec)
-    return network
-
-
-def _headless(spec: ModelSpec) -> torch.nn.Module:
+    """Build the whole network: logits of the classes that its weights know; None if they hold no classifier."""
     network = _create(spec, num_classes=0)
-    _load(network, spec)
+    if spec.weights == "none":
+        return None
+    found = _fit(spec, network)
+    weight = found.head.get(f"{_CLASSIFIER}.weight")
+    if weight is None or found.head.keys() != {f"{_CLASSIFIER}.weight", f"{_CLASSIFIER}.bias"}:
+        return None
+    network = _create(spec, num_classes=len(weight))
+    network.load_state_dict({**found.state, **found.head})
     return network
+
+
+def notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what had to be decided to fit a weights file to the network."""
+    if spec.weights in ("none", "pretrained"):
+        return ()
+    with on_paper():
+        return _fit(spec, _create(spec, num_classes=0)).notes
+
+
+def _fit(spec: ModelSpec, network: torch.nn.Module) -> Fit:
+    """Find the tensors of a network without classifier in its file: by timm's names, or in the order of its tensors."""
+    path = _weights_path(spec)
+    checkpoint = read_checkpoint(path)
+    by_order = _in_order(network, checkpoint.states.get("", {}))
+    return by_order or checkpoint_fit.fit(Target.of(network, (_CLASSIFIER,)), checkpoint, spec.backbone)
+
+
+def _in_order(network: torch.nn.Module, state: State) -> Fit | None:
+    """Pair tensors in their order, the classifier's at the end: the packages have names of another code for them."""
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    own, rest = list(state.values())[: len(shapes)], list(state.values())[len(shapes) :]
+    if [value.shape for value in own] != list(shapes.values()) or len(rest) not in (0, 2):
+        return None
+    names = [f"{_CLASSIFIER}.weight", f"{_CLASSIFIER}.bias"]
+    return Fit(dict(zip(shapes, own, strict=True)), dict(zip(names, rest, strict=False)))
 
 
 def _create(spec: ModelSpec, *, num_classes: int) -> torch.nn.Module:
@@ -108,10 +135,7 @@ def _create(spec: ModelSpec, *, num_classes: int) -> torch.nn.Module:
     return network
 
 
-def _load(network: torch.nn.Module, spec: ModelSpec) -> None:
-    if spec.weights != "none":
-        path = _weights_path(spec)
-        weights.load_by_key_order(network, weights.read_state(path), str(path))
+_CLASSIFIER = "classifier"  # as timm calls it in all of them
 
 
 def _weights_path(spec: ModelSpec) -> Path:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.catalogue.models import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from featurestore.errors import BackboneError, did_you_mean
-from featurestore.networks import weights
+from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks.checkpoint_file import read_checkpoint
+from featurestore.networks.checkpoint_fit import Fit, Target, vacant_places
+from featurestore.networks.on_paper import on_paper
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +59,21 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     if not isinstance(network, torch.nn.Module):
         raise BackboneError(f"{spec.identifier} must return a torch.nn.Module. Got {type(network).__name__}.")
     if spec.weights != "none":
-        weights.load_by_name(network, weights.read_state(Path(spec.weights)), spec.weights)
+        checkpoint_fit.load(network, _fit(spec, network))
     return network
+
+
+def notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what had to be decided to fit a weights file to the network."""
+    if spec.weights == "none":
+        return ()
+    with on_paper():
+        return _fit(spec, _factory(spec)()).notes
+
+
+def _fit(spec: ModelSpec, network: torch.nn.Module) -> Fit:
+    target = Target.of(network, vacant_places(network))
+    return checkpoint_fit.fit(target, read_checkpoint(Path(spec.weights)), spec.identifier)
 
 
 def _module_name(spec: ModelSpec) -> str:

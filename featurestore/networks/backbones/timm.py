@@ -3,12 +3,18 @@ features are pooled, before the classifier."""
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, UnknownNameError
-from featurestore.networks import weights
+from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks.checkpoint_file import read_checkpoint
+from featurestore.networks.checkpoint_fit import Fit, Target
+from featurestore.networks.on_paper import on_paper, refusal
+from featurestore.plain_text import shortly
 
 if TYPE_CHECKING:
     import torch
@@ -47,17 +53,16 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """Build the network without its classifier: features (batch, feature_dim)."""
     import torch
 
-    if spec.weights == "none":
-        torch.manual_seed(spec.seed)
-        return _create(spec)
+    torch.manual_seed(spec.seed)  # matters when weights = "none"
     if spec.weights == "pretrained":
         return _pretrained(spec, num_classes=0)
     network = _create(spec)
-    heads = tuple(f"{name}." for name in _head_names(network))
-    state = weights.read_state(Path(spec.weights))
-    weights.load_by_name(
-        network, {name: value for name, value in state.items() if not name.startswith(heads)}, spec.weights
-    )
+    if spec.weights == "none":
+        return network
+    found = _fit(spec, network)
+    if found.resized:
+        return _resampled(spec, network, found)
+    checkpoint_fit.load(network, found)
     return network
 
 
@@ -65,19 +70,79 @@ def classifier(spec: ModelSpec) -> torch.nn.Module | None:
     """Build the whole network: logits of the classes that its weights know; None if they hold no classifier."""
     if spec.weights == "pretrained":
         return _pretrained(spec, num_classes=None)
-    state = weights.read_state(Path(spec.weights))
-    names = [f"{name}.weight" for name in _head_names(_create(spec)) if f"{name}.weight" in state]
-    if not names:
+    headless = build(spec)
+    head = _fit(spec, headless).head
+    weights_of_heads = [head[f"{name}.weight"] for name in _head_names(headless) if f"{name}.weight" in head]
+    if not weights_of_heads:
         return None
-    network = _create(spec, num_classes=len(state[names[0]]))
-    weights.load_by_name(network, state, spec.weights)
+    network = _create(spec, num_classes=len(weights_of_heads[0]))
+    state = {**headless.state_dict(), **head}
+    own = network.state_dict()
+    if state.keys() != own.keys() or any(state[name].shape != own[name].shape for name in own):
+        return None  # a head that the file's owner made
+    network.load_state_dict(state)
     return network
+
+
+def notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what had to be decided to fit a weights file to the network."""
+    if spec.weights in ("none", "pretrained"):
+        return ()
+    with on_paper():
+        return _fit(spec, _create(spec)).notes
 
 
 def _pretrained(spec: ModelSpec, num_classes: int | None) -> torch.nn.Module:
     """Read weights as timm does, which knows its oldest formats; with None, as many classes as the weights have."""
     overlay = {"file": str(_weights_path(spec)), "hf_hub_id": None}
     return _create(spec, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay=overlay)
+
+
+def _fit(spec: ModelSpec, network: torch.nn.Module) -> Fit:
+    """Find the tensors of a network without classifier in the record's file."""
+    target = Target.of(network, _places_of_heads(network), resizable="pos")
+    return checkpoint_fit.fit(target, read_checkpoint(Path(spec.weights)), spec.backbone)
+
+
+def _resampled(spec: ModelSpec, fresh: torch.nn.Module, found: Fit) -> torch.nn.Module:
+    """Let timm load tensors that were made at another input size; it resamples what depends on the size.
+
+    Raises
+    ------
+    BackboneError
+        If timm cannot, or leaves one of them as it was before loading.
+    """
+    import torch
+
+    torch.manual_seed(spec.seed)
+    overlay = {"state_dict": found.state, "custom_load": False}
+    network = _create(spec, pretrained=True, pretrained_cfg_overlay=overlay)
+    before, after = fresh.state_dict(), network.state_dict()
+    if any(value.is_meta for value in after.values()):
+        return network
+    left = [name for name in found.resized if torch.equal(before[name], after[name])]
+    left += [
+        name for name, value in found.state.items() if name not in found.resized and not torch.equal(after[name], value)
+    ]
+    if left:
+        raise BackboneError(
+            f"timm cannot bring the weights of {spec.weights} to images of {spec.input_size} pixels: it does not load "
+            f"{shortly(left)}. Take the input size that they were made with."
+        )
+    return network
+
+
+def _places_of_heads(network: Any) -> tuple[str, ...]:
+    """Return the modules at which the whole network has classifiers: by timm's own record, as far as they are empty."""
+    import torch
+
+    found, modules = [], dict(network.named_modules())
+    for name in _head_names(network):
+        parts = name.split(".")
+        paths = [".".join(parts[: count + 1]) for count in range(len(parts))]
+        empty = (path for path in paths if isinstance(modules.get(path), torch.nn.Identity) or path not in modules)
+        found.append(next(empty, name))
+    return tuple(found)
 
 
 def _head_names(network: Any) -> list[str]:
@@ -87,14 +152,62 @@ def _head_names(network: Any) -> list[str]:
 
 
 def _create(spec: ModelSpec, *, num_classes: int | None = 0, **options: Any) -> torch.nn.Module:
-    import timm
-
     _check_name(spec)
+    if spec.input_size is not None:
+        options.update(_size_options(spec.identifier, spec.input_size))
     try:
-        network: torch.nn.Module = timm.create_model(spec.identifier, num_classes=num_classes, **options)
-    except RuntimeError as error:
+        network: torch.nn.Module = _made(spec.identifier, num_classes=num_classes, **options)
+    except Exception as error:  # each architecture fails in its own way
         raise BackboneError(f"timm cannot make {spec.identifier!r}: {error}") from error
     return network
+
+
+def _made(name: str, **options: Any) -> Any:
+    import timm
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"timm\.layers")  # its resampling: of its speed
+        return timm.create_model(name, **options)
+
+
+@cache
+def _size_options(name: str, size: int) -> dict[str, int]:
+    """Return what timm needs to be told so that a network takes images of a size: it is tried, on paper.
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot take them.
+    """
+    with on_paper():
+        network = _made(name, num_classes=0)
+    first = refusal(network, size)
+    if first is None:
+        return {}
+    try:
+        with on_paper():
+            network = _made(name, num_classes=0, img_size=size)
+        second = refusal(network, size) or _left_over(network, size)
+    except Exception as error:  # each architecture refuses in its own way
+        second = error
+    if second is None:
+        return {"img_size": size}
+    native = network.pretrained_cfg["input_size"][-1]
+    reason = first if isinstance(second, TypeError) else second  # it knows no img_size
+    raise BackboneError(
+        f"timm's {name} cannot take images of {size} pixels: {reason}. It was made for {native}; set another "
+        "input_size, or none."
+    )
+
+
+def _left_over(network: Any, size: int) -> Exception | None:
+    """Return why a size does not divide into the patches of a transformer, which would ignore the last pixels."""
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    side = patch[0] if isinstance(patch, tuple) else patch
+    if not isinstance(side, int) or size % side == 0:
+        return None
+    near = f"{size // side * side} or {(size // side + 1) * side}"
+    return BackboneError(f"input_size must be a multiple of its patches' {side}, such as {near}")
 
 
 def _check_name(spec: ModelSpec) -> None:

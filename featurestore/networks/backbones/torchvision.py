@@ -4,12 +4,18 @@ its last linear layer."""
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore.catalogue.models import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from featurestore.errors import BackboneError, UnknownNameError
-from featurestore.networks import weights
+from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks.checkpoint_file import State, read_checkpoint
+from featurestore.networks.checkpoint_fit import Fit, Target
+from featurestore.networks.on_paper import on_paper, refusal
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +26,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     import torch
 
     with torch.device("meta"):
-        network, dim = _without_classifier(_create(spec), spec)
+        network, _, dim = _without_classifier(_create(spec), spec)
     known: dict[str, Any] = {
         "feature_dim": dim,
         "params": sum(parameter.numel() for parameter in network.parameters()),
@@ -38,21 +44,66 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """Build the network without its classifier: features (batch, feature_dim)."""
-    return _without_classifier(classifier(spec), spec)[0]
+    return _loaded(spec)[0]
 
 
-def classifier(spec: ModelSpec) -> torch.nn.Module:
-    """Build the whole network: ImageNet logits (batch, 1000)."""
+def classifier(spec: ModelSpec) -> torch.nn.Module | None:
+    """Build the whole network: logits of the classes that its weights know; None if they hold no classifier."""
+    import torch
+
+    network, place, width, head = _loaded(spec)
+    own = {name.removeprefix(f"{place}."): value for name, value in head.items() if name.startswith(f"{place}.")}
+    weight = own.get("weight")
+    if weight is None or not {"weight", "bias"}.issuperset(own) or weight.shape[1:] != (width,):
+        return None
+    layer = torch.nn.Linear(width, len(weight), bias="bias" in own)
+    layer.load_state_dict(own)
+    network.set_submodule(place, layer)
+    return network
+
+
+def notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what had to be decided to fit a weights file to the network."""
+    if spec.weights in ("none", "pretrained"):
+        return ()
+    with on_paper():
+        network, place, _ = _without_classifier(_create(spec), spec)
+        return _fit(spec, network, place).notes
+
+
+def _loaded(spec: ModelSpec) -> tuple[torch.nn.Module, str, int, State]:
+    """Return the network without its classifier, the name and the width of that, and its tensors."""
     import torch
 
     torch.manual_seed(spec.seed)  # matters when weights = "none"
-    network = _create(spec)
-    if spec.weights != "none":
-        path = _weights_path(spec)
-        state = {_DENSENET_NAME.sub(r"\1\2", name): value for name, value in weights.read_state(path).items()}
-        weights.load_by_name(network, state, str(path))
-    return network
+    network, place, width = _without_classifier(_create(spec), spec)
+    if spec.weights == "none":
+        return network, place, width, {}
+    found = _fit(spec, network, place)
+    checkpoint_fit.load(network, _resampled(network, found))
+    return network, place, width, found.head
 
+
+def _fit(spec: ModelSpec, network: torch.nn.Module, place: str) -> Fit:
+    """Find the tensors of a network without classifier in its file."""
+    target = Target.of(
+        network, (place, *_AUXILIARY), resizable=_POSITIONS, rename=lambda name: _DENSENET_NAME.sub(r"\1\2", name)
+    )
+    return checkpoint_fit.fit(target, read_checkpoint(_weights_path(spec)), spec.backbone)
+
+
+def _resampled(network: Any, found: Fit) -> Fit:
+    """Bring the position embeddings of a transformer to its input size, as torchvision does."""
+    if not found.resized:
+        return found
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    state = interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(found.state))
+    return replace(found, state=dict(state))
+
+
+_POSITIONS = "encoder.pos_embedding"
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")  # heads that only training uses
 
 # The published DenseNets still have the names of an older implementation: denselayer1.norm.1.weight for norm1.weight.
 _DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d\.)")
@@ -79,26 +130,58 @@ def _from_metadata(entry: Any) -> dict[str, Any]:
     }
 
 
+# A default that is said aloud, because leaving it out is a warning.
+_SAID = {name: {"init_weights": True} for name in ("googlenet", "inception_v3")}
+
+
 def _create(spec: ModelSpec) -> torch.nn.Module:
     from torchvision import models
 
     name = _name(spec)
     if name not in models.list_models(module=models):
         raise UnknownNameError("torchvision model", name, models.list_models(module=models))
-    options = {}
-    if name in ("googlenet", "inception_v3"):
-        # Their published weights expect inputs normalised in another way, which the network then does itself. The other
-        # option is its default, said aloud because leaving it out is a warning.
-        options = {"init_weights": True, "transform_input": spec.weights == "pretrained"}
+    options: dict[str, Any] = dict(_SAID.get(name, {}))
+    if options:  # their published weights expect inputs normalised in another way, which the network then does itself
+        options["transform_input"] = spec.weights == "pretrained"
+    if spec.input_size is not None:
+        options.update(_size_options(name, spec.input_size))
     network: torch.nn.Module = models.get_model(name, weights=None, **options)
     return network
 
 
-def _without_classifier(network: torch.nn.Module, spec: ModelSpec) -> tuple[torch.nn.Module, int]:
-    """Replace the last linear layer by the identity; return the network and the width that went into the layer."""
+@cache
+def _size_options(name: str, size: int) -> dict[str, Any]:
+    """Return what torchvision needs to be told so that a network takes images of a size: it is tried, on paper.
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot take them.
+    """
+    from torchvision import models
+
+    reasons: list[Exception] = []
+    for options in ({}, {"image_size": size}, {"input_size": (size, size)}):
+        try:
+            with on_paper():
+                network = models.get_model(name, weights=None, **options, **_SAID.get(name, {}))
+            problem = refusal(network, size)
+        except Exception as error:  # each architecture refuses in its own way
+            problem = error
+        if problem is None:
+            return options
+        if not isinstance(problem, TypeError):  # it has no such option
+            reasons.append(problem)
+    raise BackboneError(
+        f"torchvision's {name} cannot take images of {size} pixels: {reasons[-1]}. Set another input_size, or none."
+    )
+
+
+def _without_classifier(network: torch.nn.Module, spec: ModelSpec) -> tuple[torch.nn.Module, str, int]:
+    """Replace the last linear layer by the identity; return the network, and the layer's name and input width."""
     import torch
 
-    for auxiliary in ("aux1", "aux2", "AuxLogits"):  # heads that only training uses
+    for auxiliary in _AUXILIARY:
         if hasattr(network, auxiliary):
             setattr(network, auxiliary, None)
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
@@ -108,7 +191,7 @@ def _without_classifier(network: torch.nn.Module, spec: ModelSpec) -> tuple[torc
         )
     name, last = linear[-1]
     network.set_submodule(name, torch.nn.Identity())
-    return network, last.in_features
+    return network, name, last.in_features
 
 
 def _name(spec: ModelSpec) -> str:
