@@ -6,9 +6,10 @@ Exit codes: 0 everything is done; 1 something failed, and the rest is stored; 2 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
@@ -16,6 +17,10 @@ from cluster import commands
 from cluster.console.terminal import say
 from featurestore import registry
 from featurestore.errors import ProbestoreError, did_you_mean
+
+
+class _PipeClosedError(Exception):
+    """Nobody reads on, as with ``| head``, which is no failure."""
 
 
 class _Commands(click.Group):
@@ -31,6 +36,12 @@ class _Commands(click.Group):
         command: click.Command = registry.load(commands, "command", files[cmd_name]).command
         command.name = cmd_name
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would exit with 1
+            raise _PipeClosedError from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,8 +77,9 @@ def main() -> None:
             "probestore needs Linux or macOS, and this machine runs Windows. Install probestore in the Windows "
             "Subsystem for Linux: run `wsl --install`, then `pip install probestore` there."
         )
+    _let_streams_take_any_text()
     try:
-        cli(standalone_mode=False)
+        _run()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
@@ -79,13 +91,42 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         _stopped()
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - `| head` closed it; the flush at exit must not fail
+    except _PipeClosedError:
+        sys.stdout = _nowhere()  # the flush at exit must not fail
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception:
-        _fail(f"probestore has a bug: an unexpected error came up. Please report it with the file {_keep_traceback()}")
+        _fail(f"probestore has a bug: an unexpected error came up. Please report it with {_keep_traceback()}")
+
+
+def _run() -> None:
+    try:
+        cli(standalone_mode=False)
+    finally:
+        _flush()
+
+
+def _let_streams_take_any_text() -> None:
+    """Let standard output and error write out what their encoding lacks, and take texts although they were closed."""
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Write out what is left. That `| head` closed the output is no error, whatever the exit code is."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = _nowhere()  # the flush at exit must not fail again
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open until the process ends
 
 
 def _fail(message: str) -> None:
@@ -93,14 +134,18 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _keep_traceback() -> Path:
-    """Write the traceback of the current exception to a file, for the report of a bug."""
+def _keep_traceback() -> str:
+    """Write the traceback of the current exception to a file, for the report of a bug; return where it is."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="probestore-", suffix=".log", delete=False) as file:
-        traceback.print_exc(file=file)
-    return Path(file.name)
+    text = traceback.format_exc().encode("utf-8", "backslashreplace")
+    try:
+        with tempfile.NamedTemporaryFile(prefix="probestore-", suffix=".log", delete=False) as file:
+            file.write(text)
+    except OSError:  # no folder for temporary files
+        return f"this text:\n{text.decode()}"
+    return f"the file {file.name}"
 
 
 def _stopped() -> None:

@@ -11,7 +11,7 @@ import click
 from cluster.console import options
 from cluster.console.running import Place, execute
 from cluster.console.terminal import say, say_summary, show_leaderboard
-from featurestore.given_paths import given_path
+from featurestore.given_files import given_path
 from featurestore.plain_text import shell_command
 
 

@@ -29,5 +29,5 @@ def command(text: str, store: str | None, storage_options: dict[str, str], forma
     from queries.asking.database import connect
 
     with connect(store or options.DEFAULT_STORE, storage_options=storage_options) as database:
-        answer = database.sql(text)
+        answer = database.sql(options.whole_text(text))
     write(answer, format_, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -31,11 +32,12 @@ def command(store: str | None, storage_options: dict[str, str], out: Path) -> No
     """
     from featurestore import FeatureStore
     from featurestore.written_whole import written_whole
+    from queries.asking.formats import write_text
     from queries.asking.views_script import views_script
 
     text = views_script(FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options))
     if out == Path("-"):
-        click.echo(text)
+        write_text(f"{text}\n", sys.stdout)
         return
     with written_whole(out, folders=False) as staged:
         staged.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -75,9 +76,19 @@ retry_option = click.option(
 )
 
 
+def whole_text(text: str) -> str:
+    """Return an argument that is no path as the UTF-8 that a person typed, although the locale knows ASCII only."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text
+
+
 def key_value(text: str) -> tuple[str, str]:
     """Split `text` at its first equals sign."""
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigurationError(f"A parameter must be key=value. Got {text!r}.")
-    return key.strip(), value
+    return whole_text(key.strip()), whole_text(value)

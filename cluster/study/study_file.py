@@ -52,7 +52,7 @@ from cluster.study.toml_tables import Place, TomlTables
 from featurestore.catalogue.datasets import DatasetSpec, find_dataset
 from featurestore.catalogue.models import ModelSpec, find_model
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
-from featurestore.given_paths import given_path
+from featurestore.given_files import given_path, read_given_text
 from featurestore.images.preprocessing import Resize
 from featurestore.networks.identity import Compute, FeatureType
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
@@ -183,11 +183,11 @@ def read_study(path: Path) -> Study:
         If something is wrong. The message has the file, the line and a suggestion.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_given_text(path)
     except FileNotFoundError as error:
         others = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         raise ConfigurationError(f"There is no study file {path}.{did_you_mean(str(path), others)}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(f"Cannot read the study file {path}: {error}") from error
     return parse_study(text, path)
 
@@ -208,7 +208,7 @@ def parse_study(text: str, path: Path) -> Study:
     ]
     _check_metrics(tables, own_datasets)
     return Study(
-        name=check_name("study", top.name or path.stem),
+        name=_name(tables, top.name, path),
         models=_members(tables, "models", top.models, own_models, find_model),
         datasets=_members(tables, "datasets", top.datasets, own_datasets, find_dataset),
         extract=extract,
@@ -218,6 +218,17 @@ def parse_study(text: str, path: Path) -> Study:
         cluster=_cluster(tables, content.get("cluster", {})),
         store=top.store if top.store is None or "://" in top.store else str(path.parent / top.store),
     )
+
+
+def _name(tables: TomlTables, name: str | None, path: Path) -> str:
+    """Return the name of a study, which is that of its file unless it states one."""
+    try:
+        return check_name("study", path.stem if name is None else name)
+    except ConfigurationError as error:
+        advice = (
+            f"{error} Begin the file with a name of its own, such as: name = 'study'" if name is None else str(error)
+        )
+        raise tables.error(advice, Place(key="name")) from error
 
 
 def _cluster(tables: TomlTables, content: Any) -> ClusterSettings:

@@ -52,7 +52,7 @@ class TomlTables:
     """
 
     def __init__(self, text: str, origin: Path | str) -> None:
-        self._lines = text.splitlines()
+        self._lines = text.split("\n")
         self._origin = origin
 
     def record(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from featurestore.errors import ConfigurationError, StoreError, UnknownNameError
-from featurestore.given_paths import given_path
+from featurestore.given_files import given_path
 
 Kind = Literal["local", "s3", "gs", "fsspec"]
 Options = Mapping[str, str]

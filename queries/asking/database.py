@@ -79,10 +79,9 @@ class Database:
     def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
         self.uri = store.uri
         self._limits = limits
-        self._connection = duckdb.connect(":memory:", config=_config())
-        self._empty = tempfile.TemporaryDirectory(
-            prefix="probestore-", dir=plain_temporary_folder(), ignore_cleanup_errors=True
-        )
+        temporary = plain_temporary_folder()
+        self._connection = duckdb.connect(":memory:", config=_config(temporary))
+        self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
         try:
             limits.set_up(self._connection)
             _prepare(self._connection, store, Path(self._empty.name))
@@ -262,13 +261,13 @@ def connect(uri: str, *, storage_options: Options | None = None, limits: Limits 
     return Database(FeatureStore.open(uri, storage_options=storage_options), limits=limits)
 
 
-def _config() -> dict[str, str | bool | int | float | list[str]]:
+def _config(temporary: str) -> dict[str, str | bool | int | float | list[str]]:
     return {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "python_enable_replacements": False,  # a table name must never find a Python variable
         # Made by DuckDB when a query does not fit in memory, and removed by it; the default is ./.tmp
-        "temp_directory": str(Path(tempfile.gettempdir()) / f"probestore-{uuid.uuid4().hex}"),
+        "temp_directory": str(Path(temporary) / f"probestore-{uuid.uuid4().hex}"),
     }
 
 

@@ -63,9 +63,21 @@ def write(table: pa.Table, form: str, stream: TextIO) -> None:
     elif form == "table":
         _print(table, stream)
     else:
-        text = _text_form(form)(table)
-        # A file gets the data as they are; only a terminal would act on what is in them.
-        stream.write(visible(text) if stream.isatty() else text)
+        write_text(_text_form(form)(table), stream)
+
+
+def write_text(text: str, stream: TextIO) -> None:
+    """Write text that programs read: in UTF-8, whatever the locale says, as into any other file.
+
+    A terminal gets its own encoding, and nothing that it would obey.
+    """
+    if stream.isatty():
+        stream.write(visible(text))
+    elif hasattr(stream, "buffer"):
+        stream.flush()
+        stream.buffer.write(text.encode("utf-8", "backslashreplace"))
+    else:  # a text in memory
+        stream.write(text)
 
 
 def save(table: pa.Table, form: str, path: Path) -> None:
@@ -156,8 +168,10 @@ def _print(table: pa.Table, stream: TextIO) -> None:
         grid.add_column(Text(visible(field.name)), justify=justify, overflow="fold")
     for row in readable_rows(table):
         grid.add_row(*map(Text, row))  # plain: a name may hold what rich would take for markup
-    console.print(grid)
-    console.print(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", style="dim")
+    with console.capture() as printed:  # a console would end the process where nobody reads on
+        console.print(grid)
+        console.print(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", style="dim")
+    stream.write(printed.get())
 
 
 def _csv(table: pa.Table) -> str:

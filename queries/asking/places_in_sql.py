@@ -29,13 +29,16 @@ def plain_temporary_folder() -> str:
     QueryError
         If there is none.
     """
-    usual = tempfile.gettempdir()
+    try:
+        usual = tempfile.gettempdir()
+    except OSError:  # none of those that Python knows can be written
+        usual = os.environ.get("TMPDIR", "/tmp")
     for folder in (usual, "/tmp", "/var/tmp", "/dev/shm"):
         if not patterns_in(folder) and os.access(folder, os.W_OK):
             return folder
     raise QueryError(
-        f"SQL needs a temporary folder whose path holds none of {' '.join(PATTERNS)}. Got {usual!r}. "
-        "Name another one with the variable TMPDIR."
+        f"SQL needs a folder for temporary files that can be written and whose path holds none of "
+        f"{' '.join(PATTERNS)}. Got {usual!r}. Name another one with the variable TMPDIR."
     )
 
 

@@ -20,7 +20,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from featurestore.errors import QueryError, UnknownNameError
+from featurestore.errors import ConfigurationError, QueryError, UnknownNameError
+from featurestore.given_files import read_given_text
 
 TOPICS = (
     "comparison", "correlation", "settings", "recipe", "images", "representation", "probes", "health", "run",
@@ -121,8 +122,10 @@ def read(path: Path) -> Question:
         If the file cannot be read, or its header does not follow the grammar.
     """
     try:
-        sql = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        sql = read_given_text(path)
+    except ConfigurationError as error:
+        raise QueryError(str(error)) from error
+    except OSError as error:
         raise QueryError(f"{path} cannot be read as SQL text: {error}.") from error
     return parse(sql, path)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import ProbestoreError
-from featurestore.given_paths import given_path
+from featurestore.given_files import given_path
 from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.decoding import content_id
 from featurestore.images.preprocessing import UnreadableImageError, decode

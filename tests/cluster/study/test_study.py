@@ -132,5 +132,5 @@ def test_a_missing_file_comes_with_suggestions(tmp_path):
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "study.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigurationError, match="Cannot read the study file"):
+    with pytest.raises(ConfigurationError, match=r"study.toml must be text in UTF-8, but is in UTF-16"):
         read_study(tmp_path / "study.toml")

@@ -1,0 +1,88 @@
+"""The command line speaks to streams of any encoding, to pipes that close, and to none."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cluster import cli
+
+Streams = Callable[..., tuple[int, bytes]]
+WORDS = "select 'é→' as x"
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Streams:
+    """Run `probestore sql` with a standard output of its own: (exit code, what it got)."""
+
+    def call(
+        *arguments: str, encoding: str = "ascii", sink: io.RawIOBase | io.BytesIO | None = None
+    ) -> tuple[int, bytes]:
+        got = sink or io.BytesIO()
+        stream = io.TextIOWrapper(got, encoding=encoding)  # type: ignore[type-var]
+        monkeypatch.setattr(sys, "argv", ["probestore", "sql", *arguments, "--store", str(empty_store)])
+        monkeypatch.setattr(sys, "stdout", stream)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        if sys.stdout is not stream:
+            sys.stdout.close()
+        written = got.getvalue() if isinstance(got, io.BytesIO) else b""
+        with suppress(OSError):
+            stream.close()
+        return code, written
+
+    return call
+
+
+@pytest.mark.parametrize(("encoding", "written"), [("ascii", b"\\xe9\\u2192"), ("latin-1", b"\xe9\\u2192")])
+def test_a_table_writes_out_what_an_encoding_lacks(ask: Streams, encoding: str, written: bytes) -> None:
+    code, got = ask(WORDS, encoding=encoding)
+    assert code == 0
+    assert written in got
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
+def test_csv_and_json_are_utf_8_whatever_the_terminal_is(ask: Streams, encoding: str) -> None:
+    assert ask(WORDS, "--format", "csv", encoding=encoding) == (0, "x\né→\n".encode())
+    assert json.loads(ask(WORDS, "--format", "json", encoding=encoding)[1].decode()) == [{"x": "é→"}]
+
+
+def test_text_of_an_ascii_locale_is_the_utf_8_that_was_typed(ask: Streams) -> None:
+    as_decoded = WORDS.encode().decode("ascii", "surrogateescape")
+    assert ask(as_decoded, "--format", "csv")[1] == "x\né→\n".encode()
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "parquet"])
+@pytest.mark.parametrize("rows", [1, 20_000])
+def test_a_pipe_that_closes_is_no_error(ask: Streams, form: str, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
+        code, _ = ask(f"from range({rows})", "--format", form, sink=pipe)
+    assert code == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_is_a_message(ask: Streams, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        code, _ = ask("select 1", sink=full)
+    assert (code, capsys.readouterr().err) == (2, "Error: No space left on device\n")
+
+
+def test_streams_that_were_closed_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["probestore", "list", "metrics"])
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    cli.main()
+    sys.stdout.close()
+    sys.stderr.close()
