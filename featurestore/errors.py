@@ -8,6 +8,7 @@ ProbestoreError
 ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
 ├── StoreError              a store that cannot be opened, read or written
 │   ├── StoreVersionError   in a newer format than this version reads
+│   ├── DamagedFileError    a file in it that is not as it was written
 │   └── MissingFeaturesError    features that have not been extracted yet
 ├── ProbeError              a probe that cannot be fitted on what it was given
 └── QueryError              SQL that does not run, or a query called with the wrong parameters
@@ -70,6 +71,10 @@ class StoreError(ProbestoreError):
 
 class StoreVersionError(StoreError):
     """A store in a newer format than this version reads."""
+
+
+class DamagedFileError(StoreError):
+    """A file of a store that is not as it was written."""
 
 
 class MissingFeaturesError(StoreError):

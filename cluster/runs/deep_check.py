@@ -17,6 +17,7 @@ from featurestore.care.findings import RUN_AGAIN, Finding, error, warning
 from featurestore.care.garbage import Garbage
 from featurestore.care.verify import Verified
 from featurestore.errors import Failure
+from featurestore.plain_text import counted
 from featurestore.store.schema import SPLITS
 
 _FINDINGS = pa.schema([(name, pa.string()) for name in ("severity", "place", "what", "advice")])
@@ -46,7 +47,10 @@ def in_words(verified: Verified) -> str:
     severities = [finding.severity for finding in verified.findings]
     counts = {severity: severities.count(severity) for severity in ("error", "warning")}
     said = ", ".join(f"{n or 'no'} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items())
-    return f"Checked {verified.n_sets} sets and {verified.n_records} records, {size}: {said}."
+    sentence = f"Checked {verified.n_sets} sets and {verified.n_records} records, {size}: {said}."
+    if verified.n_unsigned:
+        sentence += f" {counted(verified.n_unsigned, 'file')} without a digest: probestore verify --seal adds it."
+    return sentence
 
 
 def garbage_table(garbage: Iterable[Garbage]) -> pa.Table:

@@ -12,14 +12,15 @@ class Finding:
 
     Attributes
     ----------
-    severity : {"error", "warning"}
-        An error is data that must not be trusted; a warning is something left over, or not to be judged.
+    severity : {"error", "warning", "unsigned"}
+        An error is data that must not be trusted; a warning is something left over, or not to be judged; a file of an
+        earlier version is unsigned, so that some damage to it cannot be seen.
     place : str
         File or folder in the store.
     what, advice : str
     """
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning", "unsigned"]
     place: str
     what: str
     advice: str
@@ -38,3 +39,8 @@ def error(place: str, what: str, advice: str) -> Finding:
 def warning(place: str, what: str, advice: str) -> Finding:
     """Return a finding about something that is left over, or that cannot be judged."""
     return Finding("warning", place, what, advice)
+
+
+def unsigned(place: str) -> Finding:
+    """Return a finding about a file that no digest covers."""
+    return Finding("unsigned", place, "an earlier version wrote it, without a digest", "run probestore verify --seal")

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
+from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, unsigned, warning
 from featurestore.errors import StoreError
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
-from featurestore.store.feature_store import CHECKSUM, checksum
+from featurestore.store.feature_store import CHECKSUM, checksum, is_signed
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -77,6 +77,8 @@ def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool
     if problems:
         yield from (error(place, problem, f"delete it, and {RUN_AGAIN}: it is written anew") for problem in problems)
         return
+    if not is_signed(manifest):
+        yield unsigned(place)
     images = _images_of(item, manifest)
     if images and f"{images.folder}/{layout.MANIFEST}" not in files:
         yield warning(item.folder, f"its image table {images.folder} is not complete", RUN_AGAIN)
@@ -99,7 +101,7 @@ def _manifest_problems(item: Set, manifest: dict[str, Any]) -> Iterator[str]:
     if CHECKSUM in manifest and manifest[CHECKSUM] != checksum(manifest):
         yield "its content is not what was written"
         return
-    for name in ("model", "tap", "dataset", "split"):
+    for name in ("model", "tap", "dataset", "split", "folder"):
         if name in manifest and manifest[name] != getattr(item, name, manifest[name]):
             yield f"it is the manifest of {name} {manifest[name]}"
     parts = manifest["parts"]

@@ -33,6 +33,8 @@ class Verified:
     ----------
     n_sets, n_records, n_bytes : int
         Complete feature and sample sets; record files; size of all files.
+    n_unsigned : int
+        Number of files of an earlier version that no digest covers; they are no findings.
     findings : list of Finding
         By severity and place.
     """
@@ -40,6 +42,7 @@ class Verified:
     n_sets: int
     n_records: int
     n_bytes: int
+    n_unsigned: int
     findings: list[Finding]
 
     @property
@@ -82,7 +85,9 @@ def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
     found.extend(_store_file(storage))
     found.extend(_strays(storage, files, folders))
     n_bytes = sum(file.size for file in files.values())
-    return Verified(len(sets), len(records), n_bytes, sorted(found))
+    n_unsigned = sum(finding.severity == "unsigned" for finding in found)
+    judged = sorted(finding for finding in found if finding.severity != "unsigned")
+    return Verified(len(sets), len(records), n_bytes, n_unsigned, judged)
 
 
 def _check_folder(storage: Storage, folder: str, files: Mapping[str, StoredFile], pool: Executor) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.images import decoding
@@ -86,7 +87,7 @@ def _stored(
     n_shards = dataset.n_shards(item.split)
     for shard in sorted({row // dataset.shard_images(item.split) for row in wanted}):
         path = f"{item.folder}/{layout.part_name(shard, n_shards)}"
-        table = store.storage.read(path, pq.read_table)
+        table = pq.read_table(pa.BufferReader(store.storage.read_intact(path)))
         for place, row in enumerate(table.column("index").to_pylist()):
             if row in wanted:
                 features = np.asarray(table.column("feature")[place].as_py(), np.float64)

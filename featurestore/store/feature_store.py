@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.errors import MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.errors import DamagedFileError, MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.machine import available_cpus
 from featurestore.store import commit, layout, matrices, node_cache, places, record_cache, schema
+from featurestore.store.digests import digest
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.storage import Storage, StoredFile
@@ -57,14 +58,15 @@ class Part:
     name : str
         Name of the file, in the folder of the set.
     bytes : int
-    sha256 : str
-        Checksum of the file, in hexadecimal digits.
+    sha256, xxh3 : str
+        Checksums of the file, in hexadecimal digits: one that nobody can forge, and one that every read checks.
     """
 
     name: str
     rows: int
     bytes: int
     sha256: str
+    xxh3: str
 
     @classmethod
     def of(cls, name: str, content: pa.Buffer) -> Part:
@@ -76,7 +78,7 @@ class Part:
             If it is no Parquet file, or half of one.
         """
         rows = pq.read_metadata(pa.BufferReader(content)).num_rows
-        return cls(name, rows, content.size, hashlib.sha256(content).hexdigest())
+        return cls(name, rows, content.size, hashlib.sha256(content).hexdigest(), digest(content))
 
 
 class Stock:
@@ -199,7 +201,7 @@ class FeatureStore:
             )
         for table in (*schema.SETS, *schema.TABLES):
             commit.publish_record(storage, layout.empty_path(table), schema.table(table).schema.empty_table())
-        commit.publish_json(storage, layout.STORE_FILE, {"format": FORMAT, "schema_version": schema.FORMAT_VERSION})
+        mark_sealed(storage)
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -243,13 +245,20 @@ class FeatureStore:
             raise MissingFeaturesError(
                 f"No complete {item.folder} in {self.uri}. Run the study that wants it: probestore run STUDY."
             )
-        record: dict[str, Any] = json.loads(self._storage.read_bytes(f"{item.folder}/{layout.MANIFEST}"))
+        path = f"{item.folder}/{layout.MANIFEST}"
+        try:
+            record: dict[str, Any] = json.loads(self._storage.read_bytes(path))
+            intact = is_manifest_of(item, record)
+        except (ValueError, TypeError) as error:
+            raise self._storage.damaged(path) from error
+        if not intact:
+            raise self._storage.damaged(path)
         return record
 
     def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
         """Return the Parquet metadata of a published part, in which its writer says how it was made."""
         name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
-        return self._storage.read(name, lambda file: dict(pq.read_schema(file).metadata or {}))
+        return dict(pq.read_schema(pa.BufferReader(self._storage.read_intact(name))).metadata or {})
 
     def files(self, table: str) -> list[str]:
         """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
@@ -275,7 +284,7 @@ class FeatureStore:
     def lacks_columns(self, table: str) -> bool:
         """Return whether files of a table may lack columns that it has now, because the store was made before them."""
         try:
-            known = self._storage.read(layout.empty_path(table), pq.read_schema).names
+            known = pq.read_schema(pa.BufferReader(self._storage.read_intact(layout.empty_path(table)))).names
         except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
             return True
         return not set(schema.table(table).schema.names).issubset(known)
@@ -358,42 +367,31 @@ class FeatureStore:
             for part in manifest["parts"]
         ]
         ends = np.cumsum([part["rows"] for _, part in parts], dtype=np.int64).tolist()
-        dim, dtype = self._shared_type(items, manifests)
+        first = {item: self._first_part(item, manifest) for item, manifest in zip(items, manifests, strict=True)}
+        dim, dtype = _shared_type(first)
         X = np.empty((ends[-1] if ends else 0, dim), dtype)
+        at_hand = dict(found for found in first.values() if found)
+
+        def read(name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
+            return _fill(at_hand.get(name) or self._part(name, part), out)
+
         with ThreadPoolExecutor(min(_MOST_THREADS, available_cpus())) as pool:
-            tables = list(pool.map(self._read_part, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
+            tables = list(pool.map(read, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
         return {"X": X, **_columns(pa.concat_tables(tables or [_NO_ROWS]))}
 
-    def _shared_type(
-        self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]
-    ) -> tuple[int, np.dtype[Any]]:
-        """Return the dimension of all the sets and the narrowest type that holds their values, by their first parts."""
-        found: dict[FeatureSet, pa.DataType] = {}
-        for item, manifest in zip(items, manifests, strict=True):
-            for part in manifest["parts"][:1]:
-                part_schema = self._storage.read(f"{item.folder}/{part['name']}", pq.read_schema)
-                found[item] = part_schema.field("feature").type
-        dims = {vector.list_size: item for item, vector in found.items()}
-        if len(dims) > 1:
-            (dim, one), (other_dim, other), *_ = dims.items()
-            raise StoreError(
-                "Feature sets that are read into one matrix must have the same number of features per image, but "
-                f"{one.folder} has {dim} and {other.folder} has {other_dim}."
-            )
-        dtypes = (vector.value_type.to_pandas_dtype() for vector in found.values())
-        return next(iter(dims), 0), np.result_type(np.float16, *dtypes)
+    def _first_part(self, item: FeatureSet, manifest: Mapping[str, Any]) -> tuple[str, pa.Buffer] | None:
+        """Return the path and the content of the first part of a set, which says what all of them are like."""
+        for part in manifest["parts"][:1]:
+            name = f"{item.folder}/{part['name']}"
+            return name, self._part(name, part)
+        return None
 
-    def _read_part(self, name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
-        """Fill `out`, the part's rows of the matrix, and return its other columns."""
+    def _part(self, name: str, part: Mapping[str, Any]) -> pa.Buffer:
+        """Read a part, and check that it is the one that its manifest describes."""
         content = self._storage.read_buffer(name)  # little more than is needed
-        if content.size != part["bytes"]:
-            raise StoreError(
-                f"{name} has {content.size} bytes, but its manifest says {part['bytes']}. Somebody has changed it: "
-                f"see what else is wrong (probestore verify), delete its folder in {self.uri} and run the study again."
-            )
-        file = pq.ParquetFile(pa.BufferReader(content))
-        matrices.read_vectors(file, content, "feature", out)
-        return file.read(columns=_NO_ROWS.column_names, use_threads=False)
+        if not is_part(content, part):
+            raise self._storage.damaged(name)
+        return content
 
     def read_record(self, table: str, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a record of one of `schema.TABLES`; columns that are newer than the file are null.
@@ -428,11 +426,9 @@ class FeatureStore:
         if columns is not None:
             wanted = pa.schema([wanted.field(column) for column in columns])
 
-        def read(file: pa.NativeFile) -> pa.Table:
-            stored = pq.ParquetFile(file)
-            return stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
-
-        return schema.by_name(self._storage.read(path, read), wanted)
+        stored = pq.ParquetFile(pa.BufferReader(self._storage.read_intact(path)))
+        rows = stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
+        return schema.by_name(rows, wanted)
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -442,8 +438,8 @@ class FeatureStore:
         Returns
         -------
         Part
-            The part that is stored now, ours or another writer's. Only a file that is not Parquet is replaced: no
-            writer of a store can have left it.
+            The part that is stored now, ours or another writer's. Only a file that is damaged is replaced: no writer
+            of a store can have left it.
 
         Raises
         ------
@@ -453,10 +449,9 @@ class FeatureStore:
         name = layout.part_name(shard, n_shards)
         path, content = f"{item.folder}/{name}", commit.encode_table(table)
         if not self._storage.publish_new(path, content):
-            stored = self._storage.read_buffer(path)
             try:
-                return Part.of(name, stored)
-            except (pa.ArrowException, OSError):
+                return Part.of(name, self._storage.read_intact(path))
+            except (DamagedFileError, pa.ArrowException, OSError):
                 self._storage.publish(path, content)
         return Part.of(name, content)
 
@@ -492,13 +487,13 @@ class FeatureStore:
         described = [known.get(name) or self._describe_part(item, name) for name in names]
         manifest = {
             **record,
+            "folder": item.folder,
             "schema_version": schema.FORMAT_VERSION,
             "rows": sum(part.rows for part in described),
             "parts": [asdict(part) for part in described],
             "created_at": datetime.now(UTC).isoformat(),
         }
-        manifest[CHECKSUM] = checksum(manifest)
-        commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", manifest)
+        commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", with_checksum(manifest))
 
     def mark_overflow(self, item: FeatureSet, reason: str) -> None:
         """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
@@ -519,14 +514,16 @@ class FeatureStore:
     def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
         path = f"{item.folder}/{name}"
         try:
-            return Part.of(name, self._storage.read_buffer(path))
-        except (pa.ArrowException, OSError) as error:
+            return Part.of(name, self._storage.read_intact(path))
+        except (DamagedFileError, pa.ArrowException, OSError) as error:
             raise StoreError(
                 f"{path} in {self.uri} is no whole Parquet file: {error}. Delete it and run the study again."
             ) from error
 
 
 FORMAT = "probestore"
+_SEALED = "sealed"
+"""Key in store.json of whether every Parquet file of the store has a seal."""
 CHECKSUM = "checksum"
 """Key in a manifest of the checksum of all else in it."""
 
@@ -540,6 +537,29 @@ def foreign_files(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.split("/")[0] not in (layout.SCHEMA_FOLDER, layout.STAGING)]
 
 
+def _shared_type(first: Mapping[FeatureSet, tuple[str, pa.Buffer] | None]) -> tuple[int, np.dtype[Any]]:
+    """Return the dimension of all the sets and the narrowest type that holds their values, by their first parts."""
+    found = {
+        item: pq.read_schema(pa.BufferReader(part[1])).field("feature").type for item, part in first.items() if part
+    }
+    dims = {vector.list_size: item for item, vector in found.items()}
+    if len(dims) > 1:
+        (dim, one), (other_dim, other), *_ = dims.items()
+        raise StoreError(
+            "Feature sets that are read into one matrix must have the same number of features per image, but "
+            f"{one.folder} has {dim} and {other.folder} has {other_dim}."
+        )
+    dtypes = (vector.value_type.to_pandas_dtype() for vector in found.values())
+    return next(iter(dims), 0), np.result_type(np.float16, *dtypes)
+
+
+def _fill(content: pa.Buffer, out: npt.NDArray[Any]) -> pa.Table:
+    """Fill `out`, a part's rows of the matrix, and return its other columns."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    matrices.read_vectors(file, content, "feature", out)
+    return file.read(columns=_NO_ROWS.column_names, use_threads=False)
+
+
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return rows of one of `schema.TABLES` as an Arrow table; absent columns are null."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema.TABLES[table].schema)
@@ -551,6 +571,39 @@ def checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the checksum of what is in it now."""
+    return {**manifest, CHECKSUM: checksum(manifest)}
+
+
+def mark_sealed(storage: Storage) -> None:
+    """Write store.json: from now on every Parquet file of the store has a seal, so that one without is damaged."""
+    record = {"format": FORMAT, "schema_version": schema.FORMAT_VERSION, _SEALED: True}
+    commit.publish_json(storage, layout.STORE_FILE, record)
+    storage.all_sealed = True
+
+
+def is_manifest_of(item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest is as it was written, for this set. Earlier versions wrote no checksum or no folder."""
+    intact = CHECKSUM not in manifest or manifest[CHECKSUM] == checksum(manifest)
+    names = (name for name in ("folder", "model", "tap", "dataset", "split") if name in manifest)
+    return intact and all(manifest[name] == getattr(item, name, manifest[name]) for name in names)
+
+
+def is_signed(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest names its own place and the digests of its parts, as those of today do."""
+    return "folder" in manifest and all("xxh3" in part for part in manifest["parts"])
+
+
+def is_part(content: pa.Buffer, part: Mapping[str, Any]) -> bool:
+    """Return whether these are the bytes of a part as its manifest describes it."""
+    if content.size != part["bytes"]:
+        return False
+    if "xxh3" in part:
+        return digest(content) == str(part["xxh3"])
+    return hashlib.sha256(content).hexdigest() == str(part["sha256"])  # of an earlier version
+
+
 def _check_folder(storage: Storage) -> None:
     if storage.kind("") == "file":
         raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
@@ -558,10 +611,12 @@ def _check_folder(storage: Storage) -> None:
 
 def _check_version(storage: Storage) -> None:
     try:
-        found = json.loads(storage.read_bytes(layout.STORE_FILE))["schema_version"]
-    except (ValueError, KeyError, TypeError):
+        record = json.loads(storage.read_bytes(layout.STORE_FILE))
+        found = record["schema_version"]
+        storage.all_sealed = record.get(_SEALED) is True
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         found = None
-    if not isinstance(found, int):
+    if type(found) is not int or found < 1:
         raise StoreError(
             f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
         )

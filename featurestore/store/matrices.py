@@ -8,6 +8,7 @@ few bytes that say so. :func:`read_vectors` copies them from there; any other fi
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import uuid
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.store import node_cache
+from featurestore.store.digests import digest
 from featurestore.written_whole import written_whole
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -188,9 +190,12 @@ class _CompactReader:
 class MatrixCache:
     """Named arrays in files on a disk of this node, mapped into memory by all its processes.
 
-    An entry is a folder ``features-KEY`` of ``.npy`` files and of ``sizes.json``, their sizes in bytes. It appears and
-    disappears by one rename. Its key says what is in it, so an entry is right for ever or not used again; what has not
-    been used for longest makes room for the next. A process that has mapped a removed entry keeps it.
+    An entry is a folder ``features-KEY`` of ``.npy`` files and of ``digests.json``. It appears and disappears by one
+    rename. Its key says what is in it, so an entry is right for ever or not used again; what has not been used for
+    longest makes room for the next. A process that has mapped a removed entry keeps it.
+
+    Every file is checked against its digest when a process opens the entry, so that nothing has to be flushed to the
+    disk when it is written: what a power failure leaves is noticed, and made again.
 
     Whatever is wrong with the folder, nothing is raised: the cache then holds nothing.
 
@@ -224,7 +229,7 @@ class MatrixCache:
         """
         entry = self._entry(key)
         try:
-            arrays = _map(entry)
+            arrays = _map(entry, key)
         except (OSError, ValueError):
             self._remove(entry)
             return None
@@ -241,7 +246,7 @@ class MatrixCache:
             self._make_room(needed)
             with written_whole(self._entry(key)) as staged:
                 staged.mkdir()
-                _write(staged, arrays)
+                _write(staged, key, arrays)
         mapped = self.load(key)
         return arrays if mapped is None else mapped
 
@@ -269,20 +274,32 @@ class MatrixCache:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-_SIZES = "sizes.json"
+_DIGESTS = "digests.json"
 
 
-def _write(folder: Path, arrays: Arrays) -> None:
+def _write(folder: Path, key: str, arrays: Arrays) -> None:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    sizes = {name: (folder / f"{name}.npy").stat().st_size for name in arrays}
-    (folder / _SIZES).write_text(json.dumps(sizes))
+    digests = {name: _digest(folder / f"{name}.npy") for name in arrays}
+    (folder / _DIGESTS).write_text(json.dumps({"files": digests, "entry": _digest_of_all(key, digests)}))
 
 
-def _map(folder: Path) -> Arrays:
-    """Map an entry; raise OSError or ValueError unless every file is there and as long as it was written."""
-    sizes = dict(json.loads((folder / _SIZES).read_bytes()))
-    for name, size in sizes.items():
-        if (folder / f"{name}.npy").stat().st_size != size:
-            raise ValueError(f"{name} is cut short.")
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sizes}
+def _map(folder: Path, key: str) -> Arrays:
+    """Map an entry; raise OSError or ValueError unless it is that of `key`, and every file is as it was written."""
+    content = json.loads((folder / _DIGESTS).read_bytes())
+    digests = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(digests, dict) or content.get("entry") != _digest_of_all(key, digests):
+        raise ValueError(f"{folder} is not as it was written.")
+    for name, expected in digests.items():
+        if _digest(folder / f"{name}.npy") != expected:
+            raise ValueError(f"{name} is not as it was written.")
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in digests}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return digest(content)
+
+
+def _digest_of_all(key: str, digests: Mapping[str, Any]) -> str:
+    return digest(json.dumps([key, digests], sort_keys=True).encode())

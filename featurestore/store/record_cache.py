@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.store import layout, schema
+from featurestore.store.digests import is_intact, sealed_parquet
 from featurestore.store.storage import Storage, StoredFile
 from featurestore.written_whole import written_whole
 
@@ -118,16 +119,19 @@ def _stamp(file: StoredFile) -> _Stamp:
 
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
     """Read the rows of one file; columns that are newer than it are null."""
-    rows = storage.read(name, lambda file: pq.ParquetFile(pa.BufferReader(file.read_buffer())).read(use_threads=False))
+    rows = pq.ParquetFile(pa.BufferReader(storage.read_intact(name))).read(use_threads=False)
     # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
     columns = pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema])
     return schema.by_name(rows, columns)
 
 
 def _load(path: Path) -> dict[_Stamp, pa.Table]:
-    """Read what is gathered there, by the files that it came from; nothing if there is no sound file."""
+    """Read what is gathered there, by the files that it came from; nothing if the file is not as it was written."""
     try:
-        rows = pq.read_table(path)
+        content = pa.py_buffer(path.read_bytes())
+        if not is_intact(content):
+            return {}
+        rows = pq.read_table(pa.BufferReader(content))
         sources = json.loads(rows.schema.metadata[_SOURCES])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
@@ -145,7 +149,7 @@ def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
     rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
     try:
         with written_whole(path) as staged:
-            pq.write_table(rows, staged)
+            staged.write_bytes(sealed_parquet(rows, {}))
     except OSError:  # no space, or no permission
         return False
     return True

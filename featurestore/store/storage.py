@@ -15,10 +15,11 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from featurestore.errors import StoreError
+from featurestore.errors import DamagedFileError, StoreError
 from featurestore.plain_text import shell_command
 from featurestore.store import places
 from featurestore.store.backends import Content, backend
+from featurestore.store.digests import is_intact
 from featurestore.store.retries import advice, persist
 
 T = TypeVar("T")
@@ -54,11 +55,18 @@ class Storage:
     uri : str
     options : mapping of str to str, optional
         See `featurestore.store.places.open_place`.
+
+    Attributes
+    ----------
+    all_sealed : bool
+        Whether every Parquet file of the store has a seal (`featurestore.store.digests`). Stores of earlier versions
+        may have files without.
     """
 
     def __init__(self, uri: str, options: places.Options | None = None) -> None:
         self.place = places.open_place(uri, options)
         self.is_local = self.place.kind == "local"
+        self.all_sealed = False
         self._fs = self.place.filesystem
         self._backend = backend(self.place)
 
@@ -103,6 +111,29 @@ class Storage:
     def read_buffer(self, name: str) -> pa.Buffer:
         """Read the whole content of a file without a copy; from an object store in one request."""
         return self.read(name, lambda file: file.read_buffer())
+
+    def read_intact(self, name: str) -> pa.Buffer:
+        """Read a Parquet file of this store, and check that it is as it was written.
+
+        Raises
+        ------
+        DamagedFileError
+            If it is not. A file without a seal is taken as it is where not `all_sealed`: an earlier version wrote it.
+        StoreError
+            If the file is not there or cannot be read.
+        """
+        content = self.read_buffer(name)
+        intact = is_intact(content)
+        if intact is False or (intact is None and self.all_sealed):
+            raise self.damaged(name)
+        return content
+
+    def damaged(self, name: str) -> DamagedFileError:
+        """Return the error about a file that is not as it was written."""
+        return DamagedFileError(
+            f"{name} in the store {self.uri} is damaged: its content is not what was written. See what to do: "
+            f"{self._verify()}"
+        )
 
     def read(self, name: str, reader: Callable[[pa.NativeFile], T]) -> T:
         """Return what `reader` makes of an open file, which it may read from anywhere; it may be called again.

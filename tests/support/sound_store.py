@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from shard_rows import feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
-from featurestore.store import schema
+from featurestore.store import layout, schema
 from featurestore.store.feature_store import rows_table
 
 SAMPLES = {split: SampleSet("pets", split, f"samples-{split}") for split in schema.SPLITS}
@@ -47,6 +49,13 @@ def make(uri: str) -> FeatureStore:
     store.publish("heads", "weights", rows_table("heads", [head]))
     store.save_study("study", "[study]\n")
     return store
+
+
+def made_before_seals(store: FeatureStore) -> FeatureStore:
+    """The same store, as an earlier version made it: nothing says that its files have seals."""
+    path = Path(store.uri, layout.STORE_FILE)
+    path.write_text(json.dumps({"format": "probestore", "schema_version": 1}))
+    return FeatureStore.open(store.uri)
 
 
 def want(store: FeatureStore, study: str) -> None:

@@ -153,5 +153,5 @@ def test_without_any_study_nothing_is_known_to_be_garbage(store):
 
 def test_unreadable_wishes_stop_it(store):
     Path(store.uri, "cells", "study.parquet").write_bytes(b"broken")
-    with pytest.raises(StoreError, match=r"Cannot read cells/study\.parquet"):
+    with pytest.raises(StoreError, match=r"cells/study\.parquet in the store .* is damaged"):
         garbage.find(store)

@@ -1,6 +1,5 @@
 """Decoding of Parquet's pages, and the cache of matrices on a node."""
 
-import json
 import os
 import resource
 import shutil
@@ -113,19 +112,49 @@ def test_one_entry_serves_every_number_of_classes(store, cache, X):
     entry_of(cache)
 
 
-@pytest.mark.parametrize("name", ["X.npy", "index.npy", "sizes.json"])
-@pytest.mark.parametrize("damage", ["cut", "lost"])
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 1
+    path.write_bytes(content)
+
+
+def end_in_zeros(path: Path) -> None:
+    half = path.stat().st_size // 2
+    path.write_bytes(path.read_bytes()[:half] + bytes(half))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("name", ["X.npy", "index.npy", "label.npy", "sample_id.npy", "digests.json"])
+@pytest.mark.parametrize("damage", [flip_a_bit, end_in_zeros, cut, Path.unlink])
 def test_a_damaged_entry_is_made_anew(store, cache, X, name, damage):
     write(store, X)
+    sound = store.read(SET, cache=cache)
+    expected = [np.array(getattr(sound, field)) for field in ("X", "y", "index", "sample_id")]
+    damage(entry_of(cache) / name)
+    for _ in ("made anew", "out of the cache"):
+        again = store.read(SET, cache=cache)
+        assert isinstance(again.X, np.memmap)
+        for field, values in zip(("X", "y", "index", "sample_id"), expected, strict=True):
+            np.testing.assert_array_equal(getattr(again, field), values)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"files": 3}', '{"files": {"X": 1}, "entry": ""}'])
+def test_digests_of_another_shape_are_no_digests(store, cache, X, content):
+    write(store, X)
     store.read(SET, cache=cache)
-    path = entry_of(cache) / name
-    if damage == "cut":
-        os.truncate(path, path.stat().st_size - 1)
-    else:
-        path.unlink()
+    (entry_of(cache) / "digests.json").write_text(content)
     np.testing.assert_array_equal(store.read(SET, cache=cache).X, X)
-    assert isinstance(store.read(SET, cache=cache).X, np.memmap)
-    assert set(json.loads((entry_of(cache) / "sizes.json").read_text())) == {"X", "index", "sample_id", "label"}
+
+
+def test_an_entry_in_anothers_place_is_made_anew(cache):
+    for key in ("a", "b"):
+        cache.save(key, {"X": np.full(5, ord(key))})
+    (cache._folder / "features-a").rename(cache._folder / "aside")
+    (cache._folder / "features-b").rename(cache._folder / "features-a")
+    assert cache.load("a") is None
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_cache(store, tmp_path, X):

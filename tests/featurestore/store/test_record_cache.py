@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from given import cell, score
+from sound_store import made_before_seals
 
 from featurestore import FeatureStore
+from featurestore.errors import DamagedFileError
 from featurestore.store import node_cache, record_cache
 from featurestore.store.feature_store import rows_table
 from featurestore.store.record_cache import FEW_FILES, gather
@@ -75,7 +77,17 @@ def test_few_files_are_not_gathered(store, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"PAR1 PAR1")])
+def flip_a_value(path: Path) -> None:
+    """Change a bit where values of results lie, which stay plausible numbers."""
+    column = pq.ParquetFile(path).metadata.row_group(0).column(pq.read_schema(path).names.index("value"))
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"PAR1 PAR1"), flip_a_value]
+)
 def test_a_damaged_cache_is_made_anew(many, tmp_path, damage):
     path = gather(many.storage, "results", tmp_path / "cache")
     before = values(path)
@@ -90,6 +102,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(many, tmp_path):
 
 def test_a_column_that_a_file_is_too_old_for_is_null(many, tmp_path):
     name = "results/m000.parquet"
+    many = made_before_seals(many)
     old = pq.read_table(many.storage.path(name)).drop_columns(["origin"])
     pq.write_table(old, many.storage.path(name))
     path = gather(many.storage, "results", tmp_path / "cache")
@@ -113,6 +126,12 @@ def test_sql_sees_results_that_came_after_the_last_question(many):
         publish(many, "latest", value)
         with Database(many) as database:
             assert database.sql("select value from results where model = 'latest'").to_pylist() == [{"value": value}]
+
+
+def test_a_damaged_record_is_named(many, tmp_path):
+    flip_a_value(Path(many.storage.path("results/m001.parquet")))
+    with pytest.raises(DamagedFileError, match=r"results/m001\.parquet in the store .* is damaged"):
+        gather(many.storage, "results", tmp_path / "cache")
 
 
 def test_times_are_those_of_the_rows(many, tmp_path):

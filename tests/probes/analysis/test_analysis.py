@@ -156,7 +156,7 @@ def test_damaged_features_fail_alone(store):
     part.write_bytes(part.read_bytes()[:-1])
     want(store, subject("a"), subject("b"))
     failures = analyse(store, [subject("a"), subject("b")])
-    assert [failure.error for failure in failures.values()] == ["StoreError", "StoreError"]
+    assert [failure.error for failure in failures.values()] == ["DamagedFileError", "DamagedFileError"]
     assert {row["model"] for row in rows(store, "representations")} == {"b"}
 
 
