@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_digests.py --n 50000 --dim 1280 --parts 16 --repeats 7
 
-The features are synthetic (see bench_loading.py), float16 with 40% zeros. Sides take turns in one process; everything is
-read from the page cache. `first` decodes the parts, `later` maps the entry of the node's cache and checks its files.
+The features are synthetic (see bench_loading.py), float16 with 40% zeros. Sides take turns in one process; everything
+is read from the page cache. `first` decodes the parts, `later` maps the entry of the node's cache and checks its files.
 """
 
 # ruff: noqa: T201 - a script that prints a table
@@ -60,10 +60,13 @@ def main() -> None:
             with patch("featurestore.store.feature_store.is_part", lambda *_: True):
                 taken["first, unchecked"].append(cpu_seconds(lambda: store.read(ITEM)))
             taken["later, checked"].append(cpu_seconds(lambda: store.read(ITEM, cache=cache)))
-    print(f"{options.n} x {options.dim} float16 in {options.parts} parts, {gigabytes:.3f} GB; medians of {options.repeats}")
+    print(
+        f"{options.n} x {options.dim} float16, {options.parts} parts, {gigabytes:.3f} GB; median of {options.repeats}"
+    )
     for side, seconds in taken.items():
         print(f"{side:17} {median(seconds):.3f} s of CPU, {gigabytes / median(seconds):.2f} GB per CPU-second")
-    print(f"first reads: {median(taken['first, checked']) / median(taken['first, unchecked']):.3f} times unchecked ones")
+    ratio = median(taken["first, checked"]) / median(taken["first, unchecked"])
+    print(f"first reads: {ratio:.3f} times unchecked ones")
 
 
 if __name__ == "__main__":
