@@ -8,7 +8,7 @@ from typing import Literal
 
 from featurestore.plain_text import counted
 
-Thing = Literal["file", "folder", "row", "class"]
+Thing = Literal["file", "folder", "row", "column", "class"]
 _Fate = tuple[Thing, str | None, str]
 
 _MOST_EXAMPLES = 3
@@ -47,7 +47,8 @@ class Entry:
         more = ", ..." if self.count > len(self.examples) else ""
         fate = f"used as {self.used_as}" if self.used_as else "left out"
         why = f": {self.reason}" if self.reason else ""
-        return f"{counted(self.count, self.thing)} {fate}{why} ({', '.join(self.examples)}{more})"
+        many = "classes" if self.thing == "class" else None
+        return f"{counted(self.count, self.thing, many)} {fate}{why} ({', '.join(self.examples)}{more})"
 
 
 class Inventory:

@@ -3,162 +3,213 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from featurestore.catalogue.datasets import DatasetSpec
-from featurestore.errors import DatasetError, did_you_mean
-from featurestore.images.dataset_files import DatasetFolder
+from featurestore.errors import DatasetError
+from featurestore.images.dataset_files import DatasetFolder, printable
 from featurestore.images.inventory import Inventory, images_of
-from featurestore.images.parquet_files import ParquetImageFile, RowGroup
+from featurestore.images.parquet_columns import check_images, check_named, find_images, find_labels, note_columns
+from featurestore.images.parquet_files import ParquetImageFile
+from featurestore.images.parquet_labels import PartLabels
+from featurestore.images.parquet_listing import list_parquet_files
+from featurestore.images.parquet_parts import Part, missing_parts, parts_of, why_train
+from featurestore.images.parquet_rows import Piece, Places, RowGroup, n_without_bytes
+from featurestore.images.parquet_split_column import (
+    SplitColumn,
+    contradicting,
+    read_split_column,
+    usual_split_column,
+)
 from featurestore.images.sources import RawImage, raw_image
-from featurestore.images.split_names import usual_name
-from featurestore.plain_text import counted
-
-_SPLIT_OF_FILE = re.compile(r"(train|valid(?:ation)?|val|test)(?:[-_.].*)?\.parquet")
-_MOST_INDICATORS = 2**33
-"""Largest number of images x classes of a multi-label split: its matrix has a byte for each."""
+from featurestore.images.split_names import assigned, split_of, usual_name
 
 
 class ParquetImages:
-    """Images by split; rows in the order of the files' names.
+    """Images by split, under the names that files, folders or a column give to the splits.
 
-    Only the bytes in a row are ever an image; a path in it is not opened. Classes are in the order of the metadata,
-    else numbers as numbers, else names by alphabet. A row group that cannot be read makes its rows unreadable images;
-    labels or groups that cannot be read make an unusable dataset, because no row could be used without them.
+    Rows are in the order of the files' paths. Only the bytes in a row are ever an image; a path in it is not opened. A
+    row group that cannot be read makes its rows unreadable images; labels or groups that cannot be read make an
+    unusable dataset, because no row could be used without them.
+
+    Parameters
+    ----------
+    spec : DatasetSpec
+    root : Path
+        Folder that the paths of files begin in.
+    parts : sequence of Part
+        The files by split.
+    listed : Inventory
+        What else is in the folder.
+
+    Raises
+    ------
+    DatasetError
+        If a file or a column that is to be used is not there, or cannot be used.
     """
 
-    def __init__(self, spec: DatasetSpec, files: dict[str, list[Path]]) -> None:
+    def __init__(self, spec: DatasetSpec, root: Path, parts: Sequence[Part], listed: Inventory) -> None:
         self._spec = spec
-        self._files = {split: [ParquetImageFile(path) for path in paths] for split, paths in files.items()}
-        every = [file for files in self._files.values() for file in files]
-        first = every[0].schema
-        self._image_column = _find_column(first, ("image", "img", "bytes"), None, spec.name, "images")
-        self._label_column = _find_column(
-            first, ("label", "labels", "fine_label"), spec.label_column, spec.name, "labels"
-        )
-        if spec.group_column:
-            _find_column(first, (), spec.group_column, spec.name, "groups")
-        for file in every:
-            file.check_images(self._image_column)
-        _check_labels(every, self._label_column, spec.name)
-        self.classes = self._class_names(first)
-        self._index = {name: label for label, name in enumerate(self.classes)}
+        self._root = root
+        self._parts = parts
+        self._listed = listed
+        self._opened = {file: ParquetImageFile(root / file) for file in sorted(f for part in parts for f in part.files)}
+        self._split_column = self._find_split_column()
+        self._pieces = self._split_column.pieces if self._split_column else self._pieces_by_file()
+        self._use = assigned(self.splits(), spec)
+        self._used = {
+            name: pieces for name, pieces in self._pieces.items() if name in self._use and self.splits()[name]
+        }
+        self._check_columns()
+        self._labels = PartLabels(spec.name, self._label_column, self._used)
+        for name in self._used:
+            if (
+                self._use[name] == "train"
+            ):  # of another split, `labels` says what is wrong, and the dataset how to do without
+                self._labels.read(name)
+        self.classes = self._labels.classes
 
     def splits(self) -> dict[str, int]:
-        return {split: sum(file.n_rows for file in files) for split, files in self._files.items()}
+        return {name: sum(piece.n_rows for piece in pieces) for name, pieces in self._pieces.items()}
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        columns = self._columns(split, self._label_column)
-        if pa.types.is_list(columns[0].type):
-            return self._indicators(split, [value for column in columns for value in column.to_pylist()])
-        missing = sum(column.null_count for column in columns)
-        if missing:
-            raise DatasetError(
-                f"Dataset {self._spec.name!r}: every row needs a label, but {counted(missing, 'row')} of {split} "
-                f"{'has' if missing == 1 else 'have'} none."
-            )
-        values = np.concatenate([self._class_indices(column) for column in columns])
-        _check_range(values, len(self.classes), self._spec.name, split)
-        return values
+        return self._labels.of(split)
 
     def groups(self, split: str) -> Sequence[str | None] | None:
         if not self._spec.group_column:
             return None
-        columns = self._columns(split, self._spec.group_column)
+        columns = [piece.of(piece.file.column(self._spec.group_column)) for piece in self._pieces[split]]
         return [None if value is None else str(value) for column in columns for value in column.to_pylist()]
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """Read these rows, a few of one row group at a time; rows in ascending order are read once."""
-        places = [(file, group) for file in self._files[split] for group in range(file.n_groups)]
-        sizes = np.array([file.group_rows(group) for file, group in places], np.int64)
-        starts = np.cumsum(sizes) - sizes
-        numbers = np.searchsorted(starts, rows, side="right") - 1
-        for number, positions in groupby(range(len(rows)), key=lambda position: int(numbers[position])):
-            group = RowGroup(*places[number], self._image_column)
-            for row in rows[list(positions)]:
-                yield raw_image(partial(group.image, int(row - starts[number])), f"{usual_name(split)}[{row}]")
+        places = Places(self._pieces[split])
+        groups, rows_in_group = places.of(rows)
+        name = self._origin(split)
+        for number, positions in groupby(range(len(rows)), key=lambda position: int(groups[position])):
+            group = RowGroup(*places.groups[number], self._image_column)
+            for position in positions:
+                yield raw_image(partial(group.image, int(rows_in_group[position])), f"{name}[{rows[position]}]")
 
     def inventory(self) -> Inventory:
-        found = Inventory()
-        for split, files in self._files.items():
-            for file in files:
-                found.add("file", file.path.name, used_as=images_of(split))
-                found.add("row", file.path.name, used_as=images_of(split), count=file.n_rows)
+        found = copy.deepcopy(self._listed)
+        incomplete = missing_parts(list(self._opened))
+        for name, pieces in self._pieces.items():
+            for piece in pieces:
+                self._note_piece(name, piece, incomplete, found)
+        if self._split_column:
+            self._note_split_column(self._split_column, found)
+        if self._used_files:
+            note_columns(self._used_files, self._columns(), found)
         return found
 
     def fingerprint(self) -> str:
         """Return SHA-256 over every file's name, size, time of change and footer."""
         digest = hashlib.sha256(f"{self._label_column}\0{self._spec.group_column}".encode())
-        for split, files in sorted(self._files.items(), key=lambda item: (usual_name(item[0]), item[0])):
-            for file in files:
-                status = file.path.stat()
-                place = f"{usual_name(split)}\0{file.path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
-                digest.update(place.encode("utf-8", "surrogateescape"))
-                digest.update(file.footer())
+        if self._split_column and self._split_column.reason:
+            digest.update(f"split column\0{self._split_column.name}\0".encode())
+        if self._labels.renumbered:
+            digest.update(b"class names by file\0")
+        for split, file in sorted((_split_in_key(part, file), file) for part in self._parts for file in part.files):
+            opened = self._opened[file]
+            status = opened.path.stat()
+            place = f"{split}\0{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            digest.update(place.encode("utf-8", "surrogateescape"))
+            digest.update(opened.footer())
         return digest.hexdigest()
 
-    def _columns(self, split: str, name: str) -> list[pa.ChunkedArray]:
-        return [file.column(name) for file in self._files[split]]
+    # ---- what is there ----------------------------------------------------------------------------------------------
 
-    def _class_indices(self, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        if pa.types.is_integer(column.type):
-            return np.asarray(column, dtype=np.int64)
-        return np.array([self._class_index(value) for value in column.to_pylist()], dtype=np.int64)
+    @property
+    def _used_files(self) -> list[ParquetImageFile]:
+        """The files of which rows are used, by path."""
+        used = {piece.file.path for pieces in self._used.values() for piece in pieces}
+        return [file for file in self._opened.values() if file.path in used]
 
-    def _class_index(self, value: Any) -> int:
-        """Return the index of a class by its name or number; -1, which is out of range, for a name that is no class."""
-        if isinstance(value, str):
-            return self._index.get(value, -1)
-        if not isinstance(value, int):
-            raise _not_classes(self._spec.name, self._label_column, repr(value))
-        return int(value)
+    @cached_property
+    def _image_column(self) -> str:
+        return find_images(self._model_file, self._spec)
 
-    def _indicators(self, split: str, values: list[Any]) -> npt.NDArray[np.bool_]:
-        if len(values) * len(self.classes) > _MOST_INDICATORS:
-            raise DatasetError(
-                f"Dataset {self._spec.name!r}: {len(values):,} images x {len(self.classes):,} classes of {split} must "
-                f"be at most {_MOST_INDICATORS:,} to be held in memory. Use fewer images or classes."
-            )
-        lists = [[self._class_index(value) for value in labels or []] for labels in values]
-        _check_range(
-            np.array([v for labels in lists for v in labels], np.int64), len(self.classes), self._spec.name, split
-        )
-        matrix = np.zeros((len(lists), len(self.classes)), dtype=bool)
-        for image, labels in enumerate(lists):
-            matrix[image, labels] = True
-        return matrix
+    @cached_property
+    def _label_column(self) -> str:
+        return find_labels(self._model_file, self._spec)
 
-    def _class_names(self, schema: pa.Schema) -> tuple[str, ...]:
-        names = _names_in_metadata(schema, self._label_column, self._spec.name)
-        if names:
-            return names
-        values: set[Any] = set()
-        n_labels = 0
-        for split in self._files:
-            for column in self._columns(split, self._label_column):
-                flat = column.combine_chunks().flatten() if pa.types.is_list(column.type) else column
-                n_labels += len(flat)
-                values.update(flat.unique().to_pylist())
-        values.discard(None)
-        if not values or not all(isinstance(value, int) for value in values):
-            return tuple(sorted(str(value) for value in values))
-        if max(values) >= n_labels:  # before so many names are made
-            raise DatasetError(
-                f"Dataset {self._spec.name!r}: labels must count from 0 and every class needs an image, but the "
-                f"largest of {n_labels} labels is {max(values)}. Name the column of the labels with label_column."
-            )
-        return tuple(str(label) for label in range(max(values) + 1))
+    @property
+    def _model_file(self) -> ParquetImageFile:
+        """The file that says which columns all files have: one of train, because others may lack labels."""
+        train = [piece.file for name, pieces in self._used.items() if self._use[name] == "train" for piece in pieces]
+        return (train or self._used_files or list(self._opened.values()))[0]
+
+    def _find_split_column(self) -> SplitColumn | None:
+        files = list(self._opened.values())
+        if self._spec.split_column:
+            return read_split_column(files, self._spec.split_column)
+        return usual_split_column(files) if any(part.reason for part in self._parts) else None
+
+    def _pieces_by_file(self) -> dict[str, list[Piece]]:
+        return {part.name: [Piece(self._opened[file]) for file in part.files] for part in self._parts}
+
+    def _check_columns(self) -> None:
+        for file in self._used_files:
+            check_images(file, self._image_column, self._spec.name)
+            check_named(file, self._spec)
+        for name, pieces in self._used.items():
+            missing = [n_without_bytes(piece.file, self._image_column) for piece in pieces]
+            if all(n == piece.file.n_rows for n, piece in zip(missing, pieces, strict=True)):
+                raise DatasetError(
+                    f"Dataset {self._spec.name!r}: images must lie in the rows, but no row of {name} has bytes in the "
+                    f"column {self._image_column!r}, and paths in rows are not opened. Write the contents of the "
+                    "images into the field 'bytes', or name their folder with source = \"image_folder:...\"."
+                )
+
+    def _origin(self, split: str) -> str:
+        """Return what rows of a split are called: ``val`` for validation, as long as only one split is that."""
+        usual = usual_name(split)
+        return usual if [usual_name(name) for name in self._pieces].count(usual) == 1 else split
+
+    # ---- what became of it ------------------------------------------------------------------------------------------
+
+    def _columns(self) -> dict[str, str]:
+        group = {self._spec.group_column: "groups"} if self._spec.group_column else {}
+        split = {self._split_column.name: "names of splits"} if self._split_column else {}
+        return {self._image_column: "images", self._label_column: "labels", **group, **split}
+
+    def _note_piece(self, name: str, piece: Piece, incomplete: dict[PurePosixPath, str], found: Inventory) -> None:
+        """Note a file and its rows, or the rows of a file that are of one split."""
+        file = self._name(piece.file)
+        use = images_of(name)
+        if self._split_column:
+            found.add("row", file, used_as=use, reason=self._split_column.reason, count=piece.n_rows)
+            return
+        reasons = {part.name: part.reason for part in self._parts}
+        relative = PurePosixPath(piece.file.path.relative_to(self._root))
+        why = [reasons[name], incomplete.get(relative, ""), "" if piece.n_rows else "it has no rows"]
+        if piece.file.path in self._labels.renumbered:
+            why.append("other class names than in other files, so that its labels are read by name")
+        found.add("file", file, used_as=use, reason="; ".join(filter(None, why)))
+        others = contradicting(piece, name)
+        for other, count in others.items():
+            found.add("row", file, used_as=use, reason=f"though its column of splits says {other}", count=count)
+        if n_rows := piece.n_rows - sum(others.values()):
+            found.add("row", file, used_as=use, reason=reasons[name], count=n_rows)
+
+    def _note_split_column(self, column: SplitColumn, found: Inventory) -> None:
+        for file in self._opened.values():
+            found.add("file", self._name(file), used_as="tables of images")
+        for file, count in column.without.items():
+            found.add("row", self._name(file), reason=f"no split in the column {column.name!r}", count=count)
+
+    def _name(self, file: ParquetImageFile) -> str:
+        return printable(file.path.relative_to(self._root).as_posix())
 
 
 def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the one function of every source
@@ -167,93 +218,17 @@ def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the on
     if not place.exists():
         raise DatasetError(f"Dataset {spec.name!r}: there is no folder or file {place}.")
     if place.is_file():
-        return ParquetImages(spec, {"train": [place]})
-    files: dict[str, list[Path]] = {}
-    for path in sorted(path for path in place.rglob("*.parquet") if path.is_file()):
-        _check_link(path, DatasetFolder(place))
-        match = _SPLIT_OF_FILE.fullmatch(path.name.lower())
-        split = match[1] if match else path.parent.name.lower() if path.parent != place else "train"
-        files.setdefault(split, []).append(path)
-    if not files:
-        raise DatasetError(f"Dataset {spec.name!r}: {place} holds no *.parquet file.")
-    return ParquetImages(spec, files)
+        name = PurePosixPath(place.name)
+        return ParquetImages(spec, place.parent, [Part("train", (name,), why_train(name))], Inventory())
+    listed = Inventory()
+    paths = list_parquet_files(DatasetFolder(place), listed)
+    if not paths:
+        raise DatasetError(f"Dataset {spec.name!r}: {place} holds no Parquet file. {' '.join(listed.notes)}".rstrip())
+    files = [PurePosixPath(path.relative_to(place)) for path in paths]
+    parts = parts_of(files, spec.name, spec.location, mapped=spec.splits is not None or spec.split_column is not None)
+    return ParquetImages(spec, place, parts, listed)
 
 
-def _check_link(path: Path, folder: DatasetFolder) -> None:
-    """Refuse links that lead out of the folder, but for those of a Hugging Face cache from snapshots/ to blobs/."""
-    target = path.resolve()
-    cache = target.parent.parent
-    if target.parent.name == "blobs" and folder.path.resolve().is_relative_to(cache / "snapshots"):
-        return
-    folder.check(path)
-
-
-def _find_column(schema: pa.Schema, usual: tuple[str, ...], wanted: str | None, dataset: str, what: str) -> str:
-    found = (
-        wanted
-        if wanted in schema.names
-        else next((name for name in usual if name in schema.names and not wanted), None)
-    )
-    if found is None:
-        expected = repr(wanted) if wanted else " or ".join(repr(name) for name in usual)
-        hint = did_you_mean(wanted, schema.names) if wanted else " Name it with label_column."
-        raise DatasetError(
-            f"Dataset {dataset!r}: no column {expected} for {what}; there are {', '.join(schema.names)}.{hint}"
-        )
-    return found
-
-
-def _check_labels(files: Sequence[ParquetImageFile], column: str, dataset: str) -> None:
-    """Check that the labels of all files are of one kind: numbers, names, or lists of one of them."""
-    kinds = {_label_kind(file.column_type(column)): file for file in files}
-    if None in kinds:
-        raise _not_classes(dataset, column, f"{kinds[None].column_type(column)} in {kinds[None].path}")
-    kinds.pop("nothing", None)
-    if len(kinds) > 1:
-        found = ", ".join(f"{kind} in {file.path}" for kind, file in kinds.items())
-        raise DatasetError(f"Dataset {dataset!r}: the column {column!r} must be the same in all files. Got {found}.")
-
-
-def _label_kind(type_: pa.DataType) -> str | None:
-    """Return what a column of this type labels images with; None if it cannot label any."""
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        inner = _label_kind(type_.value_type)
-        return f"lists of {inner}" if inner in ("numbers", "names", "nothing") else None
-    if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
-        return "numbers"
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return "names"
-    return "nothing" if pa.types.is_null(type_) else None
-
-
-def _not_classes(dataset: str, column: str, got: str) -> DatasetError:
-    return DatasetError(
-        f"Dataset {dataset!r}: labels must be whole numbers or class names. Got {got} in the column {column!r}."
-    )
-
-
-def _names_in_metadata(schema: pa.Schema, column: str, dataset: str) -> tuple[str, ...]:
-    """Return class names as Hugging Face datasets write them: ``info.features.<column>[.feature].names``."""
-    try:
-        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
-        names = feature.get("feature", feature)["names"]
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):  # metadata of another kind
-        return ()
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise DatasetError(
-            f"Dataset {dataset!r}: the class names of {column!r} in the metadata must be a list of different texts. "
-            f"Got {str(names)[:200]}."
-        )
-    return tuple(names)
-
-
-def _check_range(values: npt.NDArray[np.int64], n_classes: int, dataset: str, split: str) -> None:
-    wrong = np.flatnonzero((values < 0) | (values >= n_classes))
-    if wrong.size:
-        unlabelled = " A label of -1 usually means an unlabelled split: leave it out." if values[wrong[0]] == -1 else ""
-        raise DatasetError(
-            f"Dataset {dataset!r}: labels must lie in 0..{n_classes - 1} (there are {n_classes} class names), but row "
-            f"{wrong[0]} of {split} has {values[wrong[0]]} ({wrong.size} such rows).{unlabelled}"
-        )
+def _split_in_key(part: Part, file: PurePosixPath) -> str:
+    """Return the split of a file as its fingerprint has it: versions before called unknown splits by their folder."""
+    return split_of(part.name) or file.parent.name.lower() or part.name
