@@ -89,7 +89,7 @@ class RayPool:
         """
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
-        self._session.start()
+        self._session.start(note)
         from cluster.pool.dispatch import Dispatch
 
         try:

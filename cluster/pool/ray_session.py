@@ -10,16 +10,24 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from featurestore.errors import ConfigurationError
+from featurestore.machine import available_cpus
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # units and reports are a few hundred bytes; features never pass through it
 _SECONDS_TO_ANSWER = 10.0
 _TRIES = 4  # of starting or joining Ray, where another may help
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""Where Ray has a socket below the folder for temporary files; none of its paths there is longer."""
+_LONGEST_FOLDER = 103 - len(_SOCKET)  # the path of a socket has at most 107 bytes, on macOS 103
+_OTHER_FOLDERS = ("/tmp", "/var/tmp")
 
 # The server that the head starts for each client has thirty seconds, unless Ray is told more, and some die in their
 # fork (ray-project/ray#63202), which is said in either way.
@@ -41,8 +49,13 @@ class RaySession:
         self.address = address
         self._started = False
 
-    def start(self) -> None:
+    def start(self, note: Callable[[str], None] = lambda text: None) -> None:
         """Start or join Ray, unless it is running.
+
+        Parameters
+        ----------
+        note : callable
+            Receiver of a text, where Ray's files do not lie where the environment says.
 
         Raises
         ------
@@ -51,7 +64,7 @@ class RaySession:
         """
         if not self._started:
             with _interrupt_deferred():
-                self._connect()
+                self._connect(note)
 
     def end(self) -> None:
         """Leave or stop Ray, even if its start was interrupted."""
@@ -61,7 +74,7 @@ class RaySession:
             ray.shutdown()
             self._started = False
 
-    def _connect(self) -> None:
+    def _connect(self, note: Callable[[str], None]) -> None:
         if self.address and not _ADDRESS.fullmatch(self.address):
             raise ConfigurationError(f"--address must be auto, host:port or ray://host:port. Got {self.address!r}.")
         if self.address and self.address != "auto":
@@ -71,8 +84,7 @@ class RaySession:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's coming default; asked for now, it changes nothing here and avoids a warning at every start.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        local = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        options: dict[str, Any] = {"address": self.address} if self.address else local
+        options: dict[str, Any] = {"address": self.address} if self.address else _of_this_machine(note)
         self._started = True
         for tries_left in reversed(range(_TRIES)):
             try:
@@ -87,9 +99,49 @@ class RaySession:
         return f"the Ray cluster at {self.address!r}" if self.address else "Ray on this machine"
 
 
+def _of_this_machine(note: Callable[[str], None]) -> dict[str, Any]:
+    """Return what Ray is told to start on this machine."""
+    options = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "num_cpus": available_cpus(),  # Ray itself overlooks that a process may be kept to some cores
+    }
+    usual = os.environ.get("TMPDIR") if sys.platform == "linux" else None  # Ray looks at it there only
+    wished = os.environ.get("RAY_TMPDIR") or usual or _OTHER_FOLDERS[0]
+    reason = _unfit(wished)
+    if not reason:
+        return options
+    for folder in _OTHER_FOLDERS:
+        if not _unfit(folder):
+            note(f"Ray's temporary files lie in {folder}, because {wished!r} {reason}. RAY_TMPDIR names another place.")
+            return {**options, "_temp_dir": f"{folder}/ray"}
+    raise ConfigurationError(
+        f"Ray needs a folder for its sockets that can be written and whose path has at most {_LONGEST_FOLDER} bytes. "
+        f"{wished!r} {reason}, and none of {', '.join(_OTHER_FOLDERS)} will do. Name one with the variable RAY_TMPDIR, "
+        "or work without Ray: --local."
+    )
+
+
+def _unfit(folder: str) -> str:
+    """Return why Ray cannot have its sockets below a folder; nothing if it can."""
+    if len(os.fsencode(Path(folder).absolute())) > _LONGEST_FOLDER:
+        return f"has more than the {_LONGEST_FOLDER} bytes that the path of a socket leaves"
+    if not Path(folder).is_dir():
+        return "is no folder"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written"
+
+
 def _in_short(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own
+    if "/dev/shm" in told:
+        return f"{told}. Ray shares memory in /dev/shm: mount it (docker run --shm-size=256m), or add --local."
+    if isinstance(error, OSError):
+        return (
+            f"{told}. Ray writes into the home folder, HOME={os.environ.get('HOME', '')}, and into that of RAY_TMPDIR, "
+            "else TMPDIR, else /tmp. Set these variables to folders that can be written, or work without Ray: --local."
+        )
     if _NOT_UP_IN_TIME in str(error):
         told += " On a busy head, start Ray with RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S=120 in its environment."
     return told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from featurestore.errors import BackboneError
 from featurestore.images.decoding import Pixels
 from featurestore.images.preprocessing import Geometry, Preprocessing
+from featurestore.machine import available_cpus, available_memory
 from featurestore.networks import backbones, fusion, taps
 from featurestore.networks.identity import Model
 from featurestore.store.layout import PENULTIMATE
@@ -244,8 +244,7 @@ def room_for_weights(device: str) -> int:
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
     else:
-        share = torch.get_num_threads() / (os.cpu_count() or 1)
-        total = int(min(share, 1) * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        total = int(min(torch.get_num_threads() / available_cpus(), 1) * available_memory())
     return int(_SHARE_FOR_WEIGHTS * total)
 
 

@@ -6,12 +6,18 @@ import os
 from pathlib import Path
 
 from featurestore.errors import ConfigurationError
+from featurestore.given_files import given_path
 
 
 def folder() -> Path:
-    """Return ``PROBESTORE_CACHE``, else ``$XDG_CACHE_HOME/probestore``, else ``~/.cache/probestore``."""
+    """Return ``PROBESTORE_CACHE``, else ``$XDG_CACHE_HOME/probestore``, else ``~/.cache/probestore``.
+
+    Where a user has no home it is a place that cannot be written, and so nothing is kept.
+    """
     own = os.environ.get("PROBESTORE_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "probestore"
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib's own raises where there is no home
+    usual = os.environ.get("XDG_CACHE_HOME") or f"{home if home != '~' else os.devnull}/.cache"
+    return given_path(own) if own else Path(usual) / "probestore"
 
 
 def limit_bytes() -> int:

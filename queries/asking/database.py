@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError, did_you_mean
+from featurestore.machine import available_cpus
 from featurestore.store import layout, node_cache, schema
 from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
@@ -263,6 +264,7 @@ def connect(uri: str, *, storage_options: Options | None = None, limits: Limits 
 
 def _config(temporary: str) -> dict[str, str | bool | int | float | list[str]]:
     return {
+        "threads": available_cpus(),  # DuckDB itself overlooks that a process may be kept to some cores
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "python_enable_replacements": False,  # a table name must never find a Python variable
