@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError
 
+_NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")  # torch's convention: the file name carries the start of its SHA-256
 
 
@@ -52,9 +54,9 @@ def download(url: str) -> Path:
 
     target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
         prefix = _HASH_IN_NAME.search(target.name)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(target), prefix[1] if prefix else None, progress=False)
         except (OSError, RuntimeError) as error:
             raise _not_fetched(url, error) from error
@@ -86,6 +88,11 @@ def download_from_hub(repository: str, names: tuple[str, ...]) -> Path:
 
 
 def _not_fetched(what: str, error: Exception) -> BackboneError:
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
+        return BackboneError(
+            f"Cannot keep the weights {what}: {_first_line(error)}. Their cache must be a folder that can be written: set "
+            "HOME, or HF_HOME and TORCH_HOME, to one, or give a local file with weights = FILE."
+        )
     return BackboneError(
         f"Cannot fetch the weights {what}: {_first_line(error)}. Connect to the network once (the file is then kept in "
         "the cache), or give a local file with weights = FILE."
