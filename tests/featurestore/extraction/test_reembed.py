@@ -15,6 +15,7 @@ from featurestore.images.splits import Dataset
 from featurestore.networks.extractor import Extractor
 from featurestore.networks.identity import Model, feature_set, identify
 from featurestore.store import layout
+from featurestore.store.commit import encode_table
 
 ROWS = [0, 1, 9, 20]
 
