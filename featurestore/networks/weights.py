@@ -90,8 +90,8 @@ def download_from_hub(repository: str, names: tuple[str, ...]) -> Path:
 def _not_fetched(what: str, error: Exception) -> BackboneError:
     if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
         return BackboneError(
-            f"Cannot keep the weights {what}: {_first_line(error)}. Their cache must be a folder that can be written: set "
-            "HOME, or HF_HOME and TORCH_HOME, to one, or give a local file with weights = FILE."
+            f"Cannot keep the weights {what}: {_first_line(error)}. Their cache must be a folder that can be written: "
+            "set HOME, or HF_HOME and TORCH_HOME, to one, or give a local file with weights = FILE."
         )
     return BackboneError(
         f"Cannot fetch the weights {what}: {_first_line(error)}. Connect to the network once (the file is then kept in "
