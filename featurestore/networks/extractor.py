@@ -17,7 +17,7 @@ from featurestore.errors import BackboneError
 from featurestore.images.decoding import Pixels
 from featurestore.images.preprocessing import Geometry, Preprocessing
 from featurestore.machine import available_cpus, available_memory
-from featurestore.networks import backbones, fusion, taps
+from featurestore.networks import backbones, fusion, steadiness, taps
 from featurestore.networks.identity import Model
 from featurestore.store.layout import PENULTIMATE
 
@@ -42,7 +42,7 @@ class Extractor:
     Attributes
     ----------
     problems : dict of str to BackboneError
-        The taps that the network does not have, and why.
+        The taps that the network does not have, or whose features are no function of the image, and why.
     weight_bytes : int
         Memory of the parameters and buffers.
 
@@ -65,10 +65,11 @@ class Extractor:
         self._network, self._optimisations = fusion.fused(
             network, examples, kernels=self._device.type == "cpu" and model.compute == "fp32", kept=kept
         )
+        head = self._head() if "logits" in tap_names else None
+        self._tapped = taps.Tapped(self._network, tap_names, head, model.spec.feature_dim)
+        self._refuse_unsteady()
         _store_weights_as(self._network, _DTYPES.get(model.compute))
         self.weight_bytes = _bytes_of(self._network)
-        head = self._head() if "logits" in tap_names else None
-        self._tapped = taps.Tapped(self._network, tap_names, head)
         with self._computing():
             self._tapped.check(examples)
         self.problems = self._tapped.problems
@@ -88,7 +89,7 @@ class Extractor:
         Raises
         ------
         BackboneError
-            If what the network gives is not (batch, dim), or the device's memory is too small for one image.
+            If a tap gives another shape than for the trial images, or the device's memory is too small for one image.
         """
         uploaded = upload({self.model.preprocessing.geometry: pixels}, self._device)
         return {tap: values.cpu().numpy() for tap, values in self.run(uploaded).items()}
@@ -125,7 +126,7 @@ class Extractor:
         with self._computing():
             found = self._tapped(self._normalised(pixels))
         for tap, output in found.items():
-            self._check_shape(tap, output, len(pixels))
+            self._tapped.check_shape(tap, output, len(pixels))
         # A copy: a class token is a view that would keep all tokens of the batch.
         return {tap: output.to(torch.float32, copy=True) for tap, output in found.items()}
 
@@ -143,15 +144,14 @@ class Extractor:
         rows = pixels.reshape(*pixels.shape[:2], -1).float().sub_(self._shift).mul_(self._scale)
         return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
-    def _check_shape(self, tap: str, output: Any, n_images: int) -> None:
-        wanted = self.model.spec.feature_dim if tap == PENULTIMATE else None
-        if not isinstance(output, torch.Tensor) or output.ndim != 2 or wanted not in (None, output.shape[1]):
-            got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-            place = "" if tap == PENULTIMATE else f" at {tap}"
-            raise BackboneError(
-                f"Model {self.model.name!r} must give features of shape (batch, {wanted or 'feature_dim'}){place} for "
-                f"a batch of {n_images}. Got {got}."
-            )
+    def _refuse_unsteady(self) -> None:
+        """Refuse taps that are no function of the image. This is seen in float32, where rounding is small."""
+        trial = steadiness.trial_images(self.model.preprocessing.geometry.size)
+        images = self._normalised(torch.from_numpy(trial).to(self._device))
+        with torch.inference_mode():
+            self._tapped.check(images)
+            for tap, why in steadiness.unsteady(self._tapped, self._network, images).items():
+                self._tapped.refuse(tap, why)
 
     def _halve(self, n_images: int) -> None:
         """Take half as many images at a time as were just tried, from now on."""
