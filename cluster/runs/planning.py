@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.reporting.events import Part, Reporters
+from cluster.runs.alike_names import alike_names
 from cluster.runs.estimate import Block, PairPlan
 from cluster.runs.measuring import with_measured
 from cluster.runs.study_run import begin, find_modules, works_of
@@ -63,6 +64,7 @@ def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = Fals
         If the store cannot be read.
     """
     find_modules(study)
+    list(alike_names(study, store))  # for its error
     silent = Reporters()
     before = failures_of(study.name, store) if store else {}
     ledger = Ledger(study.name, None, silent, before)

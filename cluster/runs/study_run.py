@@ -11,6 +11,7 @@ from typing import Any
 from cluster.pool.local_pool import LocalPool
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
+from cluster.runs.alike_names import alike_names
 from cluster.study.study_file import Study
 from cluster.work import kinds
 from cluster.work.contract import Run, Work
@@ -60,10 +61,13 @@ def run_study(
         If the store cannot be written.
     """
     find_modules(study)
+    notes = list(alike_names(study, store))  # before anything is written
     store.save_study(study.name, study.text)
     reporter = Reporters(reporter, ProgressTable(study.name, store))
     models_named, datasets_named = (tuple(spec.name for spec in specs) for specs in (study.models, study.datasets))
     reporter.tell(RunStarted(study.name, store.uri, models_named, datasets_named, version("probestore")))
+    for note in notes:
+        reporter.tell(Note(note))
     ledger = Ledger(study.name, store, reporter, {} if retry_failed else failures_of(study.name, store))
     run = begin(study, store, ledger, reporter)
     _record_catalogue(store, run)

@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 
 from featurestore.errors import DamagedFileError, StoreError
 from featurestore.plain_text import shell_command
-from featurestore.store import places
+from featurestore.store import layout, places
 from featurestore.store.backends import Content, backend
 from featurestore.store.digests import is_intact
 from featurestore.store.retries import advice, persist
@@ -87,6 +87,10 @@ class Storage:
         """Return ``"file"``, ``"folder"`` or ``"absent"``."""
         kind = self._reading(name, lambda: self._fs.get_file_info(self.path(name)).type)
         return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "absent")
+
+    def folds_case(self) -> bool:
+        """Return whether the file system takes names for one that differ in case only. The store must be there."""
+        return self.is_local and self.kind(layout.STORE_FILE.upper()) == "file"
 
     def list_files(self, folder: str) -> list[str]:
         """List every file below `folder` as sorted names relative to the root; empty if there is no such folder."""
