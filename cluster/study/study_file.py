@@ -295,4 +295,5 @@ def _absolute_source(spec: DatasetSpec, path: Path) -> DatasetSpec:
     if spec.family not in _LOCAL_SOURCES:
         return spec
     place = (path.parent / given_path(spec.location)).absolute()
-    return dataclasses.replace(spec, source=f"{spec.family}:{place}")
+    roots = tuple(str((path.parent / given_path(root)).absolute()) for root in spec.link_roots)
+    return dataclasses.replace(spec, source=f"{spec.family}:{place}", link_roots=roots)

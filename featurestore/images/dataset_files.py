@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from featurestore.errors import DatasetError
+from featurestore.given_files import given_path
 from featurestore.images.image_limits import MAX_BYTES, UnreadableImageError, check_bytes
 
 
 class DatasetFolder:
     """A folder whose files may be read. Symbolic links are followed as long as they stay inside.
+
+    Parameters
+    ----------
+    path : Path
+    link_roots : collection of str
+        Other folders that links may lead into.
 
     Attributes
     ----------
@@ -20,20 +29,21 @@ class DatasetFolder:
         The folder as it was given; it may itself be a link.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, link_roots: Collection[str] = ()) -> None:
         self.path = path
         self._real = os.path.realpath(path)
+        self._roots = [self._real, *(os.path.realpath(given_path(root)) for root in link_roots)]
 
     def name(self, path: Path) -> str:
         """Return the path inside the folder in a form that any table or page can hold: as it is if it is UTF-8."""
         return printable(path.relative_to(self.path).as_posix())
 
     def holds(self, path: Path) -> bool:
-        """Return whether the path, after all links are followed, lies inside the folder."""
+        """Return whether the path, after all links are followed, lies where it may be read."""
         return self._is_inside(os.path.realpath(path))
 
     def check(self, path: Path) -> None:
-        """Refuse a path that leads out of the folder.
+        """Refuse a path that leads out of the folder, but for one into the link roots.
 
         Raises
         ------
@@ -41,8 +51,10 @@ class DatasetFolder:
             If it does.
         """
         if not self.holds(path):
+            target = os.path.realpath(path)
             raise DatasetError(
-                f"{path} links to {path.resolve()}, outside the dataset's folder {self._real}; copy it there."
+                f"{path} links to {target}, outside the dataset's folder {self._real}. Copy it there, or permit links "
+                f"into its folder: `link_roots = {json.dumps([str(Path(target).parent)], ensure_ascii=False)}`."
             )
 
     def read(self, path: Path) -> bytes:
@@ -75,7 +87,7 @@ class DatasetFolder:
         return content
 
     def _is_inside(self, real: str) -> bool:
-        return real == self._real or real.startswith(self._real.rstrip(os.sep) + os.sep)
+        return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots)
 
 
 def printable(name: str) -> str:

@@ -57,6 +57,7 @@ class Inventory:
     def __init__(self) -> None:
         self._counts: dict[_Fate, int] = {}
         self._examples: dict[_Fate, list[str]] = {}
+        self._remarks: list[str] = []
 
     def add(self, thing: Thing, name: str, *, used_as: str | None = None, reason: str = "", count: int = 1) -> None:
         """Note what became of a thing; `count` is for things that have one name in common, such as the rows of a file.
@@ -77,6 +78,15 @@ class Inventory:
         """
         self._include((thing, used_as, reason), count, [name])
 
+    def add_all(self, thing: Thing, names: Sequence[str], *, used_as: str | None = None, reason: str = "") -> None:
+        """Note what became of several things; see `add`."""
+        if names:
+            self._include((thing, used_as, reason), len(names), names)
+
+    def remark(self, text: str) -> None:
+        """Add a sentence to the notes that counts nothing anew."""
+        self._remarks.append(text)
+
     def of_dataset(self, use: Mapping[str, str], reasons: Mapping[str, str]) -> Inventory:
         """Return the inventory of a dataset that uses splits of this source.
 
@@ -90,6 +100,7 @@ class Inventory:
         fates = {images_of(name): (images_of(split), "") for name, split in use.items()}
         lost = {images_of(name): (None, reason) for name, reason in reasons.items()}
         found = Inventory()
+        found._remarks.extend(self._remarks)
         for (thing, used_as, reason), count in self._counts.items():
             now, why = {**fates, **lost}.get(used_as or "", (used_as, ""))
             found._include((thing, now, why or reason), count, self._examples[thing, used_as, reason])
@@ -113,4 +124,4 @@ class Inventory:
     @property
     def notes(self) -> list[str]:
         """What a person has to hear: everything that was left out, or used for a reason that its name does not say."""
-        return [str(entry) for entry in self if entry.used_as is None or entry.reason]
+        return [*(str(entry) for entry in self if entry.used_as is None or entry.reason), *self._remarks]

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
-from featurestore.errors import DatasetError, did_you_mean
+from featurestore.errors import DatasetError
+from featurestore.images.class_names import alike, said_of_alike
 from featurestore.images.sources import RawImage, Source
-from featurestore.images.split_names import as_toml, assigned
+from featurestore.images.split_names import as_toml, assigned, split_of
+from featurestore.plain_text import shortly
 from featurestore.store.schema import SPLITS
 
 
@@ -46,6 +48,8 @@ class SourceSplits:
         self._labels = {name: self._read_labels(name, spec) for name in self._use}
         self.inventory = source.inventory().of_dataset(self._use, reasons)
         self.classes = self._drop_absent_classes()
+        if same := alike(self.classes):
+            self.inventory.remark(f"names of classes differ in case or Unicode form only: {said_of_alike(same)}")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -80,13 +84,32 @@ class SourceSplits:
             "from train."
         )
 
+    def why_not_in_train(self, absent: npt.NDArray[np.int64]) -> str | None:
+        """Say where the images of classes are that train of the source has none of; None if it has all of them."""
+        in_train = self._present("train")
+        never = [label for label in absent if not in_train[label]]
+        if not never:
+            return None
+        names = [self.classes[label] for label in never]
+        places = [split for split in self.sizes if split != "train" and self._present(split)[never].any()]
+        text = f"{shortly(names)} {'is' if len(names) == 1 else 'are'} in {' and '.join(places)} only."
+        if same := [group for group in alike(self.classes) if set(group) & set(names)]:
+            return f"{text} Names differ in case or Unicode form only: {said_of_alike(same)}. Rename one of them."
+        foreign = [split for split in places if not (self._present(split) & in_train).any()]
+        guess = f" No class of {foreign[0]} is one of train: perhaps it has no labels." if foreign else ""
+        return f"{text}{guess} Give train images of such classes, or remove these. {self.without(places[0])}"
+
+    def _present(self, split: str) -> npt.NDArray[np.bool_]:
+        return present_classes(self.labels(split), len(self.classes))
+
     def _check_train(self, spec: DatasetSpec) -> None:
         if not self._names["train"]:
             found = ", ".join(map(repr, self._sizes)) or "none"
+            unknown = [name for name, size in self._sizes.items() if size and not split_of(name)]
+            some = (*unknown, *self._sizes, "...")[0]
             raise DatasetError(
-                f"Dataset {spec.name!r} must have a split called train. It has: {found}."
-                f"{did_you_mean('train', self._sizes)} `splits` says which of them is train, such as "
-                f"`splits = {as_toml({'train': tuple(self._sizes)[:1]})}`."
+                f"Dataset {spec.name!r} must have a split called train. It has: {found}. `splits` says which of them "
+                f"is train, such as `splits = {as_toml({'train': (some,)})}`."
             )
 
     def _read_labels(self, name: str, spec: DatasetSpec) -> npt.NDArray[Any]:
@@ -103,7 +126,7 @@ class SourceSplits:
         names = self._source.classes
         there = np.zeros(len(names), dtype=bool)
         for labels in self._labels.values():
-            there |= labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(names)) > 0
+            there |= present_classes(labels, len(names))
         for absent in np.flatnonzero(~there):
             self.inventory.add("class", names[absent], reason=f"no image of {' or '.join(self.sizes)} has it")
         if not there.all():
@@ -111,6 +134,12 @@ class SourceSplits:
             for name, labels in self._labels.items():
                 self._labels[name] = labels[:, there] if labels.ndim == 2 else number[labels]
         return tuple(name for name, is_there in zip(names, there, strict=True) if is_there)
+
+
+def present_classes(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.bool_]:
+    """Return which classes some of the images have, shape (n_classes,)."""
+    present = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) > 0
+    return np.asarray(present, dtype=bool)
 
 
 def _reasons_against(sizes: dict[str, int], use: dict[str, str], spec: DatasetSpec) -> dict[str, str]:

@@ -65,13 +65,13 @@ def assigned(names: Collection[str], spec: DatasetSpec) -> dict[str, str]:
 
 def _by_name(names: Collection[str], spec: DatasetSpec) -> dict[str, str]:
     found = {name: split for name in names if (split := split_of(name))}
-    for split in SPLITS:
-        same = [name for name in found if found[name] == split]
+    own = {split: tuple(name for name in found if found[name] == split) for split in SPLITS}
+    for split, same in own.items():
         if len(same) > 1:
+            every = {"train": own["train"] or ("...",), **{other: names for other, names in own.items() if names}}
             raise DatasetError(
                 f"Dataset {spec.name!r} must have one source of its {split} images. It has {' and '.join(same)} for "
-                f"{split}; merge them, or say which count: `splits = {as_toml({split: tuple(same)})}`, with all others "
-                "that are to be used."
+                f"{split}; merge them, or say which count, such as `splits = {as_toml(every)}`."
             )
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
-from featurestore.images.source_splits import SourceSplits
+from featurestore.images.source_splits import SourceSplits, present_classes
 from featurestore.images.sources import RawImage, open_source
+from featurestore.plain_text import shortly
 from featurestore.store.layout import SampleSet, content_key, key_fields
 from featurestore.store.schema import SPLITS
 
@@ -145,19 +146,54 @@ class Dataset:
             raise DatasetError(f"Dataset {name!r} must have at least two classes. It has {len(self.classes)}{only}.")
         for split in SPLITS:
             if not len(self.splits[split].rows):
+                made = self.splits[split].made
                 raise DatasetError(
-                    f"Dataset {name!r} has no image left for its {split} split ({self.splits[split].made}): it is too "
-                    "small. Give more images, or a split of your own."
+                    f"Dataset {name!r} has no image left for its {split} split ({made}): {self._why_empty(split)}"
                 )
-        labels = self.labels("train")
-        present = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(self.classes)) > 0
-        if not present.all():
-            missing = [self.classes[label] for label in np.flatnonzero(~present)]
-            raise DatasetError(
-                f"Dataset {name!r}: every class needs a training image, but {len(missing)} of {len(self.classes)} have "
-                f"none: {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} ({self.splits['train'].made}). "
-                "Remove the empty classes, or raise the limit."
-            )
+        absent = np.flatnonzero(~present_classes(self.labels("train"), len(self.classes)))
+        if len(absent):
+            n_absent = f"{len(absent)} of {len(self.classes)} {'has' if len(absent) == 1 else 'have'} none"
+            why = self._why_not_in_train(absent)
+            raise DatasetError(f"Dataset {name!r}: every class needs a training image, but {n_absent}: {why}")
+        for split in ("val", "test"):
+            self._note_absent(split)
+
+    def _why_empty(self, split: str) -> str:
+        """Say why a split has no image, and what to do."""
+        spec, size = self.spec, self._source.sizes["train"]
+        if spec.limit is not None and spec.limit < size:
+            return f"limit = {spec.limit} leaves too few of {size} for three splits. Raise the limit."
+        if split == "train":
+            return "all of them are held out. Lower test_fraction or val_fraction."
+        if getattr(spec, f"{split}_fraction") < 0.2 and round(0.2 * size):
+            return f"{split}_fraction is too small for so few images. Raise it, or give a split of your own."
+        return "it is too small. Give more images, or a split of your own."
+
+    def _why_not_in_train(self, absent: npt.NDArray[np.int64]) -> str:
+        """Say which classes have no training image, why, and what to do."""
+        if why := self._source.why_not_in_train(absent):
+            return why
+        names, made = shortly([self.classes[label] for label in absent]), self.splits["train"].made
+        if enough := self._sufficient_limit():
+            return f"{names} ({made}). The limit is the cause; {enough} is enough."
+        return f"{names} ({made}). Hold out a smaller share, take another seed, or give these classes more images."
+
+    def _sufficient_limit(self) -> int | None:
+        """Return a larger limit that leaves every class a training image; None if none does."""
+        limit, size = self.spec.limit or 0, self._source.sizes["train"]
+        while 0 < limit < size:
+            limit = min(size, limit + max(1, limit // 4))
+            rows = _make_splits(replace(self.spec, limit=limit), self._source)["train"].rows
+            if present_classes(self._source.labels("train")[rows], len(self.classes)).all():
+                return limit
+        return None
+
+    def _note_absent(self, split: str) -> None:
+        absent = np.flatnonzero(~present_classes(self.labels(split), len(self.classes)))
+        if len(absent):
+            names = shortly([self.classes[label] for label in absent])
+            n_absent = f"{len(absent)} of {len(self.classes)} classes {'has' if len(absent) == 1 else 'have'}"
+            self.inventory.remark(f"{n_absent} no {split} image: {names} ({self.splits[split].made})")
 
 
 def _make_splits(spec: DatasetSpec, source: SourceSplits) -> dict[str, Split]:

@@ -1,4 +1,5 @@
-"""A folder of images, ``image_folder:<root>``: ``<root>/<split>/<class>/*``, or ``<root>/<class>/*`` with no splits."""
+"""A folder of images, ``image_folder:<root>``: ``<root>/<split>/<class>/*``, or ``<root>/<class>/*`` with no splits;
+images in folders below a class folder belong to the class."""
 
 from __future__ import annotations
 
@@ -14,72 +15,112 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
+from featurestore.given_files import given_path
 from featurestore.images.dataset_files import DatasetFolder, printable
+from featurestore.images.folder_layout import SplitFolder, split_folders, twice_the_same
+from featurestore.images.folder_tree import FolderTree, joined
 from featurestore.images.inventory import Inventory, images_of
 from featurestore.images.sources import RawImage, raw_image
-from featurestore.images.split_names import assigned, split_of, usual_name
-
-# Files that are never meant as images; every other file is one, and is reported when it cannot be read.
-_NOT_IMAGES = {".txt", ".json", ".csv", ".md", ".xml", ".yaml", ".yml", ".db", ".ini"}
+from featurestore.images.split_names import assigned, usual_name
+from featurestore.plain_text import counted
 
 
 class ImageFolder:
     """Images by split and class folder, in the order of their paths.
 
-    Classes are in the order of their folders' names. Symbolic links are followed inside the root; one that leads out
-    is refused when it is listed, and makes an unreadable image if it has come later. Pipes and devices are no images.
+    Classes are in the order of their folders' names. Symbolic links are followed inside the root and the `link_roots`
+    of the record; one that leads out is refused when it is listed, and makes an unreadable image if it has come later.
+    Pipes and devices are no images.
     """
 
     def __init__(self, root: Path, spec: DatasetSpec) -> None:
         self._spec = spec
-        self._folder = DatasetFolder(root)
-        folders = _split_folders(self._folder)
-        names = sorted({child.name for folder in folders.values() for child in _class_folders(folder, self._folder)})
-        if not names:
-            raise DatasetError(f"{root} must hold <split>/<class>/<image> or <class>/<image>. It has no class folders.")
+        self._folder = DatasetFolder(root, spec.link_roots)
+        self._inventory = Inventory()
+        tree = FolderTree(self._folder, self._inventory)
+        splits = split_folders(tree, spec)
+        names = sorted({name for split in splits for name in split.classes})
         self._index = {name: label for label, name in enumerate(names)}
         self.classes = tuple(printable(name) for name in names)
         if len(set(self.classes)) < len(names):
             raise DatasetError(f"Class folders of {root} must have names that differ when they are written as text.")
-        self._files = {split: _list_images(folder, names, self._folder) for split, folder in folders.items()}
+        self._files: dict[str, list[str]] = {}
+        self._labels: dict[str, npt.NDArray[np.int64] | None] = {}
+        for split in splits:
+            self._add(split, tree)
+        self._take_stock(tree, splits)
 
     def splits(self) -> dict[str, int]:
         return {split: len(files) for split, files in self._files.items()}
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        return np.array([self._index[path.parent.name] for path in self._files[split]], dtype=np.int64)
+        labels = self._labels[split]
+        if labels is None:
+            images = counted(len(self._files[split]), "image")
+            raise DatasetError(
+                f"Dataset {self._spec.name!r}: images need labels, but {split!r} has {images} in no class folder."
+            )
+        return labels
 
     def groups(self, split: str) -> Sequence[str] | None:
         return None
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         for row in rows:
-            path = self._files[split][row]
+            path = self._folder.path / self._files[split][row]
             yield raw_image(partial(self._folder.read, path), self._folder.name(path))
 
     def inventory(self) -> Inventory:
-        found = Inventory()
-        for split, files in self._files.items():
-            for path in files:
-                found.add("file", self._folder.name(path), used_as=images_of(split))
-        return found
+        return self._inventory
 
     def fingerprint(self) -> str:
         """Return SHA-256 over path, size and time of change of every file: rsync and make trust these too."""
         digest = hashlib.sha256()
         for split in sorted(assigned(self._files, self._spec), key=lambda name: (usual_name(name), name)):
-            for path in self._files[split]:
-                status = _status(path)
-                name = os.fsencode(path.relative_to(self._folder.path).as_posix())
-                digest.update(
-                    b"%s\0%s\0%d\0%d\n" % (usual_name(split).encode(), name, status.st_size, status.st_mtime_ns)
-                )
+            for file in self._files[split]:
+                status = _status(self._folder.path / file)
+                line = (usual_name(split).encode(), os.fsencode(file), status.st_size, status.st_mtime_ns)
+                digest.update(b"%s\0%s\0%d\0%d\n" % line)
         return digest.hexdigest()
+
+    def _add(self, split: SplitFolder, tree: FolderTree) -> None:
+        """List the images of a split, class by class; without class folders they have no labels."""
+        name = printable(split.name)
+        if name in self._files:
+            raise DatasetError(
+                f"Folders of {self._folder.path} must have names that differ when they are written as text."
+            )
+        if not split.classes:
+            self._files[name], self._labels[name] = [joined(split.path, file) for file in tree.images[split.path]], None
+            return
+        files = [tree.all_images(joined(split.path, own)) for own in split.classes]
+        labels = [self._index[own] for own in split.classes]
+        self._files[name] = [file for own in files for file in own]
+        self._labels[name] = np.repeat(np.array(labels, np.int64), [len(own) for own in files])
+
+    def _take_stock(self, tree: FolderTree, splits: Sequence[SplitFolder]) -> None:
+        """Count what the tree has not: images in their splits, and those that lie beside class or split folders."""
+        found = self._inventory
+        for split, (name, files) in zip(splits, self._files.items(), strict=True):
+            depth = split.path.count("/") + bool(split.path) + bool(split.classes)
+            deeper = {file for file in files if file.count("/") > depth}
+            found.add_all("file", [printable(file) for file in files if file not in deeper], used_as=images_of(name))
+            found.add_all(
+                "file", sorted(map(printable, deeper)), used_as=images_of(name), reason="in folders below class folders"
+            )
+            if split.classes:
+                _note_loose(found, tree, split.path, "it lies beside the class folders")
+        if not any(split.path == "" for split in splits):
+            _note_loose(found, tree, "", "it lies beside the folders of the splits")
+        tree.note_empty_folders()
+        for remark in (twice_the_same(tree, splits), _said_of_links(self._folder, tree.linked, self._files)):
+            if remark:
+                found.remark(remark)
 
 
 def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one function of every source
     """Open ``image_folder:<root>``."""
-    root = Path(spec.location).expanduser()
+    root = given_path(spec.location)
     if not root.is_dir():
         raise DatasetError(f"Dataset {spec.name!r}: there is no folder {root}.")
     try:
@@ -88,49 +129,24 @@ def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one 
         raise DatasetError(f"Dataset {spec.name!r}: {error.filename} may not be read by this user.") from error
 
 
-def _split_folders(root: DatasetFolder) -> dict[str, Path]:
-    """Return the folders of the splits, known or not; a root without a known one is one split called train."""
-    folders = {child.name: child for child in _subfolders(root.path)}
-    if not any(map(split_of, folders)):
-        return {"train": root.path}
-    for child in folders.values():
-        root.check(child)
-    return folders
+def _note_loose(inventory: Inventory, tree: FolderTree, folder: str, reason: str) -> None:
+    inventory.add_all("file", [printable(joined(folder, name)) for name in tree.images[folder]], reason=reason)
 
 
-def _class_folders(folder: Path, root: DatasetFolder) -> list[Path]:
-    children = _subfolders(folder)
-    for child in children:
-        if child.is_symlink():
-            root.check(child)
-    return children
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _list_images(folder: Path, classes: Sequence[str], root: DatasetFolder) -> list[Path]:
-    """List all files of the class folders, by path."""
-    files: list[Path] = []
-    for name in classes:
-        if not (folder / name).is_dir():
-            continue
-        with os.scandir(folder / name) as entries:
-            found = sorted(entry.name for entry in entries if _is_image_name(entry.name) and _is_listed(entry, root))
-        files.extend(folder / name / file for file in found)
-    return files
-
-
-def _is_listed(entry: os.DirEntry[str], root: DatasetFolder) -> bool:
-    """Return whether an entry is listed: a regular file, or a link to anything but a folder.
-
-    A link to nothing is an image that somebody has lost.
-    """
-    if not entry.is_symlink():
-        return entry.is_file()
-    root.check(Path(entry.path))
-    return not os.path.isdir(entry.path)  # noqa: PTH112 - a DirEntry's own method raises on a link to itself
+def _said_of_links(folder: DatasetFolder, linked: Sequence[str], files: dict[str, list[str]]) -> str | None:
+    """Say how many images are others by another path, and how many of them lie in two splits."""
+    if not linked:
+        return None
+    splits_of: dict[str, list[str]] = {}
+    for split, own in files.items():
+        for file in own:
+            splits_of.setdefault(os.path.realpath(folder.path / file), []).append(split)
+    again = sum(len(found) - 1 for found in splits_of.values())
+    shared = sum(len(set(found)) > 1 for found in splits_of.values())
+    if not again:
+        return None
+    across = f"; {counted(shared, 'image')} are in several splits that way" if shared else ""
+    return f"{counted(again, 'image')} are the same files as others, by links{across}"
 
 
 def _status(path: Path) -> os.stat_result:
@@ -139,7 +155,3 @@ def _status(path: Path) -> os.stat_result:
         return path.stat()
     except OSError:
         return path.lstat()
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() not in _NOT_IMAGES

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from random_folders import entries, random_folder
 from source_contract import SourceContract
 from tiny import save_images
 
@@ -35,6 +36,10 @@ class TestImageFolder(SourceContract):
     @pytest.fixture
     def spec(self, tmp_path: Path) -> DatasetSpec:
         return DatasetSpec(name="pets", source=f"image_folder:{save_images(tmp_path, {'cats': 8, 'dogs': 8})}")
+
+    def random_spec(self, root: Path, rng: np.random.Generator) -> tuple[DatasetSpec, int]:
+        random_folder(root, rng)
+        return DatasetSpec(name="pets", source=f"image_folder:{root}"), len(entries(root))
 
 
 class ParquetContract(SourceContract):

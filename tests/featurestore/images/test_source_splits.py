@@ -74,7 +74,9 @@ def test_a_name_in_the_map_that_the_source_lacks_is_an_error_with_a_suggestion(s
 
 def test_two_names_for_one_split_are_refused_until_the_map_says_what_they_are(tmp_path):
     source = folders(tmp_path, {"train": 8, "Training": 4})
-    with pytest.raises(DatasetError, match=r"for train; merge them, or say which count: `splits = \{train = \["):
+    with pytest.raises(
+        DatasetError, match=r"for train; merge them, or say which count, such as `splits = \{train = \["
+    ):
         opened(source)
     assert sum(sizes(opened(source, train=("train", "Training"))).values()) == 24
     assert sum(sizes(opened(source, train=("train",))).values()) == 16

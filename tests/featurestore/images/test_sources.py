@@ -306,7 +306,7 @@ def test_any_name_of_a_class_or_an_image_is_text_that_parquet_json_and_sql_can_h
 
 def test_class_folders_that_differ_in_nothing_that_can_be_written_are_refused(tmp_path):
     save_images(tmp_path, {"\\xff": 1})
-    os.mkdir(os.fsencode(tmp_path) + b"/\xff")  # noqa: PTH102 - a name that is no text
+    shutil.copytree(tmp_path / "\\xff", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     with pytest.raises(DatasetError, match="names that differ when they are written as text"):
         folder_source(tmp_path)
 

@@ -1,0 +1,193 @@
+"""Which folders of a folder of images are splits, and which are classes: what they hold decides, not only the name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.errors import DatasetError
+from featurestore.images.dataset_files import printable
+from featurestore.images.folder_tree import FolderTree, joined
+from featurestore.images.split_names import as_toml, assigned, split_of
+from featurestore.plain_text import counted, shortly
+
+THE_ROOT = "."
+"""Name that `DatasetSpec.splits` gives the root, where the folders in it are classes whatever they are called."""
+_SPLIT_WORDS = ("train", "test", "val", "valid")
+
+
+@dataclass(frozen=True)
+class SplitFolder:
+    """A folder that holds a split.
+
+    Attributes
+    ----------
+    name : str
+        Name of the split.
+    path : str
+        Path of the folder inside the root, which is an empty text.
+    classes : tuple of str
+        Names of the folders in it that hold images, sorted; none where the images have no labels.
+    """
+
+    name: str
+    path: str
+    classes: tuple[str, ...]
+
+
+def split_folders(tree: FolderTree, spec: DatasetSpec) -> list[SplitFolder]:
+    """Find the splits of a folder and their classes.
+
+    Folders in the root are splits if one that is called so holds folders of images; a folder that is called ``train``
+    and holds images alone is a class of that name. `DatasetSpec.splits` decides where it names folders of the root.
+    All images in folders below a class folder belong to the class.
+
+    Raises
+    ------
+    DatasetError
+        If there are no class folders, or several readings would be possible.
+    """
+    if _is_split_layout(tree, spec):
+        names = tree.folders("")
+        found = [SplitFolder(name, name, tuple(tree.folders(name))) for name in names]
+    else:
+        name = THE_ROOT if _names_root(spec) else "train"
+        found = [SplitFolder(name, "", tuple(tree.folders("")))]
+        if not _names_root(spec):
+            _refuse_doubtful_classes(tree, spec)
+    if not any(split.classes for split in found):
+        raise DatasetError(_no_classes(tree, spec))
+    use = assigned([split.name for split in found], spec)
+    used = [split for split in found if split.name in use]
+    _refuse_wrapped_classes(tree, used, spec)
+    for split in used:
+        _refuse_splits_below_classes(tree, split, spec)
+    return found
+
+
+def twice_the_same(tree: FolderTree, splits: Sequence[SplitFolder]) -> str | None:
+    """Say where all class folders hold the same folders and nothing else, which may be the classes; else None."""
+    (split, *others) = splits
+    if others or split.path or len(split.classes) < 2:
+        return None
+    below = [tuple(tree.folders(name)) for name in split.classes]
+    if len(below[0]) < 2 or len(set(below)) > 1 or any(tree.images[name] for name in split.classes):
+        return None
+    return (
+        f"The folders {_names(split.classes)} are taken for classes, and all of them hold the folders "
+        f"{_names(below[0])}. If these are the classes, `splits` says what the others are, such as "
+        f"`splits = {as_toml({'train': split.classes})}`"
+    )
+
+
+def _is_split_layout(tree: FolderTree, spec: DatasetSpec) -> bool:
+    names = tree.folders("")
+    if spec.splits is not None:
+        given = {name for own in spec.splits.values() for name in own}
+        if THE_ROOT in given or given & set(names):
+            return THE_ROOT not in given
+    known = [name for name in names if split_of(name)]
+    with_classes = [name for name in known if tree.folders(name)]
+    others = [name for name in names if name not in known]
+    if not with_classes:
+        return False
+    alone = len({split_of(name) for name in known}) == 1 and len(others) > 1
+    mixed = bool(others) and all(tree.images[name] for name in with_classes)
+    if alone or mixed:
+        one, many = ("a split", "a class") if len(known) == 1 else ("splits", "classes")
+        raise DatasetError(
+            f"Dataset {spec.name!r}: {_names(known)} may be {one} or {many} beside {_names(others)}. Say which: "
+            f"`splits = {as_toml(_usual(known))}` makes {_names(known)} {one}, and "
+            f"`splits = {as_toml({'train': (THE_ROOT,)})}` makes all folders classes."
+        )
+    return True
+
+
+def _names_root(spec: DatasetSpec) -> bool:
+    return spec.splits is not None and any(THE_ROOT in own for own in spec.splits.values())
+
+
+def _refuse_doubtful_classes(tree: FolderTree, spec: DatasetSpec) -> None:
+    """Refuse folders that look like splits and would be taken for classes."""
+    names = tree.folders("")
+    like = {name: split for name in names if (split := _looks_like(name))}
+    holding_folders = {like[name] for name in like if tree.folders(name) and not tree.images[name]}
+    if not len(like) == len(names) > 0 and len(holding_folders) < 2:
+        return
+    remedy = f"call them train, val and test, or say `splits = {as_toml(_usual(list(like)))}`"
+    if not any(map(tree.folders, names)):
+        remedy = "put their images into class folders, without which they have no labels"
+    raise DatasetError(
+        f"Dataset {spec.name!r}: the folders {_names(list(like))} look like splits. If they are, {remedy}; if they are "
+        f"classes, say `splits = {as_toml({'train': (THE_ROOT,)})}`."
+    )
+
+
+def _looks_like(name: str) -> str | None:
+    """Return the split that a name looks like, such as ``train_images``, ``testset`` or ``val2017``."""
+    for word in re.findall("[a-z]+", name.lower()):
+        if split := split_of(word):
+            return split
+        for part in _SPLIT_WORDS:
+            if word in (f"{part}set", f"{part}data", f"{part}images", f"{part}ing"):
+                return split_of(part)
+    return None
+
+
+def _refuse_splits_below_classes(tree: FolderTree, split: SplitFolder, spec: DatasetSpec) -> None:
+    """Refuse ``<class>/<split>/``: taking all images below the class would pool the splits."""
+    for name in split.classes:
+        top = joined(split.path, name)
+        for place in tree.below(top):
+            below = place[len(top) + 1 :]
+            if below and split_of(place.rpartition("/")[2]):
+                raise DatasetError(
+                    f"Dataset {spec.name!r}: {printable(place)}, which is called like a split, lies below the class "
+                    f"folder {printable(top)}, and all images below it would belong to the class. Move the splits up: "
+                    "<split>/<class>/<image>; or give the folder another name if it is none."
+                )
+
+
+def _refuse_wrapped_classes(tree: FolderTree, splits: Sequence[SplitFolder], spec: DatasetSpec) -> None:
+    """Refuse a single class folder that holds several folders: these are meant."""
+    classes = {name for split in splits for name in split.classes}
+    if len(classes) != 1:
+        return
+    (name,) = classes
+    place = next(joined(split.path, name) for split in splits if split.classes)
+    below = tree.folders(place)
+    if len(below) < 2:
+        return
+    root = spec.location.rstrip("/")
+    remedy = (
+        f"move the folders {_names(below)} up"
+        if any(split.path for split in splits)
+        else f'write `source = "{spec.family}:{root}/{printable(name)}"`'
+    )
+    raise DatasetError(
+        f"Dataset {spec.name!r} must have at least two class folders. It has one, {name!r}, which holds "
+        f"{_names(below)}. If these are splits or classes, {remedy}."
+    )
+
+
+def _no_classes(tree: FolderTree, spec: DatasetSpec) -> str:
+    loose = len(tree.images[""])
+    has = f"{counted(loose, 'image')} in no folder" if loose else "no image"
+    if folders := tree.folders(""):
+        has = f"{counted(tree.totals[''], 'image')} in {_names(folders)}"
+    return f"{spec.location} must hold <split>/<class>/<image> or <class>/<image>. It has no class folders: {has}."
+
+
+def _usual(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the map of splits that names seem to mean."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        split = split_of(name) or _looks_like(name) or "train"
+        found[split] = (*found.get(split, ()), printable(name))
+    return {"train": found.pop("train", ("...",)), **found}
+
+
+def _names(names: Sequence[str]) -> str:
+    return shortly([repr(printable(name)) for name in names])

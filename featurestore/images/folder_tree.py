@@ -1,0 +1,207 @@
+"""Everything below a dataset's folder: images by folder, and what is none, counted with a reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from featurestore.images.dataset_files import DatasetFolder, printable
+from featurestore.images.inventory import Inventory
+
+# Files that are never meant as images; every other file is one, and is reported when it cannot be read.
+_NOT_IMAGES = {".txt", ".json", ".csv", ".md", ".xml", ".yaml", ".yml", ".db", ".ini"}
+# Folders that systems make on their own. Names that begin with a dot are hidden, and left out, too.
+_SYSTEM_FOLDERS = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "@recycle",
+    "@recently-snapshot",
+    "#snapshot",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "__pycache__",
+}
+_NO_IMAGE = "its name is not that of an image"
+_HIDDEN = "hidden"
+_MADE_BY_SYSTEM = "made by a system, no part of the data"
+
+
+class FolderTree:
+    """The images below a folder, by the folder that holds them.
+
+    Links are followed inside the permitted places; one that leads out is refused. A linked folder is listed under each
+    link to it, but not inside itself. Paths are relative to the root and have slashes; the root is an empty text.
+
+    Attributes
+    ----------
+    images : dict of str to list of str
+        Folder -> names of the images directly in it, sorted. Every folder is a key that is not hidden or a system's.
+    linked : list of str
+        Images that are links, or that lie below a link.
+
+    Raises
+    ------
+    DatasetError
+        If a link leads out.
+    PermissionError
+        If a folder may not be read.
+    """
+
+    def __init__(self, folder: DatasetFolder, inventory: Inventory) -> None:
+        self.images: dict[str, list[str]] = {}
+        self.linked: list[str] = []
+        self._folder = folder
+        self._inventory = inventory
+        self._links: list[str] = []
+        self._walk("")
+        for link in self._links:
+            self._walk_link(link)
+
+    @cached_property
+    def children(self) -> dict[str, list[str]]:
+        """Names of the folders directly in each folder, sorted."""
+        found: dict[str, list[str]] = {folder: [] for folder in self.images}
+        for folder in sorted(self.images):
+            if folder:
+                parent, _, name = folder.rpartition("/")
+                found[parent].append(name)
+        return found
+
+    @cached_property
+    def totals(self) -> dict[str, int]:
+        """Number of images in each folder and the folders below it."""
+        totals = {folder: len(names) for folder, names in self.images.items()}
+        for folder in sorted(totals, key=lambda path: path.count("/"), reverse=True):
+            if folder:
+                totals[folder.rpartition("/")[0]] += totals[folder]
+        return totals
+
+    def folders(self, of: str) -> list[str]:
+        """Return the names of the folders directly in a folder that hold images, at any depth."""
+        return [name for name in self.children[of] if self.totals[joined(of, name)]]
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Yield a folder and all folders below it that hold images."""
+        yield folder
+        for name in self.folders(folder):
+            yield from self.below(joined(folder, name))
+
+    def all_images(self, folder: str) -> list[str]:
+        """Return the paths of the images in a folder and in the folders below it, sorted."""
+        return sorted(joined(place, name) for place in self.below(folder) for name in self.images[place])
+
+    def note_empty_folders(self) -> None:
+        """Count the folders without images in the inventory, each with all folders below it as one."""
+        for folder in sorted(self.totals):
+            parent = folder.rpartition("/")[0]
+            if folder and not self.totals[folder] and (self.totals[parent] or not parent):
+                self._inventory.add("folder", printable(folder), reason="it holds no image")
+
+    def _walk(self, top: str) -> None:
+        """List a folder and those below it. Links to folders wait until all others are listed."""
+        waiting = [top]
+        while waiting:
+            waiting.extend(self._list(waiting.pop(), linked=False))
+
+    def _walk_link(self, link: str) -> None:
+        """List a linked folder and those below it, each of them once, so that links to links come to an end."""
+        waiting, seen = [link], set()
+        while waiting:
+            folder = waiting.pop(0)
+            real = os.path.realpath(self._folder.path / folder)
+            if real in seen:
+                self._inventory.add("folder", printable(folder), reason="a link to a folder that is listed already")
+                continue
+            seen.add(real)
+            waiting.extend(self._list(folder, linked=True))
+
+    def _list(self, folder: str, *, linked: bool) -> list[str]:
+        """List one folder, and return the folders in it that are to be listed, too."""
+        try:
+            with os.scandir(self._folder.path / folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._inventory.add("folder", printable(folder), reason="its path is too long to be opened")
+            return []
+        images = self.images.setdefault(folder, [])
+        below = []
+        for entry in found:
+            name = joined(folder, entry.name)
+            if (reason := _why_not(entry)) is not None:
+                self._leave_out(entry, name, reason)
+            elif _is_folder(entry):
+                below.extend(self._folder_or_link(entry, name, linked=linked))
+            elif self._is_image(entry, name):
+                images.append(entry.name)
+                if linked or entry.is_symlink():
+                    self.linked.append(name)
+        return below
+
+    def _folder_or_link(self, entry: os.DirEntry[str], name: str, *, linked: bool) -> list[str]:
+        if not entry.is_symlink():
+            return [name]
+        path = Path(entry.path)
+        self._folder.check(path)
+        if self._is_inside_itself(path):
+            self._inventory.add("folder", printable(name), reason="a link to a folder that the link lies in")
+        elif linked:
+            return [name]
+        else:
+            self._links.append(name)
+        return []
+
+    def _is_inside_itself(self, link: Path) -> bool:
+        return PurePosixPath(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
+
+    def _is_image(self, entry: os.DirEntry[str], name: str) -> bool:
+        """Return whether an entry is an image: a regular file, or a link to anything but a folder, with such a name.
+
+        A link to nothing is an image that somebody has lost.
+        """
+        if PurePosixPath(entry.name).suffix.lower() in _NOT_IMAGES:
+            self._inventory.add("file", printable(name), reason=_NO_IMAGE)
+            return False
+        if entry.is_symlink():
+            self._folder.check(Path(entry.path))
+        elif not entry.is_file():
+            self._inventory.add("file", printable(name), reason="a pipe, a socket or a device")
+            return False
+        return True
+
+    def _leave_out(self, entry: os.DirEntry[str], name: str, reason: str) -> None:
+        """Count a hidden entry, or one of a system, with all files below it."""
+        if entry.is_symlink() or not entry.is_dir():
+            self._inventory.add("file", printable(name), reason=reason)
+            return
+        self._inventory.add("folder", printable(name), reason=reason)
+        for place, _, files in os.walk(entry.path):
+            if files:
+                inside = os.path.relpath(place, self._folder.path)
+                self._inventory.add_all("file", [printable(f"{inside}/{file}") for file in files], reason=reason)
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of a name in a folder; the root is an empty text."""
+    return f"{folder}/{name}" if folder else name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_dir()
+    return os.path.isdir(entry.path)  # noqa: PTH112 - a DirEntry's own method raises on a link to itself
+
+
+def _why_not(entry: os.DirEntry[str]) -> str | None:
+    """Return why an entry is left out whatever is in it; None if its name does not say that."""
+    if entry.name.startswith("."):
+        return _HIDDEN
+    if entry.name.lower() in _SYSTEM_FOLDERS and _is_folder(entry):
+        return _MADE_BY_SYSTEM
+    return None
