@@ -120,7 +120,7 @@ def test_names_of_a_file_that_is_not_used_say_nothing(tmp_path):
 def test_a_class_that_only_test_images_have_is_refused(tmp_path):
     write(tmp_path / "train.parquet", [0, 1] * 20)
     write(tmp_path / "test.parquet", [0, 1, 5] * 20)
-    with pytest.raises(DatasetError, match="every class needs a training image, but 1 of 3 has none: 5 is in test only"):
+    with pytest.raises(DatasetError, match="needs a training image, but 1 of 3 has none: 5 is in test only"):
         opened(tmp_path)
 
 
