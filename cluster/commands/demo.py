@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from cluster.console import options
+from cluster.console.outcome import show_outcome
 from cluster.console.running import Place, execute
-from cluster.console.terminal import say, say_summary, show_leaderboard
+from cluster.console.terminal import say, say_summary
 from featurestore.given_files import given_path
 from featurestore.plain_text import shell_command
 
@@ -43,7 +44,7 @@ def command(store: str, storage_options: dict[str, str], address: str | None, lo
     say_summary(summary, opened)
     report_path = given_path(store if "://" not in store else ".") / "report.html"
     write_report(opened.uri, report_path, storage_options=storage_options)
-    show_leaderboard(opened)
+    show_outcome(opened)
     sql = "select probe, model, avg(probability) from predictions group by all"
     say(
         f"The report: {report_path}\n\n"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cluster.console import options
+from cluster.console.outcome import show_outcome
 from cluster.console.running import Place, compute
 from cluster.console.terminal import say, say_summary
 from featurestore.plain_text import shell_command
@@ -76,6 +77,7 @@ def command(
         events,
     )
     say_summary(summary, opened, of="this choice of probes")
+    show_outcome(opened, leaderboard=False, computed_features=False)
     scoring = [name for name in probes if methods.predicts(name)]
     question = ("leaderboard", "-p", f"probe={scoring[0]}") if scoring else ("cheap_scores",)
     say(f"Next:  {shell_command('probestore', 'query', *question, '--store', opened.uri)}")

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from cluster.console import options
+from cluster.console.outcome import show_outcome
 from cluster.console.running import Place, execute, show_plan, store_of
-from cluster.console.terminal import say, say_summary, show_leaderboard
+from cluster.console.terminal import say, say_summary
 from featurestore.plain_text import shell_command
 
 
@@ -57,8 +58,8 @@ def command(
     summary, opened = execute(parsed, uri, storage_options, place, events=events, retry_failed=retry_failed)
     say_summary(summary, opened)
     if summary.counts["cells_wanted"]:
-        if events != "-":  # standard output is theirs
-            show_leaderboard(opened)
+        # With `--events -`, standard output is theirs.
+        show_outcome(opened, leaderboard=events != "-", computed_features=summary.counts["passes"] > 0)
         say(f"Next:  {shell_command('probestore', 'query', 'leaderboard', '--store', uri)}")
         say(f"       {shell_command('probestore', 'report', '--store', uri, '--out', 'report.html')}")
     sys.exit(1 if summary.failures else 0)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from cluster.work.ledger import Summary
     from featurestore import FeatureStore
 
-_SHORT_LEADERBOARD = ["rank", "model", "mean_value", "mean_rank", "adjusted", "standard_error", "tie_group"]
-
 
 def say(text: str) -> None:
     """Write a message to standard error. No name or text in it can control the terminal."""
@@ -58,14 +56,6 @@ def say_failures(summary: Summary) -> None:
             f"{summary.n_failed_before} of them: this work failed in an earlier run and was not tried again, because "
             "nothing that it depends on has changed. To try it, add --retry-failed to the command."
         )
-
-
-def show_leaderboard(store: FeatureStore) -> None:
-    """Write a few columns of the leaderboard."""
-    from queries.asking.database import Database
-
-    with Database(store) as database:
-        write(database.query("leaderboard").select(_SHORT_LEADERBOARD), "table", None)
 
 
 def _failure_table(summary: Summary) -> Table:

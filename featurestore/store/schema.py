@@ -141,6 +141,9 @@ RESULTS = _table(
     ("objective", pa.float64()),
     ("gradient_norm", pa.float64()),
     ("duality_gap", pa.float64()),  # relative to the objective
+    # Of train, val and test, in this order; null where it was not measured, as in older files and for imported results.
+    ("feature_spread", pa.list_(pa.float64())),  # how far apart the features of the images lie; 0: all are the same
+    ("equal_features", pa.list_(pa.float64())),  # largest share of the images that have one and the same features
     ("seconds", pa.float64()),  # choosing, refitting and scoring; null for imported results
     ("versions", pa.string(), _REQUIRED),  # JSON: package -> version
     ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),

@@ -20,6 +20,7 @@ from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key, key_fields
 from probes import methods
+from probes.cells.likeness import Likeness
 from probes.fitting.fitted import Choice, Evidence, FittedProbe
 from probes.metrics import Score
 
@@ -101,6 +102,7 @@ class Tested:
     images: Features
     scores: npt.NDArray[np.float64]  # (n_test, n_classes)
     metrics: Mapping[str, Score]
+    likeness: Likeness | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class FittedCell:
     probe : FittedProbe
     n_train, n_val : int
         Numbers of readable training and validation images that were used.
+    likeness : sequence of Likeness
+        How alike the features of all training images are, and those of all validation images.
     seconds : float
         Time of choosing, fitting and scoring.
     tested : Tested or None
@@ -121,6 +125,7 @@ class FittedCell:
     probe: FittedProbe
     n_train: int
     n_val: int
+    likeness: Sequence[Likeness | None]
     seconds: float
     tested: Tested | None = None
 
@@ -150,6 +155,7 @@ def _result_rows(cell: Cell, fitted: FittedCell) -> list[dict[str, Any]]:
         "chosen": choice.value if choice else None,
         "at_grid_edge": choice.at_grid_edge if choice else None,
         **_evidence(probe.evidence),
+        **_likeness([*fitted.likeness, fitted.tested.likeness if fitted.tested else None]),
         "seconds": fitted.seconds,
         "versions": json.dumps(_versions(), sort_keys=True),
         "created_at": datetime.now(UTC),
@@ -203,6 +209,14 @@ def _lists(rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> pa.ListArray:
     """Turn rows of numbers into an Arrow list column."""
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, np.concatenate(rows))
+
+
+def _likeness(splits: Sequence[Likeness | None]) -> dict[str, list[float | None]]:
+    """Return the columns of `results` that say how alike the features of train, val and test are."""
+    return {
+        "feature_spread": [found.spread if found else None for found in splits],
+        "equal_features": [found.equal if found else None for found in splits],
+    }
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from featurestore.errors import Failure, ProbeError
 from featurestore.store.matrices import MatrixCache
 from probes import methods, metrics, objective
 from probes.cells import results
+from probes.cells.likeness import Likeness
 from probes.cells.results import Cell, FittedCell, Tested
 from probes.fitting.few_shot import few_shot
 from probes.fitting.fitted import FittedProbe
@@ -65,14 +66,15 @@ def run_cells(
     """
     read = partial(_read, store, cells[0], n_classes=n_classes, matrices=matrices)
     whole = _task(store, cells[0], read("train", "val"), n_classes)
-    read_test = cache(partial(read, "test"))
+    likeness = [Likeness.of(X) for X, _ in (whole.train, whole.val)]
+    read_test = cache(partial(_read_test, read))
     reports = []
     for cell in cells:
         begin = time.perf_counter()
         failure = None
         try:
             task = whole if cell.n_per_class is None else few_shot(whole, cell.n_per_class, cell.seed)
-            _run_cell(store, cell, task, read_test, device=device)
+            _run_cell(store, cell, task, likeness, read_test, device=device)
         except Exception as error:  # one probe may raise anything; the other cells go on
             failure = Failure.of(error)
         reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))
@@ -81,6 +83,11 @@ def run_cells(
 
 def _read(store: FeatureStore, cell: Cell, *splits: str, n_classes: int, matrices: MatrixCache | None) -> Features:
     return store.read(*cell.features.sets(*splits), n_classes=n_classes, cache=matrices)
+
+
+def _read_test(read: Callable[..., Features]) -> tuple[Features, Likeness | None]:
+    images = read("test")
+    return images, Likeness.of(images.X)
 
 
 def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> LearningTask:
@@ -113,7 +120,13 @@ def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
 
 
 def _run_cell(
-    store: FeatureStore, cell: Cell, task: LearningTask, read_test: Callable[[], Features], *, device: str
+    store: FeatureStore,
+    cell: Cell,
+    task: LearningTask,
+    likeness: Sequence[Likeness | None],
+    read_test: Callable[[], tuple[Features, Likeness | None]],
+    *,
+    device: str,
 ) -> None:
     begin = time.perf_counter()
     method = methods.load(cell.probe)
@@ -124,16 +137,16 @@ def _run_cell(
     probe = method.fit(task, options, FitResources(solver=cell.solver, seed=cell.seed, device=device))
     tested = _test(probe, read_test)
     n_train, n_val = task.n_train, len(task.X) - task.n_train
-    results.publish(store, cell, FittedCell(probe, n_train, n_val, time.perf_counter() - begin, tested))
+    results.publish(store, cell, FittedCell(probe, n_train, n_val, likeness, time.perf_counter() - begin, tested))
 
 
-def _test(probe: FittedProbe, read_test: Callable[[], Features]) -> Tested | None:
+def _test(probe: FittedProbe, read_test: Callable[[], tuple[Features, Likeness | None]]) -> Tested | None:
     if probe.scores is None:
         return None
-    test = read_test()  # only now, after every choice is made
+    test, likeness = read_test()  # only now, after every choice is made
     scores = probe.scores(test.X)
     names = metrics.names(multilabel=test.y.ndim == 2, probabilistic=probe.probabilistic)
-    return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names})
+    return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names}, likeness)
 
 
 def _check_classes(cell: Cell, y_train: Labels, n_classes: int) -> None:

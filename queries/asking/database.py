@@ -43,8 +43,14 @@ SCRIPTS = (
     "images.sql",
     "settings.sql",
     "costs.sql",
+    "sentences.sql",
+    "sanity.sql",
+    "sanity_images.sql",
 )
-"""Files that make tables and macros, run in this order before a question can be asked."""
+"""Files that make tables and macros, in the order in which they need one another."""
+
+LATE_SCRIPTS = ("sanity.sql", "sanity_images.sql")
+"""Those of SCRIPTS that are run when one of their macros is first called, because few questions need them."""
 
 SHARED = Path(__file__).parents[1] / "shared"
 """Folder of SCRIPTS."""
@@ -80,6 +86,7 @@ class Database:
     def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
         self.uri = store.uri
         self._limits = limits
+        self._to_run = list(LATE_SCRIPTS)
         temporary = plain_temporary_folder()
         self._connection = duckdb.connect(":memory:", config=_config(temporary))
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
@@ -227,18 +234,28 @@ class Database:
             ) from error
         return statements[0]
 
+    def _run_late_scripts(self, called: set[str]) -> None:
+        """Run the late scripts up to the last one whose macros are called."""
+        needed = [script for script in self._to_run if not _table_macros(script).isdisjoint(called)]
+        while needed and needed[-1] in self._to_run:
+            with self._limits.clock(self._connection):
+                self._connection.execute(_text(self._to_run[0]))
+            self._to_run.pop(0)
+
     def _check_functions(self, tree: dict[str, Any], place: str) -> None:
         if tree["error"]:  # PRAGMA counts as SELECT to extract_statements, but has no tree
             raise QueryError(
                 f"{place}: the SQL must be one SELECT, because a store is read-only. {tree['error_message']}"
             )
-        for name in _called_table_functions(tree):
+        called = list(_called_table_functions(tree))
+        for name in called:
             if name.lower() not in _TABLE_FUNCTIONS | _own_table_macros():
                 raise QueryError(
                     f"{place}: the table function {name} is not available here. "
                     f"Query the tables themselves ({', '.join(sorted(_tables()))}), or use one of: "
                     f"{', '.join(sorted(_TABLE_FUNCTIONS))}."
                 )
+        self._run_late_scripts({name.lower() for name in called})
 
 
 def connect(uri: str, *, storage_options: Options | None = None, limits: Limits = NO_LIMITS) -> Database:
@@ -285,13 +302,15 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     files = {table: _files(store, table, empty) for table in _tables()}
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
+    connection.execute("set variable store_uri = $uri", {"uri": store.uri})
     connection.execute("set variable older_files = $older", {"older": has_older_files(store)})
     connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
     every_file = [name for names in files.values() for name in names]
     connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
     connection.execute("set enable_external_access = false")
-    for script in scripts():
-        connection.execute(script)
+    for script in SCRIPTS:
+        if script not in LATE_SCRIPTS:
+            connection.execute(_text(script))
     connection.execute("set lock_configuration = true")
 
 
@@ -334,16 +353,26 @@ def _own_name(path: Path, folder: Path) -> Path:
     return own
 
 
-@cache
 def scripts() -> tuple[str, ...]:
     """Return the text of every file of SCRIPTS."""
-    return tuple((SHARED / script).read_text(encoding="utf-8") for script in SCRIPTS)
+    return tuple(map(_text, SCRIPTS))
+
+
+@cache
+def _text(script: str) -> str:
+    return (SHARED / script).read_text(encoding="utf-8")
+
+
+@cache
+def _table_macros(script: str) -> frozenset[str]:
+    """Return the names of the table macros that a script makes."""
+    return frozenset(_TABLE_MACRO.findall(_text(script)))
 
 
 @cache
 def _own_table_macros() -> frozenset[str]:
     """Return the names of the table macros of our scripts. DuckDB would take longer to list all that it has."""
-    return frozenset(name for script in scripts() for name in _TABLE_MACRO.findall(script))
+    return frozenset().union(*map(_table_macros, SCRIPTS))
 
 
 def _called_table_functions(tree: object) -> Iterator[str]:

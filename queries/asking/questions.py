@@ -24,7 +24,8 @@ from featurestore.errors import ConfigurationError, QueryError, UnknownNameError
 from featurestore.given_files import read_given_text
 
 TOPICS = (
-    "comparison", "correlation", "settings", "recipe", "images", "representation", "probes", "health", "run",
+    "comparison", "correlation", "settings", "recipe", "images", "representation", "probes", "health", "sanity",
+    "run",
 )  # fmt: skip
 """Topics of the questions, in the order of lists."""
 

@@ -64,10 +64,15 @@ def views_script(store: FeatureStore) -> str:
             "`probestore sql` needs none."
         )
     files = {table: _files(store, table) for table in (*schema.SETS, *schema.TABLES)}
-    text = "\n".join(scripts())
+    # Here nobody waits for a table that few questions need.
+    text = "\n".join(scripts()).replace("create table seen_images", "create view seen_images")
     older = has_older_files(store)
     own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older=older)}", text)
-    variables = [*map(_variable, files, files.values()), f"set variable older_files = {str(older).lower()};"]
+    variables = [
+        *map(_variable, files, files.values()),
+        f"set variable older_files = {str(older).lower()};",
+        f"set variable store_uri = {literal(store.uri)};",
+    ]
     return "\n".join([*_head(store), *variables, "", _CREATE.sub("create or replace ", own)])
 
 

@@ -331,3 +331,21 @@ select
     leverage,
     case when leverage < 1 - 1e-9 then residual / (deviation * sqrt(1 - leverage)) end as studentised
 from placed;
+
+-- The same with p: could the model lie on the line through the others? The externally studentised residual against
+-- Student's t with n - 3 degrees of freedom (Cook & Weisberg 1982), and p adjusted for the number of models (Holm).
+-- Grain: one row per model of the panel `mean over datasets`.
+create macro tested_residuals(the_setting, the_probe, the_tap, the_n_per_class, the_source) as table
+with tested as (
+    select
+        *,
+        n_models - 2 - studentised * studentised as of_others,
+        case
+            when n_models >= 4 and of_others > 1e-9 then
+                student_p(studentised * sqrt((n_models - 3) / of_others), n_models - 3)
+            -- The others lie on a line exactly, and this one does not.
+            when n_models >= 4 and of_others is not null then 0.0
+        end as p
+    from transfer_residuals(the_setting, the_probe, the_tap, the_n_per_class, the_source)
+)
+select * exclude (of_others), holm(p, list(p) over ()) as p_holm from tested;

@@ -101,7 +101,8 @@ def counted() -> Iterator[Calls]:
     command = import_module("cluster.commands.run")
     calls, inside = Calls(), threading.local()
     originals = {method: getattr(Storage, method) for method in METHODS}
-    show = command.show_leaderboard
+    name = next(name for name in ("show_outcome", "show_leaderboard") if hasattr(command, name))
+    show = getattr(command, name)
 
     def wrapped(method: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(storage: Any, name: str, *rest: Any, **options: Any) -> Any:
@@ -117,17 +118,17 @@ def counted() -> Iterator[Calls]:
 
         return call
 
-    def leaderboard(store: FeatureStore) -> None:
+    def leaderboard(store: FeatureStore, **options: Any) -> None:
         calls.part = "leaderboard"
-        show(store)
+        show(store, **options)
 
     for method, original in originals.items():
         setattr(Storage, method, wrapped(method, original))
-    command.show_leaderboard = leaderboard
+    setattr(command, name, leaderboard)
     try:
         yield calls
     finally:
-        command.show_leaderboard = show
+        setattr(command, name, show)
         for method, original in originals.items():
             setattr(Storage, method, original)
 

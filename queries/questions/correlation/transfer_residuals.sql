@@ -27,28 +27,7 @@
 --   source = 'imagenet_top1'  source metric; `correlation_by_source` lists them
 -- Example: probestore query transfer_residuals --format markdown
 
-with residuals as (
-    from transfer_residuals($setting, $probe, $tap, $n_per_class, $source)
-),
-
-tested as (
-    select
-        *,
-        n_models - 2 - studentised * studentised as of_others,
-        case
-            when n_models >= 4 and of_others > 1e-9 then
-                student_p(studentised * sqrt((n_models - 3) / of_others), n_models - 3)
-            -- The others lie on a line exactly, and this one does not.
-            when n_models >= 4 and of_others is not null then 0.0
-        end as p
-    from residuals
-),
-
-adjusted as (
-    select *, holm(p, list(p) over ()) as p_holm from tested
-),
-
-final as (
+with final as (
     select
         model,
         value as source_value,
@@ -64,7 +43,7 @@ final as (
             when p_holm is not null then 'as predicted'
         end as transfers,
         n_models
-    from adjusted join source_metrics using (model)
+    from tested_residuals($setting, $probe, $tap, $n_per_class, $source) join source_metrics using (model)
     where source = $source
     order by residual desc nulls last, model
 )
