@@ -96,13 +96,14 @@ def plan_table(rows: Sequence[PairPlan]) -> pa.Table:
 def summary_lines(rows: Sequence[PairPlan]) -> list[str]:
     """Say the plan in words: amounts, size, time, and what stands in the way."""
     totals = {each: _total(row.block(each) for row in rows) for each in _pieces(rows)}
+    problems = [row for row in rows if row.problem]
     if not any(total.missing for total in totals.values()):
         there = " and ".join(f"{total.wanted:,} {each}" for each, total in totals.items())
-        lines = [f"Nothing is missing: {there} are in the store."]
+        nothing = "Nothing that can be computed is missing" if problems else "Nothing is missing"
+        lines = [f"{nothing}: {there} are in the store."]
     else:
         missing = ", ".join(_missing(each, total, rows) for each, total in totals.items())
         lines = [f"Missing: {missing}.", f"Time of one worker: {_time(rows)}."]
-    problems = [row for row in rows if row.problem]
     return [*lines, f"Not possible or not tried: {len(problems)} of {len(rows)} rows."] if problems else lines
 
 

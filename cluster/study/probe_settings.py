@@ -14,6 +14,7 @@ from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.store.layout import key_fields
 from probes import methods, solvers
 
+_MOST_SEEDS = 1000  # each is a cell for every model, dataset, probe and number of images
 _INSTALLED_BY = {"cuml": "pip install 'probestore[cuml]', on a machine with an NVIDIA GPU"}
 
 
@@ -44,8 +45,8 @@ class ProbeKeys:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigurationError(f"seed must not be negative. Got {self.seed}.")
-        if self.few_shot_seeds < 1:
-            raise ConfigurationError(f"few_shot_seeds must be at least 1. Got {self.few_shot_seeds}.")
+        if not 1 <= self.few_shot_seeds <= _MOST_SEEDS:
+            raise ConfigurationError(f"few_shot_seeds must be 1 to {_MOST_SEEDS}. Got {self.few_shot_seeds}.")
         if min(self.n_per_class, default=1) < 1:
             raise ConfigurationError(f"n_per_class must be numbers of images, at least 1. Got {min(self.n_per_class)}.")
         for name in ("probes", "n_per_class"):
@@ -178,5 +179,5 @@ def _option(text: str) -> tuple[str, str, Any]:
     methods.load(probe)
     try:
         return probe, option, json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return probe, option, value

@@ -198,6 +198,8 @@ def parse_study(text: str, path: Path) -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply to be a study: lists in lists in lists.") from error
     tables = TomlTables(text, path)
     top = tables.record(TopKeys, {key: content[key] for key in content if key not in _TABLES}, other_keys=_TABLES)
     extract = tables.record(ExtractSettings, content.get("extract", {}), Place("extract"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -84,6 +85,9 @@ class TomlTables:
             if key not in known:
                 message = f"unknown key {key!r}.{did_you_mean(key, known)} {place} takes: {', '.join(known) or 'none'}."
                 raise self.error(message, dataclasses.replace(place, key=key))
+            if not _is_finite(content[key]):
+                message = f"{key} must be a finite number. Got {content[key]!r}."
+                raise self.error(message, dataclasses.replace(place, key=key))
         try:
             # JSON mode is strict about types and still takes a TOML array for a tuple.
             return TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
@@ -144,6 +148,15 @@ def _names(line: str) -> str | None:
     """Return the name of the table that a line opens, if it opens one."""
     match = _HEADER.match(line)
     return match[1] if match else None
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether no number in a value is NaN or infinite: TOML has them, and a comparison lets NaN pass."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def repeated(names: Sequence[Any]) -> list[Any]:

@@ -72,7 +72,7 @@ def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool
     try:
         manifest = json.loads(storage.read_bytes(place))
         problems = list(_manifest_problems(item, manifest))
-    except (StoreError, ValueError, KeyError, TypeError, AttributeError) as broken:
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
         manifest, problems = {}, [f"it cannot be read as a manifest ({type(broken).__name__}: {broken})"]
     if problems:
         yield from (error(place, problem, f"delete it, and {RUN_AGAIN}: it is written anew") for problem in problems)

@@ -109,7 +109,7 @@ def _store_file(storage: Storage) -> Iterator[Finding]:
     try:
         record = json.loads(storage.read_bytes(layout.STORE_FILE))
         known = record["format"] == FORMAT and record["schema_version"] in range(1, schema.FORMAT_VERSION + 1)
-    except (StoreError, ValueError, KeyError, TypeError):
+    except (StoreError, ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         what = "it does not name probestore and a format that this version knows"

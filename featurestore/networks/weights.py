@@ -21,9 +21,11 @@ def file_digest(path: Path) -> str:
     Raises
     ------
     BackboneError
-        If there is no such file.
+        If there is no such file, or it is no regular one: a device may have no end.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BackboneError(f"The weights {path} must be a regular file. It is a folder, a device or a pipe.")
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:

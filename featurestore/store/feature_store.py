@@ -249,7 +249,7 @@ class FeatureStore:
         try:
             record: dict[str, Any] = json.loads(self._storage.read_bytes(path))
             intact = is_manifest_of(item, record)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise self._storage.damaged(path) from error
         if not intact:
             raise self._storage.damaged(path)

@@ -230,7 +230,7 @@ class MatrixCache:
         entry = self._entry(key)
         try:
             arrays = _map(entry, key)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             self._remove(entry)
             return None
         with suppress(OSError):  # in somebody else's folder

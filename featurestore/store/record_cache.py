@@ -133,7 +133,7 @@ def _load(path: Path) -> dict[_Stamp, pa.Table]:
             return {}
         rows = pq.read_table(pa.BufferReader(content))
         sources = json.loads(rows.schema.metadata[_SOURCES])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
         return {}
     found, start = {}, 0
     for name, size, modified, n_rows in sources:

@@ -165,7 +165,7 @@ async def _body(request: Request) -> bytes:
 def _sql_and_parameters(body: bytes) -> tuple[str, dict[str, str]]:
     try:
         asked = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets in brackets
         raise QueryError(f"The request is not JSON: {error}.") from error
     text = asked.get("sql") if isinstance(asked, dict) else None
     parameters = asked.get("parameters", {}) if isinstance(asked, dict) else None

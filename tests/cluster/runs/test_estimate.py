@@ -54,6 +54,11 @@ def test_the_plan_in_words():
     assert "--measure" in summary_lines([UNKNOWN])[1]
     done = replace(KNOWN, blocks={"shards": Block(1, 0), "cells": Block(1, 0)})
     assert summary_lines([done]) == ["Nothing is missing: 1 shards and 1 cells are in the store."]
+    unusable = PairPlan(model="net", dataset=None, problem="there are no weights")
+    assert summary_lines([done, unusable]) == [
+        "Nothing that can be computed is missing: 1 shards and 1 cells are in the store.",
+        "Not possible or not tried: 1 of 2 rows.",
+    ]
     assert summary_lines([done, PairPlan(model="x", dataset="y", problem="gone")])[-1].endswith("1 of 2 rows.")
 
 

@@ -17,7 +17,7 @@ from featurestore.extraction.extract import extract_shard
 from featurestore.extraction.shards import Job
 from featurestore.images import preprocessing
 from featurestore.images.splits import Dataset
-from featurestore.networks import backbones
+from featurestore.networks import backbones, weights
 from featurestore.networks.backbones import packaged
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set, identify
@@ -302,3 +302,8 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BackboneError, match=r"Cannot fetch the weights .*weights = FILE"):
         backbones.weights_digest(find_model("timm:resnet18.a1_in1k"))
+
+
+def test_weights_that_are_no_regular_file_are_refused_before_they_are_read():
+    with pytest.raises(BackboneError, match="weights /dev/zero must be a regular file"):
+        weights.file_digest(Path("/dev/zero"))

@@ -310,7 +310,9 @@ def test_a_home_that_there_is_not_is_a_folder_of_that_name(tmp_path, monkeypatch
     assert FeatureStore.create("./~").uri == str(tmp_path / "~")
 
 
-@pytest.mark.parametrize("content", ["not json", "[]", "{}"])
+@pytest.mark.parametrize(
+    "content", ["not json", "[]", "{}", '{"schema_version": true}', '{"schema_version": -5}', "[" * 100_000]
+)
 def test_a_broken_store_file_is_named(store, content):
     (Path(store.uri) / "store.json").write_text(content)
     with pytest.raises(StoreError, match="names no schema_version"):

@@ -224,6 +224,7 @@ def test_a_mistake_is_a_message_with_its_line(client: Client) -> None:
     ("body", "headers", "message"),
     [
         ("{", {}, "is not JSON"),
+        ("[" * 199_000, {}, "is not JSON"),
         ("[]", {}, "must be an object"),
         ('{"sql": 1}', {}, "must be an object"),
         ('{"sql": "select 1", "parameters": []}', {}, "must be an object"),
