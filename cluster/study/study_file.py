@@ -71,8 +71,8 @@ class ExtractSettings:
     Attributes
     ----------
     resize : str
-        ``"squash"`` resizes the whole image to a square, as the paper; ``"crop"`` is each model's own resize and centre
-        crop.
+        ``"squash"`` resizes the whole image to a square, as the paper; ``"crop"`` is each model's own preprocessing,
+        pixel for pixel as timm and torchvision do it.
     compute : str
         Arithmetic of the networks: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     storage : str

@@ -18,6 +18,9 @@ from featurestore.store.layout import check_name
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_ROUNDING_OF_CROPS = 6e-4
+_LARGEST_CROP = 2  # beyond 1 the image has a black border, as two of timm's networks are tested with
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -41,13 +44,16 @@ class ModelSpec:
     mean, std : tuple of 3 floats, optional
         Mean and standard deviation of the normalisation, for channels in [0, 1].
     interpolation : str, optional
-        ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
+        ``nearest``, ``bilinear``, ``bicubic``, ``lanczos``, ``box`` or ``hamming``.
     crop_pct : float, optional
-        Share of the resized shorter side that the model's own centre crop keeps; used with ``resize = "crop"``.
+        Share of the resized side that the model's own crop keeps; used with ``resize = "crop"``.
+    crop_mode : str, optional
+        What that crop is taken of: ``center`` of the image with its shorter side resized, ``squash`` of the image
+        resized to a square, ``border`` of the image with its longer side resized and the rest filled with the mean.
     params : int, optional
         Number of parameters up to the penultimate layer.
     imagenet_top1 : float, optional
-        The source metric, a fraction in (0, 1).
+        The source metric, a fraction in (0, 1), for this `input_size` and `crop_pct`.
     architecture : str, optional
         The network without its weights, shared by models that differ in their training recipe only. By default what
         `backbone` says up to the name of the weights.
@@ -67,6 +73,7 @@ class ModelSpec:
     std: tuple[float, float, float] | None = None
     interpolation: str | None = None
     crop_pct: float | None = None
+    crop_mode: str | None = None
     params: int | None = None
     imagenet_top1: float | None = None
     architecture: str | None = None
@@ -92,11 +99,30 @@ class ModelSpec:
             )
         if self.input_size is not None and self.input_size < 1:
             raise ConfigurationError(f"input_size of model {self.name!r} must be positive. Got {self.input_size}.")
+        if self.crop_pct is not None and not 0 < self.crop_pct <= _LARGEST_CROP:
+            raise ConfigurationError(
+                f"crop_pct of model {self.name!r} must be a share of the resized image (0.875, not 87.5). "
+                f"Got {self.crop_pct}."
+            )
+        if any(abs(value) > 1 for value in self.mean or ()) or any(not 0 < value <= 1 for value in self.std or ()):
+            raise ConfigurationError(
+                f"mean and std of model {self.name!r} are those of channels between 0 and 1: divide what belongs to "
+                f"channels up to 255 by 255. Got mean {self.mean}, std {self.std}."
+            )
         check_source_metrics(self.name, self.source_metrics or {})
 
     def filled(self, known: Mapping[str, Any]) -> ModelSpec:
         """Return the record with `known` values in the fields that it left open."""
         return replace(self, **{name: value for name, value in known.items() if getattr(self, name) is None})
+
+    def prepares_as(self, other: Mapping[str, Any]) -> bool:
+        """Whether images are normalised, interpolated and cropped in the manner of `other`, whatever their size."""
+        fields = ("mean", "std", "interpolation", "crop_mode")
+        return all(getattr(self, name) == other[name] for name in fields)
+
+    def crops_as(self, crop_pct: float) -> bool:
+        """Whether the crop keeps this share, which people state with three decimals."""
+        return self.crop_pct is not None and abs(self.crop_pct - crop_pct) < _ROUNDING_OF_CROPS
 
     @property
     def family(self) -> str:

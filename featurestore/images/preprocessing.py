@@ -10,18 +10,20 @@ models that differ only in mean and standard deviation share one decoded image.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from featurestore.catalogue.models import ModelSpec
-from featurestore.errors import ConfigurationError
+from featurestore.errors import ConfigurationError, did_you_mean
 from featurestore.images.image_limits import MAX_PIXELS, check_pixels, open_bounded
 from featurestore.images.image_limits import UnreadableImageError as UnreadableImageError
-from featurestore.store.layout import key_fields
+from featurestore.store.layout import added_later, key_fields
 
 Resize = Literal["squash", "crop"]
 
@@ -32,7 +34,10 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
+_CROP_MODES = ("center", "squash", "border")
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,28 @@ class Geometry:
     size : int
         Side of the result, pixels.
     resize : str
-        ``"squash"``: the whole image to the square, aspect ratio ignored, as the paper. ``"crop"``: the shorter side to
-        ``size / crop_pct``, then the central square.
+        ``"squash"``: the whole image to the square, aspect ratio ignored, as the paper. ``"crop"``: resized, then
+        cropped, exactly as the library does that the network comes from.
     interpolation : str
         A Pillow filter; always with antialiasing.
     crop_pct : float
         1.0 for squash, which has no crop.
+    resized : int, optional
+        Side that images are resized to before the crop, pixels: ``size / crop_pct``, rounded down. None without a crop.
+    crop_mode : str
+        ``"center"``: the shorter side is resized. ``"squash"``: both are. ``"border"``: the longer one is, and the rest
+        of the square is filled.
+    fill : tuple of 3 int, optional
+        Colour of the border.
     """
 
     size: int
     resize: Resize
     interpolation: str
     crop_pct: float
+    resized: int | None = added_later(None)
+    crop_mode: str = added_later("center")
+    fill: tuple[int, int, int] | None = added_later(None)
 
 
 @dataclass(frozen=True)
@@ -77,17 +92,29 @@ def for_model(spec: ModelSpec, resize: Resize) -> Preprocessing:
     Raises
     ------
     ConfigurationError
-        If the record names an interpolation that Pillow does not have.
+        If the record names an interpolation or a crop mode that there is not.
     """
     size, mean, std, interpolation = spec.input_size, spec.mean, spec.std, spec.interpolation
     if size is None or mean is None or std is None or interpolation is None:
         raise ConfigurationError(f"The record of model {spec.name!r} must be resolved by its backbone family first.")
-    if interpolation not in _FILTERS:
+    _check_choice(spec, "interpolation", interpolation, _FILTERS)
+    crop_mode = _check_choice(spec, "crop_mode", spec.crop_mode or "center", _CROP_MODES)
+    crop_pct = spec.crop_pct or 1.0
+    resized = math.floor(size / crop_pct)
+    if resize == "squash" or (crop_mode == "squash" and resized == size):
+        return Preprocessing(Geometry(size, "squash", interpolation, 1.0), mean, std)
+    red, green, blue = (round(255 * value) for value in mean)
+    fill = (red, green, blue) if crop_mode == "border" else None
+    return Preprocessing(Geometry(size, resize, interpolation, crop_pct, resized, crop_mode, fill), mean, std)
+
+
+def _check_choice(spec: ModelSpec, field: str, value: str, choices: Collection[str]) -> str:
+    if value not in choices:
         raise ConfigurationError(
-            f"interpolation of model {spec.name!r} must be one of {', '.join(_FILTERS)}. Got {interpolation!r}."
+            f"{field} of model {spec.name!r} must be one of {', '.join(choices)}. Got {value!r}."
+            f"{did_you_mean(value, choices)}"
         )
-    crop_pct = 1.0 if resize == "squash" else spec.crop_pct or 1.0
-    return Preprocessing(Geometry(size, resize, interpolation, crop_pct), mean, std)
+    return value
 
 
 def decode(content: bytes | npt.NDArray[np.uint8]) -> Image.Image:
@@ -132,18 +159,45 @@ def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:
     Raises
     ------
     UnreadableImageError
-        If the image is so long that its resized shorter side would need too many pixels.
+        If the image is so long that its resized shorter side would need too many pixels, or would have none.
     """
-    size, resample = geometry.size, _FILTERS[geometry.interpolation]
+    resample = _FILTERS[geometry.interpolation]
     if geometry.resize == "squash":
-        return np.asarray(image.resize((size, size), resample))
-    shorter = round(size / geometry.crop_pct)
-    width, height = image.size
-    scale = shorter / min(width, height)
-    check_pixels(round(width * scale), round(height * scale))
-    resized = image.resize((max(shorter, round(width * scale)), max(shorter, round(height * scale))), resample)
-    left, top = (resized.width - size) // 2, (resized.height - size) // 2
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+        return np.asarray(image.resize((geometry.size, geometry.size), resample))
+    width, height = _resized_size(image.size, geometry)
+    check_pixels(width, height)
+    if not width or not height:
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels, of which resizing would leave no line")
+    return np.asarray(_centre(image.resize((width, height), resample), geometry))
+
+
+def _resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+    """Return the size of an image before its crop, rounded as timm and torchvision do; a test compares with both."""
+    resized = cast(int, geometry.resized)
+    width, height = size
+    if geometry.crop_mode == "squash":
+        return resized, resized
+    if geometry.crop_mode == "border":
+        ratio = max(width / resized, height / resized)
+        return round(width / ratio), round(height / ratio)
+    if width <= height:
+        return resized, int(resized * height / width)
+    return int(resized * width / height), resized
+
+
+def _centre(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Crop the central square; what lies beyond the image has the colour of the border."""
+    left, top = (_offset(length, geometry.size) for length in image.size)
+    if min(left, top) >= 0:
+        return image.crop((left, top, left + geometry.size, top + geometry.size))
+    square = Image.new("RGB", (geometry.size, geometry.size), geometry.fill or (0, 0, 0))
+    square.paste(image, (-left, -top))
+    return square
+
+
+def _offset(length: int, size: int) -> int:
+    """Return where `size` pixels in the middle of `length` begin: halves go to the even one, spare ones to the end."""
+    return round((length - size) / 2) if length >= size else -((size - length) // 2)
 
 
 def _plain_words(error: Exception) -> str:

@@ -165,6 +165,12 @@ reasons as (
     select cell, 'weights or preprocessing that the model''s name no longer stands for' as reason
     from made join models using (model)
     where made.model_key <> models.model_key
+    union all
+    -- Its record has no side to resize to: the crop was our own, and not that of the library that the model comes from.
+    select cell, 'cropped otherwise than the library that the model comes from'
+    from made join models using (model, model_key)
+    where json_extract_string(preprocessing, '$.geometry.resize') = 'crop'
+        and json_extract(preprocessing, '$.geometry.resized') is null
 )
 
 select cell, min(reason) as reason from reasons group by cell;

@@ -14,7 +14,7 @@ from PIL import Image
 from featurestore.images import image_limits, preprocessing
 from featurestore.images.preprocessing import Geometry, UnreadableImageError
 
-GEOMETRIES = (Geometry(24, "squash", "bicubic", 1.0), Geometry(16, "crop", "bilinear", 0.875))
+GEOMETRIES = (Geometry(24, "squash", "bicubic", 1.0), Geometry(16, "crop", "bilinear", 0.875, resized=18))
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:

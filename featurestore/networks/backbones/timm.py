@@ -1,13 +1,16 @@
-"""Any network of timm by its name, ``timm:resnet50.a1_in1k``, with the preprocessing of timm's own data config;
-features are pooled, before the classifier."""
+"""Any network of timm by its name, ``timm:resnet50.a1_in1k``, with the preprocessing that timm tests it with; features
+are pooled, before the classifier."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featurestore.catalogue import timm_accuracy
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, UnknownNameError
 from featurestore.networks import checkpoint_fit, weights
@@ -23,23 +26,92 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in order of preferenc
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
-    """Fill in preprocessing, width and parameters; the network is laid out without memory, no weights are read."""
-    import torch
-    from timm.data import resolve_data_config
+    """Fill in preprocessing, width and parameters; the network is laid out without memory, no weights are read.
 
+    The preprocessing is timm's own for testing, for which its accuracies hold: the test size, where a network has one
+    beside that of training. Other than timm's command line, a record that states the size of training gets the crop
+    of training, too; at any other size the crop is that of testing. `imagenet_top1` is what timm publishes of that
+    name at that size; a record that states another crop or normalisation than that was measured with has none.
+
+    Raises
+    ------
+    BackboneError
+        If timm knows no such network, or its images are not square or have not three channels.
+    """
+    import torch
+
+    config = _config(spec)
+    own = preprocessing_of(config, spec)
+    found = spec.filled(own)
     with torch.device("meta"):
-        network: Any = _create(spec)
-    data = resolve_data_config({}, pretrained_cfg=network.pretrained_cfg)
+        network: Any = _create(found)
     known = {
-        "input_size": data["input_size"][-1],
-        "mean": tuple(data["mean"]),
-        "std": tuple(data["std"]),
-        "interpolation": data["interpolation"],
-        "crop_pct": data["crop_pct"],
         "feature_dim": network.head_hidden_size if hasattr(network, "head_hidden_size") else network.num_features,
         "params": sum(parameter.numel() for parameter in network.parameters()),
+        "imagenet_top1": _top1(spec, found, config) if found.prepares_as(own) else None,
     }
-    return spec.filled(known)
+    return found.filled(known)
+
+
+def preprocessing_of(config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Return the fields of a record that say how timm prepares images for a network.
+
+    Parameters
+    ----------
+    config : mapping
+        timm's record of the weights, its `pretrained_cfg`.
+    spec : ModelSpec
+        Its `input_size`, where it states one, decides about the crop.
+
+    Raises
+    ------
+    BackboneError
+        If the images are not square or have not three channels.
+    """
+    from timm.data import resolve_data_config
+
+    test, train = (resolve_data_config({}, pretrained_cfg=config, use_test_size=use) for use in (True, False))
+    channels, height, width = test["input_size"]
+    if channels != 3 or len(test["mean"]) != 3:
+        raise BackboneError(f"timm's {spec.identifier} takes images of {channels} channels; probestore gives it three.")
+    if height != width and spec.input_size is None:
+        raise BackboneError(
+            f"timm's {spec.identifier} takes images of {width} x {height} pixels; probestore makes square ones. Set "
+            f"input_size, for example input_size = {min(width, height)}, to have it take those."
+        )
+    as_in_training = spec.input_size == train["input_size"][-1] != width
+    return {
+        "input_size": width,
+        "mean": tuple(test["mean"]),
+        "std": tuple(test["std"]),
+        "interpolation": test["interpolation"],
+        "crop_pct": (train if as_in_training else test)["crop_pct"],
+        "crop_mode": test["crop_mode"],
+    }
+
+
+def _config(spec: ModelSpec) -> Mapping[str, Any]:
+    """Return timm's record of the weights: what it trained them on, and how it prepares images for them."""
+    import timm
+    import torch
+
+    _check_name(spec)
+    found = timm.get_pretrained_cfg(spec.identifier)
+    if found is not None:
+        return found.to_dict()  # type: ignore[no-any-return]
+    with torch.device("meta"):
+        network: Any = _create(replace(spec, input_size=None))
+    return network.pretrained_cfg  # type: ignore[no-any-return]
+
+
+def _top1(spec: ModelSpec, found: ModelSpec, config: Mapping[str, Any]) -> float | None:
+    """Return the published accuracy of a name's own weights at a size; None with another crop than it was measured."""
+    if spec.weights != "pretrained":
+        return None
+    for entry in timm_accuracy.measured(f"{config.get('architecture')}.{config.get('tag')}"):
+        if entry.input_size == found.input_size and (spec.crop_pct is None or spec.crops_as(entry.crop_pct)):
+            return entry.top1
+    return None
 
 
 def weights_digest(spec: ModelSpec) -> str:

@@ -3,6 +3,7 @@ its last linear layer."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from dataclasses import replace
@@ -30,7 +31,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     known: dict[str, Any] = {
         "feature_dim": dim,
         "params": sum(parameter.numel() for parameter in network.parameters()),
-        **(_from_metadata(_weights(spec)) if "/" in spec.identifier else _IMAGENET_DEFAULTS),
+        **(_from_metadata(_weights(spec), spec) if "/" in spec.identifier else _IMAGENET_DEFAULTS),
     }
     return spec.filled(known)
 
@@ -117,17 +118,27 @@ _IMAGENET_DEFAULTS = {
 }
 
 
-def _from_metadata(entry: Any) -> dict[str, Any]:
+def _from_metadata(entry: Any, spec: ModelSpec) -> dict[str, Any]:
+    """Return what the weights' own record says; its accuracy is that of these weights, prepared for like that."""
     transform = entry.transforms()
-    top1 = entry.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
-    return {
+    own = {
         "input_size": transform.crop_size[0],
         "mean": tuple(transform.mean),
         "std": tuple(transform.std),
         "interpolation": transform.interpolation.value,
-        "crop_pct": transform.crop_size[0] / transform.resize_size[0],
-        "imagenet_top1": top1 / 100 if top1 else None,
+        "crop_pct": _crop_pct(transform.crop_size[0], transform.resize_size[0]),
+        "crop_mode": "center",
     }
+    found = spec.filled(own)
+    top1 = entry.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+    measured = spec.weights == "pretrained" and found.input_size == own["input_size"] and found.prepares_as(own)
+    return {**own, "imagenet_top1": top1 / 100 if top1 and measured and found.crops_as(own["crop_pct"]) else None}
+
+
+def _crop_pct(size: int, resized: int) -> float:
+    """Return a share of which `size` is exactly that of `resized`, also after rounding down."""
+    share = size / resized
+    return share if math.floor(size / share) == resized else math.nextafter(share, 0)
 
 
 # A default that is said aloud, because leaving it out is a warning.

@@ -1,14 +1,22 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torchvision import models
 
 from featurestore.catalogue.models import ModelSpec
-from featurestore.errors import ConfigurationError
+from featurestore.errors import BackboneError, ConfigurationError
 from featurestore.images.preprocessing import Geometry, UnreadableImageError, decode, for_model, to_array
+from featurestore.networks.backbones import timm as timm_family
+from featurestore.networks.backbones import torchvision as torchvision_family
 
 GRADIENT = np.linspace(0, 255, 40 * 30, dtype=np.uint8).reshape(30, 40)
 
@@ -108,15 +116,115 @@ def test_squash_shows_the_whole_image():
     assert (array[:, 4:] == 255).all()
 
 
+def geometry(**changes) -> Geometry:
+    """The crop of a network without a library."""
+    fields = {"name": "net", "backbone": "x:y", "input_size": 224, "mean": (0.5, 0.5, 0.5), "std": (1, 1, 1)}
+    return for_model(ModelSpec(**{**fields, "interpolation": "bicubic", "crop_pct": 0.875, **changes}), "crop").geometry
+
+
 def test_crop_keeps_the_aspect_ratio_and_the_centre():
     stripes = Image.fromarray(np.repeat([[0] * 10 + [255] * 20 + [0] * 10], 20, axis=0).astype(np.uint8)).convert("RGB")
-    assert (to_array(stripes, Geometry(20, "crop", "nearest", 1.0)) == 255).all()
-    assert to_array(stripes, Geometry(14, "crop", "bicubic", 0.875)).shape == (14, 14, 3)
+    assert (to_array(stripes, geometry(input_size=20, interpolation="nearest", crop_pct=1.0)) == 255).all()
+    assert to_array(stripes, geometry(input_size=14)).shape == (14, 14, 3)
 
 
-def test_an_extremely_long_image_is_not_blown_up_to_be_cropped():
-    with pytest.raises(UnreadableImageError, match="pixels"):
-        to_array(Image.new("RGB", (1, 40_000)), Geometry(224, "crop", "bicubic", 0.875))
+# Where a pixel comes from: its column and its row, which "nearest" does not mix.
+PLACES = Image.fromarray(np.stack(np.broadcast_arrays(*np.ogrid[:50, :40], 7), -1)[..., ::1].astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "last"),
+    [
+        # 30 / 0.9 = 33.3: the shorter side of 40 becomes 33, the longer one of 50 41; (41 - 30) / 2 rounds to 6.
+        ({"crop_pct": 0.9}, (7, 3), (43, 38)),
+        # Both become 33: (33 - 30) / 2 rounds to 2.
+        ({"crop_pct": 0.9, "crop_mode": "squash"}, (3, 3), (47, 38)),
+        ({"crop_pct": 1.0, "crop_mode": "squash"}, (0, 0), (49, 39)),
+        # The longer side becomes 30, the shorter one 24: three columns before and after it have the colour of the mean.
+        ({"crop_pct": 1.0, "crop_mode": "border"}, (128, 128), (128, 128)),
+        # Two of timm's networks are tested with more than the image: 26 of 50 rows, and black around them.
+        ({"crop_pct": 1.15}, (0, 0), (0, 0)),
+    ],
+)
+def test_the_places_that_a_crop_takes_never_change(changes, first, last):
+    """Keys name what is done, not the version of the library that does it: its arithmetic has to stay what it is."""
+    array = to_array(PLACES, geometry(input_size=30, interpolation="nearest", **changes))
+    assert (tuple(array[0, 0, :2]), tuple(array[-1, -1, :2])) == (first, last)
+
+
+def test_an_extremely_long_image_is_not_blown_up_to_be_cropped_nor_shrunk_to_nothing():
+    for crop_mode in ("center", "border"):
+        with pytest.raises(UnreadableImageError, match="pixels"):
+            to_array(Image.new("RGB", (1, 40_000)), geometry(crop_mode=crop_mode))
+    assert to_array(Image.new("RGB", (1, 40_000)), geometry(crop_mode="squash")).shape == (224, 224, 3)
+
+
+SHAPES = [(500, 375), (375, 500), (333, 500), (500, 334), (640, 480)]
+
+
+@cache
+def picture(width: int, height: int) -> Image.Image:
+    """A smooth picture with structure everywhere."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x / 17) * np.cos(y / 23), np.sin((x + y) / 31), np.cos(x * y / 4000)]
+    return Image.fromarray((127 + 120 * np.stack(waves, -1)).astype(np.uint8))
+
+
+def assert_prepared_alike(ours: Geometry, theirs: Callable[[Image.Image], torch.Tensor]):
+    shapes = SHAPES if ours.size <= 256 else SHAPES[2:3]  # what is large is dear, and no other case
+    for shape in shapes:
+        expected, found = theirs(picture(*shape)).permute(1, 2, 0).numpy(), to_array(picture(*shape), ours)
+        assert found.shape == expected.shape, ours
+        assert np.abs(found.astype(np.int16) - expected.round().astype(np.int16)).max() <= 1, ours
+
+
+def timm_configs() -> dict[tuple, str]:
+    """The different ways in which timm prepares images, each with a name that it lists."""
+    found = {}
+    for name in timm.list_models(pretrained=True):
+        config = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict(), use_test_size=True)
+        border = config["mean"] if config["crop_mode"] == "border" else None
+        parts = (config["input_size"], config["crop_pct"], config["crop_mode"], config["interpolation"], border)
+        found.setdefault(parts, name)
+    return found
+
+
+@pytest.mark.slow
+def test_images_are_prepared_as_by_timm_for_every_name_that_it_lists_or_the_name_is_refused():
+    refused = []
+    for (size, *_), name in timm_configs().items():
+        config = timm.get_pretrained_cfg(name).to_dict()
+        spec = ModelSpec(name="net", backbone=f"timm:{name}")
+        try:
+            spec = spec.filled(timm_family.preprocessing_of(config, spec))
+        except BackboneError as error:
+            refused.append(f"{size}: {error}")
+            continue
+        own = resolve_data_config({}, pretrained_cfg=config, use_test_size=True)
+        assert (spec.mean, spec.std) == (own["mean"], own["std"])
+        assert_prepared_alike(for_model(spec, "crop").geometry, create_transform(**own, normalize=False))
+    (only,) = refused
+    assert only.startswith("(3, 1024, 768): timm's vit_")
+    assert "input_size = 768" in only
+
+
+@pytest.mark.slow
+def test_images_are_prepared_as_by_torchvision_for_every_name_that_it_lists():
+    different = {}
+    for name in models.list_models(module=models):
+        for entry in models.get_model_weights(name):
+            theirs = entry.transforms()
+            parts = (*theirs.crop_size, *theirs.resize_size, theirs.interpolation)
+            different.setdefault(parts, f"{name}/{entry.name}")
+    assert len(different) > 20
+    for name in different.values():
+        spec = ModelSpec(name="net", backbone=f"torchvision:{name}")
+        entry = torchvision_family._weights(spec)
+        spec = spec.filled(torchvision_family._from_metadata(entry, spec))
+        theirs = entry.transforms()
+        assert (list(spec.mean), list(spec.std)) == (theirs.mean, theirs.std)
+        theirs.mean, theirs.std = [0.0] * 3, [1 / 255] * 3  # pixels, before normalisation
+        assert_prepared_alike(for_model(spec, "crop").geometry, theirs)
 
 
 def test_squash_ignores_the_models_crop_so_that_equal_sizes_share_an_image():

@@ -19,6 +19,7 @@ from featurestore.images import preprocessing
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones, weights
 from featurestore.networks.backbones import packaged
+from featurestore.networks.backbones import timm as timm_family
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set, identify
 from queries.asking.database import Database
@@ -161,8 +162,64 @@ def test_a_head_is_stored_with_the_first_features_and_once(name, n_source, image
 
 def test_timm_fills_in_preprocessing_width_and_parameters():
     spec = backbones.resolve(replace(find_model("timm:resnet18.a1_in1k"), weights="none"))
-    assert (spec.feature_dim, spec.input_size, spec.interpolation) == (512, 224, "bicubic")
+    assert (spec.feature_dim, spec.input_size, spec.interpolation) == (512, 288, "bicubic")
+    assert (spec.crop_pct, spec.crop_mode, spec.imagenet_top1) == (1.0, "center", None)
     assert run(replace(spec, input_size=64)).shape == (2, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "prepared", "top1"),
+    [
+        ("resnet50.tv2_in1k", {}, (224, 0.965), 0.80846),
+        ("resnet50.tv2_in1k", {"input_size": 176}, (176, 0.875), 0.79434),
+        ("resnet50.tv2_in1k", {"input_size": 176, "crop_pct": 0.875}, (176, 0.875), 0.79434),
+        ("resnet50.tv2_in1k", {"input_size": 200}, (200, 0.965), None),
+        ("resnet50.tv2_in1k", {"crop_pct": 0.9}, (224, 0.9), None),
+        ("resnet50.tv2_in1k", {"mean": (0.5, 0.5, 0.5)}, (224, 0.965), None),
+        ("resnet50.tv2_in1k", {"imagenet_top1": 0.7}, (224, 0.965), 0.7),
+        ("resnet50.tv2_in1k", {"weights": "none"}, (224, 0.965), None),
+        ("resnet50.tv2_in1k", {"weights": "mine.pth"}, (224, 0.965), None),
+        ("resnet50.a1_in1k", {"input_size": 224}, (224, 0.95), 0.80382),
+        ("resnet50", {}, (288, 1.0), 0.8124),  # timm's default tag is a1_in1k
+        ("efficientnet_b0", {}, (224, 0.875), 0.77698),
+        ("resnet50_clip.openai", {}, (224, 0.9), None),  # it has no classifier of ImageNet
+    ],
+)
+def test_timm_takes_the_size_of_testing_and_the_accuracy_for_exactly_that(name, stated, prepared, top1):
+    spec = backbones.resolve(ModelSpec(name="net", backbone=f"timm:{name}", **stated))
+    assert ((spec.input_size, spec.crop_pct), spec.imagenet_top1) == (prepared, top1)
+
+
+@pytest.mark.filterwarnings("ignore:Mapping deprecated model name")
+def test_an_older_name_of_timm_has_the_preprocessing_of_the_present_one():
+    old, new = (
+        backbones.resolve(ModelSpec(name="net", backbone=f"timm:{name}", weights="none"))
+        for name in ("gluon_resnet18_v1b", "resnet18.gluon_in1k")
+    )
+    assert replace(old, backbone=new.backbone) == new
+
+
+@pytest.mark.parametrize(
+    ("changes", "top1"),
+    [
+        ({}, 0.80858),
+        ({"crop_pct": 0.966}, 0.80858),
+        ({"crop_pct": 0.9}, None),
+        ({"input_size": 96}, None),
+        ({"interpolation": "bicubic"}, None),
+        ({"weights": "mine.pth"}, None),
+        ({"weights": "none"}, None),
+    ],
+)
+def test_torchvisions_accuracy_belongs_to_its_own_weights_size_and_crop(changes, top1):
+    spec = backbones.resolve(replace(find_model("torchvision:resnet50/IMAGENET1K_V2"), **changes))
+    assert spec.imagenet_top1 == (pytest.approx(top1) if top1 else None)
+
+
+def test_networks_of_other_channels_are_refused_by_name():
+    config = {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,)}
+    with pytest.raises(BackboneError, match=r"timm's net takes images of 1 channels"):
+        timm_family.preprocessing_of(config, ModelSpec(name="net", backbone="timm:net"))
 
 
 def test_torchvision_fills_in_what_the_metadata_of_the_weights_says():

@@ -123,6 +123,10 @@ def test_a_cell_that_does_not_say_its_seconds_has_none(given: Given) -> None:
 LATER = {"created_at": NOW + timedelta(days=1)}
 
 
+CROPPED = '{"geometry": {"crop_pct": 0.875, "interpolation": "bicubic", "resize": "crop", "size": 224}}'
+CROPPED_AS_ITS_LIBRARY_DOES = CROPPED.replace("}}", ', "resized": 256}}')
+
+
 def of_model(key: str, value: float, dataset: str = "d0", **changes: object) -> Row:
     return score("a", dataset, value, cell=f"{key}/{dataset}", model_key=key, **changes)
 
@@ -131,7 +135,7 @@ def test_results_of_a_former_preprocessing_are_in_no_average_and_are_counted(giv
     former = [of_model("before", 0.1, dataset) for dataset in ("d0", "d1")]
     former.append(of_model("before", 2.0, metric="nll", headline=False))
     now = of_model("now", 0.9, **LATER)
-    record = {**model("a", 0.7), "model_key": "now"}
+    record = {**model("a", 0.7), "model_key": "now", "preprocessing": CROPPED_AS_ITS_LIBRARY_DOES}
     database = given(models=[record], results=[*former, now])
     assert database.query("leaderboard")["mean_value"].to_pylist() == [0.9]
     points = database.query("transfer_points").to_pylist()
@@ -141,6 +145,21 @@ def test_results_of_a_former_preprocessing_are_in_no_average_and_are_counted(giv
     (row,) = database.query("superseded_results").to_pylist()
     assert row["reason"] == "weights or preprocessing that the model's name no longer stands for"
     assert (row["model"], row["n_cells"], row["n_datasets"], row["n_replaced"]) == ("a", 2, 2, 1)
+
+
+def test_results_of_a_crop_that_was_not_the_librarys_leave_every_average_before_they_are_replaced(given: Given) -> None:
+    records = [
+        {**model("a", 0.7), "model_key": "a-key", "preprocessing": CROPPED},
+        {**model("b", 0.7), "model_key": "b-key", "preprocessing": CROPPED_AS_ITS_LIBRARY_DOES},
+        {**model("c", 0.7), "model_key": "c-key", "preprocessing": CROPPED.replace('"crop"', '"squash"')},
+    ]
+    results = [score(name, "d0", 0.5, model_key=f"{name}-key") for name in "abc"]
+    imported = score("a", "d1", 0.4, origin="paper", setting="finetuned")
+    database = given(models=records, results=[*results, imported])
+    assert database.query("leaderboard")["model"].to_pylist() == ["b", "c"]
+    (row,) = database.query("superseded_results").to_pylist()
+    assert row["reason"] == "cropped otherwise than the library that the model comes from"
+    assert (row["model"], row["setting"], row["n_cells"], row["n_replaced"]) == ("a", "fixed", 1, 0)
 
 
 def test_what_is_stored_is_either_current_or_superseded(given: Given) -> None:
