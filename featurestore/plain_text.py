@@ -6,9 +6,11 @@ import re
 import shlex
 from collections.abc import Sequence
 
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move the cursor or change colours (C0 and C1 controls but for the end of a line), or turn the
-direction of writing around, so that a text reads as another."""
+CONTROL = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
+"""Characters that move the cursor or change colours (C0 and C1 controls but for the end of a line), end a line for some
+readers only, turn the direction of writing around, or have no width, so that a text reads as another."""
 
 
 def visible(text: str) -> str:

@@ -7,7 +7,6 @@ characters, which a terminal would obey, are written out (``\\x1b``).
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
@@ -36,6 +35,8 @@ SUFFIXES = {
 _WIDE = 10_000  # columns of a "terminal" that is a pipe or a file: nothing is folded there
 
 _LATEX_NUMBER = re.compile(r"(?P<digits>-?[\d.]+)(?:e(?P<power>[+-]\d+))?")
+_MARKDOWN = re.compile(r"[\\`*\[\]<&|~$]|(?<![^\W_])_|_(?![^\W_])")
+"""What would be read as markup; an underline within a word would not."""
 _LATEX_CHARACTERS = str.maketrans({
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " ", **{character: rf"\{character}" for character in "&%$#_{}"},
@@ -174,13 +175,26 @@ def _print(table: pa.Table, stream: TextIO) -> None:
     stream.write(printed.get())
 
 
+def on_one_line(text: str) -> str:
+    """Return text with its ends of lines and its tabs written out: a space would make two names one."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _csv(table: pa.Table) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    """Return CSV with the data as they are, whatever a spreadsheet would compute of a text that begins with ``=``."""
+    lines = _Lines()
+    writer = csv.writer(lines)  # it quotes a field with either half of its own end of a line
     writer.writerow(table.column_names)
     for row in rows(table):
         writer.writerow(map(_cell, row))
-    return text.getvalue()
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """Lines that end as those of other files do."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Any) -> Any:
@@ -213,8 +227,8 @@ def _markdown(table: pa.Table) -> str:
 
 
 def _markdown_cell(text: str) -> str:
-    """Return text that neither ends its cell nor opens a tag of HTML."""
-    return text.replace("|", "\\|").replace("<", "\\<").replace("\n", " ")
+    """Return text that is shown as it is: no part of it ends its cell, opens a tag of HTML, or is markup."""
+    return _MARKDOWN.sub(r"\\\g<0>", on_one_line(text))
 
 
 def _latex(table: pa.Table) -> str:
@@ -255,7 +269,8 @@ def _tabulated(
 
 
 def _latex_text(text: str) -> str:
-    return "--" if text == "-" else text.translate(_LATEX_CHARACTERS)
+    """Return text that is set as it is; two hyphens would become a dash, which stands for nothing here."""
+    return "--" if text == "-" else on_one_line(text).translate(_LATEX_CHARACTERS).replace("--", "-{}-")
 
 
 def _latex_number(text: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import vl_convert
 
+from featurestore.plain_text import visible
+
 Row = dict[str, Any]
 Spec = dict[str, Any]
 
@@ -45,11 +47,20 @@ def log_ticks(values: Iterable[float], base: float, most: int) -> list[float]:
 
 
 def to_svg(chart: Spec) -> str:
-    """Draw a chart as SVG. The names in it are escaped."""
-    svg: str = vl_convert.vegalite_to_svg(chart)
+    """Draw a chart as SVG. The names in it are escaped, and their control characters, which XML lacks, written out."""
+    svg: str = vl_convert.vegalite_to_svg(_visible(chart))
     return svg
 
 
 def to_png(chart: Spec, *, scale: float) -> bytes:
     """Draw a chart as PNG with `scale` pixels per unit."""
-    return bytes(vl_convert.vegalite_to_png(chart, scale=scale))
+    return bytes(vl_convert.vegalite_to_png(_visible(chart), scale=scale))
+
+
+def _visible(part: Any) -> Any:
+    """Return a part of a chart with the control characters of all its texts written out."""
+    if isinstance(part, dict):
+        return {key: _visible(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_visible(value) for value in part]
+    return visible(part) if isinstance(part, str) else part

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from queries.asking.formats import readable
+from queries.asking.formats import on_one_line, readable
 from queries.asking.setting_names import setting_in_words
 
 NOTHING = "–"
@@ -39,7 +39,7 @@ def cell_text(row: Mapping[str, Any], name: str | tuple[str, str], kind: Kind = 
         return NOTHING
     form, _, decimals = kind.partition(":")
     if form not in KINDS:
-        return NOTHING if values[0] in ("", []) else WORDS.get(form, readable)(values[0])
+        return NOTHING if values[0] in ("", []) else on_one_line(WORDS.get(form, readable)(values[0]))
     return KINDS[form](int(decimals or 0), *values).replace("-", "−")
 
 

@@ -6,11 +6,12 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from featurestore.plain_text import shell_command
+from featurestore.plain_text import shell_command, visible
 from queries.asking import findings_in_words, formats
 from queries.asking.setting_names import setting_in_words
 from queries.drawing.vega_lite import Spec
@@ -65,6 +66,13 @@ def page_body(material: Material, drawn: Mapping[str, Spec]) -> str:
     )
 
 
+def _shown(value: Any) -> Any:
+    """Return a value with nothing in it that turns a text around or that HTML lacks; what is HTML already stays."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\t".join(map(visible, value.split("\t")))  # tabs of a study file are its own
+
+
 def _environment(**names: object) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_TEMPLATES, _SECTIONS]),
@@ -72,6 +80,7 @@ def _environment(**names: object) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters.update(readable=formats.readable, plural=cell_text.plural, fields=cell_text.fields)
     environment.globals.update(

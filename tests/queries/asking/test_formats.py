@@ -99,7 +99,7 @@ def test_latex_escapes_all_that_it_would_read_as_commands() -> None:
     text = squeezed(written(table, "latex"))
     assert r"50\% \& \$x\textasciicircum{}2\$ \#1 \{\textasciitilde{}\textbackslash{}input\} & $-0.5$ \\" in text
     assert r"a\_b & n \\" in text
-    assert r"line break & 20000 \\" in text
+    assert r"line\textbackslash{}nbreak & 20000 \\" in text
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
 import duckdb
 import numpy as np
@@ -19,17 +20,20 @@ import pyarrow as pa
 import pytest
 from given import NOW, score, wanted
 from given import model as model_record
+from markupsafe import escape
 from shard_rows import feature_rows
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
 from featurestore.care import garbage
 from featurestore.care.verify import verify
 from featurestore.errors import QueryError
+from featurestore.plain_text import visible
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import rows_table
 from queries.asking import formats, questions
 from queries.asking.database import Database
 from queries.asking.views_script import views_script
+from queries.report import write_report
 
 NAMES = (
     "null", "NULL", "Null", "none", "None", "nan", "NaN", "inf", "true", "True", "false", "1", "007", "1e5", "0x10",
@@ -39,7 +43,7 @@ NAMES = (
 )  # fmt: skip
 """Each is the name of a model and of a dataset; `check_name` lets all of them pass."""
 
-PLACES = ("lr=0.1", "[1]", "1", "a*b", "a?b", "it's", 'say "hi"', "100% #1 %20", "~", "-x", "model=other", "ünïcödé\n")
+PLACES = ("lr=0.1", "[1]", "1", "a*b", "a?b", "model=other", "~", '-it\'s "100% #1" %20 ünïcödé\n')
 """Folders above a store."""
 
 
@@ -130,7 +134,7 @@ def test_every_form_of_an_answer_has_each_name_once(database: Database, form: st
         case "json":
             found = [row["model"] for row in json.loads(text)]
         case "markdown":
-            found = [line.split("|")[1].strip() for line in text.splitlines()[2:]]
+            found = [line.split("|")[1].strip().replace("\\_", "_") for line in text.splitlines()[2:]]
         case "latex":
             body = text.split("\\midrule\n")[1].split("\\bottomrule")[0]
             found = [line.split(" & ")[0].strip().replace("\\_", "_") for line in body.splitlines()]
@@ -193,3 +197,70 @@ def test_a_store_that_nobody_may_write_answers(tmp_path: Path) -> None:
         Path(folder).chmod(0o555)
     with Database(FeatureStore.open(str(copy))) as database:
         assert len(database.sql("from features")) == 1
+
+
+CLASSES = (
+    "<script>alert(1)</script>", "</table>", "a&amp;b", "'quoted'", '"quoted"', "two\nlines", "two lines",
+    "two\rlines", "two\r\nlines", "tab\tbed", "tab bed", "é", "e\u0301", "👩‍👩‍👧",
+    "a\u202egpj", "\ufeffa", "a", "\x1b[31mred", "nul\x00l", "a|b", "a\\|b", "50 % $x$ #1", "*bold*",
+    "_it_", "`code`", "[x](y)", "=cmd()", "+1", "-1", "@here", "-", "null", "None", "NaN", "1e5",
+    "2024-01-01", "a,b", 'say ""', "a--b", " padded ", "\\", "{{ 1 + 1 }}", "%41", "\u2028",
+)  # fmt: skip
+"""Names of classes and of what is imported: no rule holds for them."""
+
+
+@pytest.fixture(scope="module")
+def odd() -> pa.Table:
+    return pa.table({"name": CLASSES, "row": range(len(CLASSES))})
+
+
+def test_csv_and_json_give_any_text_back(odd: pa.Table, tmp_path: Path) -> None:
+    for form in ("csv", "json"):
+        formats.save(odd, form, tmp_path / f"a.{form}")
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == list(CLASSES)
+    read = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in read] == list(CLASSES)
+    back = duckdb.read_csv(str(tmp_path / "a.csv"), all_varchar=True, header=True, max_line_size=100_000)
+    assert len(back) == len(CLASSES)
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "table"])
+def test_no_text_breaks_a_table_or_reads_as_another(odd: pa.Table, form: str) -> None:
+    stream = io.StringIO()
+    formats.write(odd, form, stream)
+    lines = stream.getvalue().split("\n")
+    rows = [line for line in lines if re.search(rf"\d\s*({re.escape('|')}|{re.escape(chr(92) * 2)})?\s*$", line)]
+    texts = {line.rsplit("&" if form == "latex" else "|" if form == "markdown" else " ", 1)[0].strip() for line in rows}
+    assert len(texts) >= len(CLASSES) - (1 if form == "table" else 0)  # of two lines, the first has no number
+    assert not set(CONTROLS) & set(stream.getvalue())
+
+
+CONTROLS = "\x00\x1b\r\t\u202e\ufeff\u2028"
+
+
+def test_markdown_shows_what_github_would_read_as_markup(odd: pa.Table) -> None:
+    stream = io.StringIO()
+    formats.write(odd, "markdown", stream)
+    cells = [re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1] for line in stream.getvalue().splitlines()[2:]]
+    assert all(len(row) == 2 for row in cells)
+    plain = [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", row[0]).strip() for row in cells]
+    assert plain == [visible(text).replace("\n", "\\n").strip() for text in CLASSES]
+
+
+def test_the_report_shows_any_imported_name_as_text(tmp_path: Path) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    names = [name for name in CLASSES if name.strip()]
+    rows = [score(name, f"d{i}", 0.5 + 0.01 * i, standard_error=0.1) for name in names for i in range(3)]
+    store.publish("results", "r", rows_table("results", rows))
+    store.publish("models", "m", rows_table("models", [model_record(name, 0.7) for name in names]))
+    write_report(store.uri, tmp_path / "report.html", charts_dir=tmp_path / "charts")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not set(CONTROLS.replace("\t", "")) & set(page)
+    assert "<script" not in page
+    cells = Counter(re.findall(r'<th scope="row"(?: class="long")?>([^<]*)</th>', page))
+    for name in names:
+        shown = str(escape(visible(name).replace("\n", "\\n").replace("\t", "\\t")))
+        assert cells[shown] >= 1, name
+    for chart in (tmp_path / "charts").glob("*.svg"):
+        ElementTree.parse(chart)
