@@ -24,6 +24,15 @@ CALIBRATION_BINS = 15
 PROBABILITY_FLOOR = float(np.finfo(np.float64).eps)  # 2.2e-16: no image costs more than 36 nats
 
 
+def share_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | float:
+    """Return the standard error of a share of n images: half the width of Wilson's interval at one standard deviation.
+
+    It is above 0 at shares of 0 and 1, too.
+    """
+    error: Vector | float = np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
+    return error
+
+
 class Score(NamedTuple):
     """A metric's value and its standard error, in the same unit."""
 
@@ -34,7 +43,7 @@ class Score(NamedTuple):
 def top1(scores: Vector, y: Labels) -> Score:
     """Share of images whose most probable class is right. Standard error: Wilson's."""
     correct = scores.argmax(axis=1) == y
-    return Score(float(correct.mean()), float(_wilson_error(correct.mean(), len(y))))
+    return Score(float(correct.mean()), float(share_error(correct.mean(), len(y))))
 
 
 def top5(scores: Vector, y: Labels) -> Score:
@@ -46,14 +55,14 @@ def top5(scores: Vector, y: Labels) -> Score:
     earlier = np.arange(scores.shape[1]) < y[:, None]
     ahead = (scores > of_label) | ((scores == of_label) & earlier)
     correct = ahead.sum(axis=1) < 5
-    return Score(float(correct.mean()), float(_wilson_error(correct.mean(), len(y))))
+    return Score(float(correct.mean()), float(share_error(correct.mean(), len(y))))
 
 
 def mean_per_class(scores: Vector, y: Labels) -> Score:
     """Mean over classes of the recall. Standard error: Wilson's per class, with the classes as strata."""
     shown, of_class, n = np.unique(y, return_inverse=True, return_counts=True)
     recall = np.bincount(of_class, weights=scores.argmax(axis=1) == y) / n
-    return Score(float(recall.mean()), float(np.linalg.norm(_wilson_error(recall, n)) / len(shown)))
+    return Score(float(recall.mean()), float(np.linalg.norm(share_error(recall, n)) / len(shown)))
 
 
 def balanced_accuracy(scores: Vector, y: Labels) -> Score:
@@ -124,7 +133,10 @@ def ece(scores: Vector, y: Labels) -> Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: its name, the labels and scores it is defined for, and the function that a call runs."""
+    """A metric: its name, the labels and scores it is defined for, and the function that a call runs.
+
+    The value of a metric with `is_share` is a share of the test images, so that it gives the standard error, too.
+    """
 
     name: str
     function: Callable[[Vector, Labels], Score]
@@ -132,14 +144,35 @@ class Metric:
     single_label: bool
     multilabel: bool
     needs_probabilities: Literal["never", "multilabel", "always"]  # where not, the order of the scores is enough
+    is_share: bool = False
 
     def __call__(self, scores: Vector, y: Labels) -> Score:
         return self.function(scores, y)
 
+    def error_of(self, value: float, n_test: int) -> float | None:
+        """Return the standard error that a value on so many test images has; None if it takes more to know it."""
+        return float(share_error(value, n_test)) if self.is_share else None
+
 
 METRICS = (
-    Metric("top1", top1, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
-    Metric("top5", top5, higher_is_better=True, single_label=True, multilabel=False, needs_probabilities="never"),
+    Metric(
+        "top1",
+        top1,
+        higher_is_better=True,
+        single_label=True,
+        multilabel=False,
+        needs_probabilities="never",
+        is_share=True,
+    ),
+    Metric(
+        "top5",
+        top5,
+        higher_is_better=True,
+        single_label=True,
+        multilabel=False,
+        needs_probabilities="never",
+        is_share=True,
+    ),
     Metric(
         "mean_per_class",
         mean_per_class,
@@ -223,12 +256,6 @@ class _Ranking:
         # In whole numbers, because 0.1 · 3 is more than 0.3.
         first = np.searchsorted(10 * found, np.arange(11) * found[-1])
         return float(best_from_here[first].mean())
-
-
-def _wilson_error(share: Vector | float, n: NDArray[np.intp] | int) -> Vector | float:
-    """Return half the width of Wilson's interval at one standard deviation. It is above 0 at shares of 0 and 1 too."""
-    error: Vector | float = np.sqrt(share * (1 - share) / n + 1 / (4 * n**2)) / (1 + 1 / n)
-    return error
 
 
 def _mean_error(values: Vector) -> float:

@@ -87,12 +87,13 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
         say(f"Nothing has changed: {what} had been imported as {read.origin!r} before.")
     if sources := read.source_metrics():
         say(f"Beside imagenet_top1, -p source=NAME takes these source metrics: {', '.join(sources)}.")
-    if undescribed := read.undescribed():
-        unused = f", and the results do not name its {shortly(read.unused())}" if read.unused() else ""
-        say(
-            f"The file of datasets does not name {shortly(undescribed)}{unused}"
-            f"{'. If two names mean one dataset, add --rename OLD=NEW' if unused else ''}."
-        )
+    _say_names(read)
+    if taken := read.defaults():
+        values = ", ".join(f"{name} {value}" for name, value in taken.items())
+        say(f"Where the file does not say it, results are taken for those of {values}.")
+    if unknown_errors := read.without_error():
+        found = shortly([f"{metric} ({count})" for metric, count in unknown_errors.items()])
+        say(f"The standard error of these results is not known, so that they are in no test of one dataset: {found}.")
     if unknown := _without_source(store):
         say(
             f"imagenet_top1 of {shortly(unknown)} is not known. Correlations leave out models without it. "
@@ -102,6 +103,25 @@ def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
     setting = "fixed" if "fixed" in settings else settings[0]
     for question in ("transfer_correlation", "predicted_transfer"):
         say("  " + shell_command("probestore", "query", question, "-p", f"setting={setting}", "--store", store.uri))
+
+
+def _say_names(read: Import) -> None:
+    """Say which names of one file are not in the other, and which differ in next to nothing."""
+    if undescribed := read.undescribed("dataset"):
+        unused = read.unused("dataset")
+        more = f", and the results do not name its {shortly(unused)}" if unused else ""
+        say(
+            f"The file of datasets does not name {shortly(undescribed)}{more}"
+            f"{'. If two names mean one dataset, add --rename OLD=NEW' if unused else ''}."
+        )
+    if (undescribed := read.undescribed("model")) and (unused := read.unused("model")):
+        say(
+            f"The file of models does not name {shortly(undescribed)}, and the results do not name its "
+            f"{shortly(unused)}."
+        )
+    for what in ("model", "dataset"):
+        for names in read.alike(what):
+            say(f"{' and '.join(map(repr, names))} are different {what}s, though only the form of letters differs.")
 
 
 def _without_source(store: FeatureStore) -> list[str]:

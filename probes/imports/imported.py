@@ -7,8 +7,8 @@ same files again changes nothing; importing other files under the same name repl
 from __future__ import annotations
 
 import json
-import math
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,13 +20,16 @@ import pyarrow as pa
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.plain_text import counted
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import check_name, content_key
 from probes import metrics
 from probes.imports import imported_columns
 from probes.imports.csv_rows import Row, read_rows, refuse_repeated
+from probes.imports.imported_columns import Results
 
+_WIDER = 10  # times the widest error that test images alone can make: draws of training images and seeds add some
 _GRAIN = ("model", "dataset", "setting", "tap", "probe", "n_per_class", "seed", "train_steps")
 _OF_THE_IMPORT = ("created_at", "recorded_at", "versions")  # when and by which program, not what the files say
 
@@ -52,14 +55,38 @@ class Import:
         """Return the different values of one column of the results, such as "dataset", sorted."""
         return sorted({row.values[what] for row in self.results})
 
-    def undescribed(self) -> list[str]:
-        """Return the datasets of the results that the file of datasets lacks; none if there is no such file."""
-        described = {row.values["dataset"] for row in self.datasets}
-        return [name for name in self.names("dataset") if described and name not in described]
+    def undescribed(self, what: str) -> list[str]:
+        """Return the models, or datasets, of the results that their own file lacks; none if there is no such file."""
+        described = self._described(what)
+        return [name for name in self.names(what) if described and name not in described]
 
-    def unused(self) -> list[str]:
-        """Return the datasets of the file of datasets for which there are no results."""
-        return sorted({row.values["dataset"] for row in self.datasets} - set(self.names("dataset")))
+    def unused(self, what: str) -> list[str]:
+        """Return the models, or datasets, of their own file for which there are no results."""
+        return sorted(self._described(what) - set(self.names(what)))
+
+    def alike(self, what: str) -> list[tuple[str, ...]]:
+        """Return names of models, or datasets, of any file that differ in the case or the form of letters only."""
+        folded: dict[str, set[str]] = defaultdict(set)
+        for name in {*self.names(what), *self._described(what)}:
+            folded[unicodedata.normalize("NFKC", name).casefold()].add(name)
+        return sorted(tuple(sorted(names)) for names in folded.values() if len(names) > 1)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the columns of the results that some lines have no value of, and the value that is taken there."""
+        taken = ("probe", "tap", "seed")
+        return {name: Results.model_fields[name].default for name in taken if not self._all_give(name)}
+
+    def without_error(self) -> dict[str, int]:
+        """Return the metrics, and how many results of them, of which the standard error is not known."""
+        found = Counter(row.values["metric"] for row in self.results if _standard_error(row.values) is None)
+        return dict(sorted(found.items()))
+
+    def _described(self, what: str) -> set[str]:
+        rows = {"model": self.models, "dataset": self.datasets}[what]
+        return {row.values[what] for row in rows}
+
+    def _all_give(self, name: str) -> bool:
+        return all(name in row.given for row in self.results)
 
     def source_metrics(self) -> list[str]:
         """Return the names of the source metrics that the file of models gives in columns of its own."""
@@ -184,6 +211,18 @@ def _check_value(row: Row) -> None:
         raise row.error("value", f"nll must not be negative. Got {value}.")
     if metric.name != "nll" and not 0 <= value <= 1:
         raise row.error("value", f"{metric.name} must be a fraction between 0 and 1 (0.751, not 75.1). Got {value}.")
+    _check_error(row, metric)
+
+
+def _check_error(row: Row, metric: metrics.Metric) -> None:
+    """Refuse a standard error in percent, or of something else than the value."""
+    error, n_test = row.values["standard_error"], row.values["n_test"]
+    widest = metric.error_of(0.5, n_test)
+    if metric.name != "nll" and error is not None and error > min(0.5, _WIDER * (widest or 0.5)):
+        of_images = f"; {counted(n_test, 'test image')} make it {widest:.2g} at most" if widest else ""
+        raise row.error(
+            "standard_error", f"must be a fraction, as the value is (0.0052, not 0.52){of_images}. Got {error}."
+        )
 
 
 # ---- which metric is the dataset's own -------------------------------------------------------------------------------
@@ -261,11 +300,9 @@ def _result_row(row: Row, origin: str, headlines: Mapping[str, str]) -> dict[str
 
 
 def _standard_error(values: Mapping[str, Any]) -> float | None:
-    """Return the standard error of the file; if it has none and the metric is top1, the binomial one."""
-    if values["standard_error"] is not None or values["metric"] != "top1":
-        error: float | None = values["standard_error"]
-        return error
-    return math.sqrt(values["value"] * (1 - values["value"]) / values["n_test"])
+    """Return the standard error of the file, else that of the metric; None if the file has too little to know it."""
+    said: float | None = values["standard_error"]
+    return metrics.by_name(values["metric"]).error_of(values["value"], values["n_test"]) if said is None else said
 
 
 def _publish(store: FeatureStore, table: str, origin: str, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -60,6 +60,17 @@ def test_it_says_which_source_metrics_and_datasets_it_was_told_of(command, resul
     assert "does not name" not in command(results, "--datasets", datasets, "--rename", "Oxford Pets=Pets")[1]
 
 
+def test_it_says_what_it_took_for_granted_and_what_it_cannot_know(command, results, tmp_path):
+    models = tmp_path / "models.csv"
+    models.write_text("model,imagenet_top1\nnet v1,0.7\n")
+    results.write_text(RESULTS.replace("top1", "mean_per_class"))
+    said = " ".join(command(results, "--models", models)[1].split())
+    assert "results are taken for those of probe logistic, tap penultimate, seed 0." in said
+    assert "they are in no test of one dataset: mean_per_class (1)." in said
+    assert "The file of models does not name Net v1, and the results do not name its net v1." in said
+    assert "'Net v1' and 'net v1' are different models" in said
+
+
 def test_what_is_wrong_ends_it_and_leaves_no_store(command, results, tmp_path):
     results.write_text(RESULTS.replace("0.8", "80"))
     code, said = command(results)

@@ -57,6 +57,20 @@ def test_values_are_read_stripped_and_empty_ones_have_their_defaults(written):
     assert rows[1].values == {"who": "a,b", "kind": "finetuned", "n": 7, "yes": None, "share": None}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("comma", ["", ",", ",,"])
+def test_any_ends_of_lines_are_read_a_byte_order_mark_and_commas_at_the_ends_too(written, end, mark, comma):
+    lines = [f"who,kind,share{comma}", f"a,fixed,0.5{comma}", "", f"b,fixed,{comma}"]
+    rows = read_rows(written(mark + end.join([*lines, ""])), People)
+    assert [(row.line, row.values["who"], row.values["share"]) for row in rows] == [(2, "a", 0.5), (4, "b", None)]
+
+
+def test_a_row_says_which_values_its_line_gives(written):
+    (row,) = read_rows(written("who,kind,n,share\na,fixed,,0.5\n"), People)
+    assert row.given == {"who", "kind", "share"}
+
+
 def test_a_column_may_go_by_another_name_in_another_unit(written):
     assert read_rows(written("who,kind,n_thousands\na,fixed,2\n"), People)[0].values["n"] == 2000
 
@@ -86,7 +100,20 @@ def test_columns_that_are_known_to_be_of_no_use_are_not_read(written):
             "who,kin\na,b\n",
             r"line 1: unknown column 'kin'. Did you mean 'kind'\? The file may have the columns kind, who, share",
         ),
-        ("who,kind,\na,fixed,\n", "line 1: unknown column ''"),
+        ("who,kind,\na,fixed,1\n", r"line 2: .*column 3 has none. Got '1'. .*index=False"),
+        (",who,kind\n0,a,fixed\n", r"line 2: .*column 1 has none. Got '0'"),
+        ("who;kind\na;fixed\n", "line 1: values must be separated by commas.* Got semicolons"),
+        ("who;kind;share\na;fixed;0,5\n", "line 1: values must be separated by commas.* Got semicolons"),
+        ("who\tkind\na\tfixed\n", "line 1: .*Got tabs"),
+        ("who|kind\na|fixed\n", "line 1: .*Got vertical bars"),
+        ("sep=;\nwho;kind\na;fixed\n", "line 1: .*Got semicolons"),
+        ("sep=,\nwho,kind\na,fixed\n", "line 1: .*Got a line that names another separator"),
+        ("who,kind,share\na,fixed,0,5\n", "line 2: .*Got 4. .*numbers have a point, not a comma"),
+        ("who,kind\na,fixed,\n", "line 2: .*Got 3. The line ends with a comma, and the header does not"),
+        ("who,kind\na,fixed\n".encode("utf-16"), "must be text in UTF-8, but is in UTF-16"),
+        ("who,kind\na,fixed\n".encode("utf-16-be"), "must be text in UTF-8, but has bytes of zero"),
+        (b"PK\x03\x04who,kind", "is a ZIP archive, as workbooks are. Save it as CSV"),
+        (b"\x1f\x8b\x08", "is compressed with gzip"),
         ("who,kind,who\na,fixed,b\n", "line 1: two columns are called 'who'"),
         ("who,kind,n,n_thousands\na,fixed,1,1\n", "line 1: n and n_thousands say the same"),
         ("who\na\n", "line 1: must have the column kind. Got 'who'"),
@@ -109,7 +136,7 @@ def test_columns_that_are_known_to_be_of_no_use_are_not_read(written):
         ("who,kind,yes\na,fixed,maybe\n", "column yes: must be one of true, yes, 1, false, no, 0"),
         (f"who,kind\n{'a' * 201},fixed\n", "column who: must be a name of at most 200 characters"),
         ('who,kind\n"a\nb",fixed\n', "line 2, column who: must be a name"),
-        (b"who,kind\n\xff,fixed\n", "cannot be read as CSV in UTF-8"),
+        (b"who,kind\n\xff,fixed\n", "must be text in UTF-8, but the byte 0xff in line 2"),
         ('who,kind\n"a"b,fixed\n', "line 2, cannot be read as CSV"),
     ],
 )

@@ -1,7 +1,6 @@
 """Imports: what files become, what is refused before anything is written, and how imports and studies live together."""
 
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from featurestore.store import layout
 from featurestore.store.feature_store import rows_table
 from probes.imports.imported import add, read_import
 from probes.imports.imported_columns import OTHER_SPELLINGS, headline_metric, metric
+from probes.metrics import share_error
 from queries.asking.database import Database
 
 HEADER = "setting,model,dataset,metric,value,n_test\n"
@@ -62,7 +62,7 @@ def test_results_become_rows_beside_those_of_studies(imported, store):
         ("grid", "logistic", "penultimate", "", 0)
     }
     assert all(row["headline"] and row["n_per_class"] is row["seconds"] is row["n_train"] is None for row in rows)
-    assert [row["standard_error"] for row in rows] == [pytest.approx(math.sqrt(0.8 * 0.2 / 100)), None]
+    assert [row["standard_error"] for row in rows] == [share_error(0.8, 100), None]
     assert "probestore" in json.loads(rows[0]["versions"])
 
 
@@ -105,9 +105,9 @@ def test_what_is_known_of_datasets_fills_the_catalogue(imported, store):
 def test_the_files_may_call_a_dataset_otherwise_than_the_store(written, store):
     files = {"datasets": written("datasets", "dataset,classes\nOxford Pets,37\n")}
     read = read_import(written("results", TWO), origin="grid", **files)
-    assert (read.undescribed(), read.unused()) == (["Food 101", "Pets"], ["Oxford Pets"])
+    assert (read.undescribed("dataset"), read.unused("dataset")) == (["Food 101", "Pets"], ["Oxford Pets"])
     read = read_import(written("results", TWO), origin="grid", renamed={"Pets": "pets", "Oxford Pets": "pets"}, **files)
-    assert (read.undescribed(), read.unused()) == (["Food 101"], [])
+    assert (read.undescribed("dataset"), read.unused("dataset")) == (["Food 101"], [])
     add(store, read)
     assert ask(store, "select distinct dataset from results order by 1 desc")[0] == {"dataset": "pets"}
     assert ask(store, "select dataset, n_classes from datasets") == [{"dataset": "pets", "n_classes": 37}]
@@ -267,6 +267,16 @@ def test_a_loss_alone_is_kept_and_not_compared(imported, store):
         ("fixed,a,d,top1,0.5,", "line 2, column n_test: must have a value"),
         ("fixed,a,d,top1,0.5,0", "line 2, column n_test: must be a whole number, at least 1"),
         ("fixed,,d,top1,0.5,10", "line 2, column model: must have a value"),
+        (
+            "fixed,a,d,top1,92%,10",
+            "line 2, column value: must be a number, with a point before its decimals. Got '92%'",
+        ),
+        (
+            'fixed,a,d,top1,"0,92",10',
+            "line 2, column value: must be a number, with a point before its decimals. Got '0,92'",
+        ),
+        ("fixed,a,d,top1,NaN,10", "line 2, column value: must be a number"),
+        ('fixed,a,d,top1,0.5,"3,669"', "line 2, column n_test: must be a whole number"),
         ("fixed,a,d,top1,0.5,10\nfixed,b,d,top1,0.5,10\nfixed,a,d,top-1,0.6,10", "lines 2 and 4 are the same metric"),
     ],
 )
@@ -293,6 +303,28 @@ def test_results_that_cannot_be_right_are_refused_before_anything_is_written(imp
 def test_what_cannot_be_known_of_models_and_datasets_is_refused(imported, files, message):
     with pytest.raises(ConfigurationError, match=message):
         imported(**files)
+
+
+@pytest.mark.parametrize("error", [0.52, 52, 0.2])
+def test_a_standard_error_in_percent_is_refused(imported, error):
+    with pytest.raises(ConfigurationError, match=r"column standard_error: must be a fraction, .*0\.0083 at most"):
+        imported(f"{HEADER[:-1]},standard_error\nfixed,a,d,top1,0.92,3669,{error}\n")
+    assert imported(f"{HEADER[:-1]},standard_error\nfixed,a,d,top1,0.92,3669,0.0045\n") == ["results"]
+
+
+def test_what_is_taken_for_granted_is_told(written):
+    columns = f"{HEADER[:-1]},seed,probe\n"
+    read = read_import(written("r", f"{columns}fixed,a,d,top1,0.5,10,1,knn\nfixed,b,d,nll,0.5,10,2,\n"))
+    assert read.defaults() == {"probe": "logistic", "tap": "penultimate"}
+    assert read.without_error() == {"nll": 1}
+
+
+def test_names_that_differ_in_the_form_of_letters_only_are_told(written):
+    lines = "fixed,caf\u00e9,d,top1,0.5,10\nfixed,cafe\u0301,d,top1,0.5,10\nfixed,b,D,top1,0.5,10\n"
+    read = read_import(written("r", HEADER + lines), models=written("m", "model,imagenet_top1\nB,0.7\n"))
+    assert read.alike("model") == [("B", "b"), ("cafe\u0301", "caf\u00e9")]
+    assert read.alike("dataset") == [("D", "d")]
+    assert (read.undescribed("model"), read.unused("model")) == (["b", "cafe\u0301", "caf\u00e9"], ["B"])
 
 
 def test_an_import_is_called_as_its_file_is_or_as_it_is_told(written):
