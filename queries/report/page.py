@@ -46,7 +46,7 @@ def page_body(material: Material, drawn: Mapping[str, Spec]) -> str:
     environment = _environment(
         svg=lambda name: Markup(page_svg(drawn[name])), charts=drawn, answers=answers.by_question
     )
-    sections = all_sections()
+    sections = sorted(all_sections(), key=lambda section: not section.comes_first(answers))
     inside = {
         section.name: Markup(environment.get_template(f"{section.name}.html.jinja").render(section.shown(material)))
         for section in sections

@@ -44,6 +44,10 @@ def _draw_nothing(answers: PageAnswers) -> Iterator[Chart]:
     yield from ()
 
 
+def _never(answers: PageAnswers) -> bool:
+    return False
+
+
 def _show_nothing_more(material: Material) -> Mapping[str, Any]:
     return {}
 
@@ -56,6 +60,8 @@ class Section:
     ----------
     order : int
         Sections stand in the page in this order; no two have the same.
+    comes_first : callable
+        Returns whether the section stands before all others on this page.
     title : str
         In the list of sections.
     heading : str
@@ -76,6 +82,7 @@ class Section:
     heading: str
     questions: tuple[str, ...]
     parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    comes_first: Callable[[PageAnswers], bool] = _never
     charts: Callable[[PageAnswers], Iterator[Chart]] = _draw_nothing
     shown: Callable[[Material], Mapping[str, Any]] = _show_nothing_more
     name: str = ""

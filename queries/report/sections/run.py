@@ -48,7 +48,7 @@ def _studies(store: FeatureStore) -> Iterator[dict[str, str]]:
 
 
 SECTION = Section(
-    order=10,
+    order=11,
     title="How it was made",
     heading="What failed, what was skipped, and how it was made",
     questions=(

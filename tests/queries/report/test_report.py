@@ -161,7 +161,19 @@ def test_the_report_of_an_empty_store_says_what_to_run(empty: str) -> None:
 
 
 def test_the_sections_are_in_the_order_in_which_one_asks(empty: str) -> None:
-    order = ["transfer", "datasets", "leaderboard", "settings", "tuning", "recipes", "images", "leaks", "cost", "run"]
+    order = [
+        "transfer",
+        "datasets",
+        "leaderboard",
+        "settings",
+        "tuning",
+        "recipes",
+        "images",
+        "leaks",
+        "sanity",
+        "cost",
+        "run",
+    ]
     assert [section.name for section in all_sections()] == order
     assert len({section.order for section in all_sections()}) == len(order)
     assert re.findall(r'<section id="(\w+)"', empty) == order
@@ -241,6 +253,24 @@ def test_of_two_solvers_the_grid_shows_the_later_as_the_leaderboard_does(tmp_pat
     (row,) = re.findall(r"<table class=\"dense\">.*?</table>", report(store, tmp_path), flags=re.DOTALL)
     assert "90.0" in row
     assert "75.0" not in row
+
+
+@pytest.mark.slow
+def test_a_warning_comes_first_and_names_the_command_that_shows_its_rows(tmp_path: Path) -> None:
+    store = build(str(tmp_path / "my store"), {"a": 0.7}, ["d0", HOSTILE])
+    assert re.findall(r'<section id="(\w+)"', report(store, tmp_path))[0] == "transfer"
+    rows = [score("a", dataset, 0.6, n_test=9) for dataset in ("d0", HOSTILE)]
+    store.publish("results", "r", rows_table("results", rows))
+    page = report(store, tmp_path)
+    assert_stands_alone(page)
+    assert re.findall(r'<section id="(\w+)"', page)[0] == "sanity"
+    (section,) = re.findall(r'<section id="sanity".*?</section>', page, flags=re.DOTALL)
+    text = unescape(text_of(section))
+    assert "2 warnings" in text
+    assert "d0 : top1 was measured on 9 test images" in text
+    for dataset in ("dataset=d0", f"'dataset={HOSTILE}'"):
+        assert f"probestore query small_splits -p {dataset} --store '{store.uri}'" in text
+    assert "2 remarks" in text
 
 
 def test_every_section_shows_what_there_is(full: Path) -> None:
