@@ -32,6 +32,7 @@ def test_images_that_are_all_black_are_said_by_the_run_that_met_them(
     assert done.exit_code == 0
     text = "Of up to 512 images each of train, val, test, all have the same features (model tiny_0)."
     assert f"  pets: {text}\n" in done.stderr
+    assert "  Remarks: made_splits 1. To see them:  probestore query sanity --store " in done.stderr
     command = next(line for line in done.stderr.splitlines() if "query constant_features" in line)
     _, *arguments = shlex.split(command)
     asked = CliRunner().invoke(cli, [*arguments, "--format", "json"], catch_exceptions=False)

@@ -6,12 +6,16 @@ import random
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from given import NOW, Given, Row, grid, model, score
+from tiny import save_images
 
 from featurestore import FeatureStore, SampleSet
+from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.images.splits import Dataset
 from featurestore.plain_text import shell_command
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
@@ -273,6 +277,21 @@ def test_facts_about_a_dataset_are_remarks(findings: list[Row]) -> None:
         "Made here, not by the source: val (30 of 90 train images held out, stratified, seed 0)."
     ]
     assert said(findings, "sifted", "dataset_notes") == ["2 notes, the first: 3 files left out: no image (a.txt, ...)"]
+
+
+def test_what_a_dataset_says_of_its_splits_tells_those_that_were_made_here(given: Given, tmp_path: Path) -> None:
+    whole = save_images(tmp_path / "whole", {"a": 10, "b": 10})
+    for split, n in {"train": 6, "val": 4, "test": 4}.items():
+        save_images(tmp_path / "split" / split, {"a": n, "b": n})
+    specs = [
+        DatasetSpec(name="whole", source=f"image_folder:{whole}"),
+        DatasetSpec(name="split", source=f"image_folder:{tmp_path / 'split'}"),
+        DatasetSpec(name="part", source=f"image_folder:{tmp_path / 'split'}", limit=10),
+    ]
+    rows = given(datasets=[Dataset(spec).record() | {"recorded_at": NOW} for spec in specs]).query("made_splits")
+    assert [(row["dataset"], row["split"], row["held_out"]) for row in rows.to_pylist()] == [
+        ("part", "train", False), ("whole", "train", False), ("whole", "val", True), ("whole", "test", True)
+    ]  # fmt: skip
 
 
 def test_a_model_far_off_the_line_is_a_warning_and_one_that_is_a_little_off_is_not(given: Given) -> None:
