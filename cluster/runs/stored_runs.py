@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def add_probes(
         If the store cannot be written.
     """
     pairs = stored_pairs(store, reporter)
+    if settings.n_per_class:
+        pairs = _with_class_counts(store, pairs)
     name = study_name(settings)
     return _run(name, pairs, lambda run: Probes(run, settings), store, pool, reporter, retry_failed)
 
@@ -217,6 +220,20 @@ def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
 def _pair(row: dict[str, Any]) -> Pair:
     bound = {field.name: row.pop(field.name) for field in fields(SplitSets)}
     return Pair(features=SplitSets(**bound), **row)
+
+
+def _with_class_counts(store: FeatureStore, pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the pairs with the numbers of training images of each class, where the store has them."""
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    with Database(store) as database:
+        for row in database.run_file(_SQL / "class_counts.sql").to_pylist():
+            counts[row["dataset"]][row["label"]] = row["n_images"]
+    return [
+        replace(pair, class_counts=tuple(counts[pair.dataset][label] for label in range(pair.n_classes)))
+        if pair.dataset in counts
+        else pair
+        for pair in pairs
+    ]
 
 
 def _say_what_is_left_out(complete: set[FeatureSet], pairs: list[Pair], reporter: Reporter) -> None:

@@ -29,6 +29,8 @@ class Pair:
         Whether an image can have several labels.
     setting : str
         Setting of the results.
+    class_counts : tuple of int, optional
+        Number of training images of each class; None if nobody says.
     compute, inputs_key : str, optional
         Precision that the features are computed in, and hash of all else that they come from; None if a study of an
         earlier version wanted them.
@@ -40,6 +42,7 @@ class Pair:
     n_classes: int
     multilabel: bool
     setting: str = "fixed"
+    class_counts: tuple[int, ...] | None = None
     compute: str | None = None
     inputs_key: str | None = None
 

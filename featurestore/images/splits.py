@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,13 @@ class Dataset:
     def multilabel(self) -> bool:
         """True if an image can have several labels or none."""
         return self.labels("train").ndim == 2
+
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of training images of each class, readable or not."""
+        labels = self.labels("train")
+        counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(self.classes))
+        return tuple(counts.tolist())
 
     @property
     def notes(self) -> list[str]:

@@ -292,7 +292,7 @@ class FeatureStore:
     def names(self, table: str) -> set[str]:
         """Return the names of the records in one of `schema.TABLES`, without those of imports."""
         own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
-        return {name.rsplit("/", 1)[1].removesuffix(".parquet") for name in own}
+        return set(map(_record_name, own))
 
     def has_record(self, table: str, name: str) -> bool:
         """Return whether there is a record in one of `schema.TABLES`, without a listing of the table."""
@@ -303,9 +303,13 @@ class FeatureStore:
 
         One listing is made, and records that this node has read before are not opened again.
         """
+        return [row for rows in self.record_tables(table).values() for row in rows.to_pylist()]
+
+    def record_tables(self, table: str) -> dict[str, pa.Table]:
+        """Return the same rows as Arrow tables, by the names of their records."""
         folder = node_cache.folder() if node_cache.limit_bytes() else None
         found = record_cache.records(self._storage, table, folder)
-        return [row for name, rows in found.items() if not layout.parse_import(name) for row in rows.to_pylist()]
+        return {_record_name(name): rows for name, rows in found.items() if not layout.parse_import(name)}
 
     def origins(self, table: str) -> set[str]:
         """Return the names of the imports that added rows to one of `schema.TABLES`."""
@@ -530,6 +534,11 @@ CHECKSUM = "checksum"
 _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
 _MOST_THREADS = 16  # more would only wait for the memory
+
+
+def _record_name(path: str) -> str:
+    """Return the name of the record that lies at a path."""
+    return path.rsplit("/", 1)[1].removesuffix(".parquet")
 
 
 def foreign_files(names: Iterable[str]) -> list[str]:

@@ -136,6 +136,9 @@ RESULTS = _table(
     ("hyperparameter", pa.string()),  # its name, e.g. l2
     ("chosen", pa.float64()),  # its chosen value
     ("at_grid_edge", pa.bool_()),
+    ("ties_by", pa.string()),  # what decided among equal metrics: loss; null: the strongest, in older results
+    ("refitted", pa.bool_()),  # whether the final fit used the validation images, too; null in older results
+    ("replaced", pa.string()),  # why these numbers hold no more and the cell was fitted again; null: they hold
     ("converged", pa.bool_()),
     ("n_iter", pa.int64()),  # of the final fit, refitted on train + validation
     ("objective", pa.float64()),
@@ -161,6 +164,8 @@ TUNING = _table(
     ("gradient_norm", pa.float64()),
     ("duality_gap", pa.float64()),
     ("seconds", pa.float64()),
+    ("loss", pa.float64()),  # on the validation split; it decides among equal metrics; null in older files
+    ("loss_kind", pa.string()),  # cross_entropy, in nats, or squared_error
 )
 
 PREDICTIONS = _table(

@@ -24,6 +24,14 @@ from probes.cells.likeness import Likeness
 from probes.fitting.fitted import Choice, Evidence, FittedProbe
 from probes.metrics import Score
 
+TIES_BY = "loss"
+"""Value of the column `ties_by` of `results`: the rule of `probes.fitting.tuning`. It is null where an older version
+chose, which took the strongest regularisation of those with the best metric."""
+
+
+FORMER_CHOICE = "chosen by strength among values that were equally good on the validation images"
+"""Value of the column `replaced` of results whose cell was fitted again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -139,6 +147,23 @@ def publish(store: FeatureStore, cell: Cell, fitted: FittedCell) -> None:
     store.publish("results", cell.key, rows_table("results", _result_rows(cell, fitted)))
 
 
+def set_aside(store: FeatureStore, cell: Cell) -> None:
+    """Keep what is stored of a cell under another name, marked as replaced, before it is replaced.
+
+    If this is cut short or repeated, the same is kept: the tuning first, which the new one would otherwise pass for.
+    """
+    name = content_key({"table": "results", "cell": cell.key, "replaced": FORMER_CHOICE})
+    if not store.has_record("tuning", name):
+        store.publish("tuning", name, _renamed(store.read_record("tuning", cell.key), name))
+    rows = _renamed(store.read_record("results", cell.key), name)
+    replaced = pa.array([FORMER_CHOICE] * len(rows), pa.string())
+    store.publish("results", name, rows.set_column(rows.column_names.index("replaced"), "replaced", replaced))
+
+
+def _renamed(rows: pa.Table, cell: str) -> pa.Table:
+    return rows.set_column(rows.column_names.index("cell"), "cell", pa.array([cell] * len(rows), pa.string()))
+
+
 def _result_rows(cell: Cell, fitted: FittedCell) -> list[dict[str, Any]]:
     probe, choice = fitted.probe, fitted.probe.choice
     shared = {
@@ -154,6 +179,8 @@ def _result_rows(cell: Cell, fitted: FittedCell) -> list[dict[str, Any]]:
         "hyperparameter": methods.load(cell.probe).HYPERPARAMETER,
         "chosen": choice.value if choice else None,
         "at_grid_edge": choice.at_grid_edge if choice else None,
+        "ties_by": TIES_BY if choice else None,
+        "refitted": probe.refitted,
         **_evidence(probe.evidence),
         **_likeness([*fitted.likeness, fitted.tested.likeness if fitted.tested else None]),
         "seconds": fitted.seconds,
@@ -179,7 +206,14 @@ def score_columns(score: Score) -> dict[str, float | None]:
 def _tuning_rows(cell: Cell, choice: Choice) -> list[dict[str, Any]]:
     shared = {**cell.grain(), "hyperparameter": methods.load(cell.probe).HYPERPARAMETER, "metric": cell.metric}
     return [
-        {**shared, "value": trial.value, "validation": trial.validation, **asdict(trial.evidence)}
+        {
+            **shared,
+            "value": trial.value,
+            "validation": trial.validation,
+            **asdict(trial.evidence),
+            "loss": trial.loss,
+            "loss_kind": choice.loss_kind,
+        }
         for trial in choice.trials
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -42,6 +42,7 @@ def run_cells(
     n_classes: int,
     device: str,
     matrices: MatrixCache | None = None,
+    former: Collection[str] = (),
 ) -> list[CellReport]:
     """Fit and commit cells that share their features. The features are read once.
 
@@ -56,6 +57,8 @@ def run_cells(
         ``"cpu"`` or ``"cuda"``.
     matrices : MatrixCache, optional
         The cache of this node for decoded features, which all its workers share.
+    former : collection of str
+        Keys of cells whose stored results hold no more. They are kept under another name.
 
     Raises
     ------
@@ -74,7 +77,10 @@ def run_cells(
         failure = None
         try:
             task = whole if cell.n_per_class is None else few_shot(whole, cell.n_per_class, cell.seed)
-            _run_cell(store, cell, task, likeness, read_test, device=device)
+            fitted = _fitted(store, cell, task, likeness, read_test, device=device)
+            if cell.key in former:
+                results.set_aside(store, cell)
+            results.publish(store, cell, fitted)
         except Exception as error:  # one probe may raise anything; the other cells go on
             failure = Failure.of(error)
         reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))
@@ -119,7 +125,7 @@ def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
     return coef, rows.column("bias").to_numpy().astype(np.float64)
 
 
-def _run_cell(
+def _fitted(
     store: FeatureStore,
     cell: Cell,
     task: LearningTask,
@@ -127,7 +133,7 @@ def _run_cell(
     read_test: Callable[[], tuple[Features, Likeness | None]],
     *,
     device: str,
-) -> None:
+) -> FittedCell:
     begin = time.perf_counter()
     method = methods.load(cell.probe)
     if task.multilabel and not method.MULTILABEL:
@@ -137,7 +143,7 @@ def _run_cell(
     probe = method.fit(task, options, FitResources(solver=cell.solver, seed=cell.seed, device=device))
     tested = _test(probe, read_test)
     n_train, n_val = task.n_train, len(task.X) - task.n_train
-    results.publish(store, cell, FittedCell(probe, n_train, n_val, likeness, time.perf_counter() - begin, tested))
+    return FittedCell(probe, n_train, n_val, likeness, time.perf_counter() - begin, tested)
 
 
 def _test(probe: FittedProbe, read_test: Callable[[], tuple[Features, Likeness | None]]) -> Tested | None:

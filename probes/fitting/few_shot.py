@@ -16,25 +16,19 @@ def few_shot(task: LearningTask, n_per_class: int, seed: int) -> LearningTask:
     """Draw `n_per_class` training images of every class, and at most as many validation images.
 
     With n = `n_per_class`, the hyper-parameter is chosen on at most n validation images per class, and the probe is
-    fitted on the n training images per class alone. Draws of the same seed are nested: the images of n = 5 are among
-    those of n = 10, so that a curve over n is smooth.
+    fitted on the n training images per class alone. A class with fewer images gives all of them. Draws of the same seed
+    are nested: the images of n = 5 are among those of n = 10, so that a curve over n is smooth.
 
     Raises
     ------
     ProbeError
-        If images can have several labels, or a class has fewer training images.
+        If images can have several labels.
     """
     if task.multilabel:
         raise ProbeError("A few-shot task needs one label per image. Got images that can have several labels.")
     rng = np.random.default_rng(seed)
     train = _draw(task.train[1], task.n_classes, n_per_class, rng)
     val = _draw(task.val[1], task.n_classes, n_per_class, rng)
-    if len(train) < n_per_class * task.n_classes:
-        fewest = int(np.bincount(task.train[1], minlength=task.n_classes).min())
-        raise ProbeError(
-            f"n_per_class must be at most {fewest}, the number of training images of the smallest class. "
-            f"Got {n_per_class}."
-        )
     rows = np.concatenate([train, task.n_train + val])
     return dataclasses.replace(task, X=task.X[rows], y=task.y[rows], n_train=len(train), refit_on_validation=False)
 

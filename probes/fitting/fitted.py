@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -37,11 +38,23 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Trial:
-    """One value of a hyper-parameter, the metric of its fit on the validation images, and the evidence of that fit."""
+    """One value of a hyper-parameter, and how well its fit does on the validation images.
+
+    Attributes
+    ----------
+    value : float
+    validation : float
+        The metric.
+    evidence : Evidence
+        The evidence of that fit.
+    loss : float
+        The loss, which tells values apart that the metric does not; NaN if it is not known.
+    """
 
     value: float
     validation: float
     evidence: Evidence
+    loss: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -52,14 +65,18 @@ class Choice:
     ----------
     value : float
     at_grid_edge : bool
-        Whether the value is the smallest or largest that was tried. A better one may lie outside the grid then.
+        Whether the value is the smallest or largest that was tried, and better than the one beside it. A still better
+        one may lie outside the grid then.
     trials : tuple of Trial
         In ascending order of value.
+    loss_kind : str
+        What the losses of the trials are: ``cross_entropy`` or ``squared_error``; empty if they have none.
     """
 
     value: float
     at_grid_edge: bool
     trials: tuple[Trial, ...]
+    loss_kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,8 @@ class FittedProbe:
         The choice that was made on the validation images; None if the method has nothing to choose.
     evidence : Evidence
         The evidence of the final fit.
+    refitted : bool
+        Whether the final fit used the validation images, too, where it could (`probes.fitting.refit`).
     measures : mapping of str to float
         Name -> number that the method has measured on the images it was given. Each becomes a row of `results`.
     """
@@ -85,4 +104,5 @@ class FittedProbe:
     probabilistic: bool = True
     choice: Choice | None = None
     evidence: Evidence = Evidence()
+    refitted: bool = True
     measures: Mapping[str, float] = field(default_factory=dict)

@@ -7,8 +7,7 @@ weight exp(s_i / T), and the score of a class is its share of the votes,
 
 with [y_i has c] of shape (n, n_classes) for labels of both kinds. Nothing is trained, and the search is exact. One
 search for the largest k serves all values of k, which are tried on the validation images. A k above the number of
-images becomes that number. At a tie the larger k wins, because it is smoother. The search runs in float32 and holds
-one block of similarities at a time.
+images becomes that number. The search runs in float32 and holds one block of similarities at a time.
 
 Sources: Wu et al., *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (the weights,
 T = 0.07); Oquab et al., *DINOv2*, 2023 (the values of k).
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from probes.fitting.fitted import FittedProbe
 from probes.fitting.learning_task import LearningTask
+from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import FitResources
 from probes.objective import Features, Labels, Vector, check_data
@@ -60,6 +60,7 @@ class Options:
         check_grid("temperature", [self.temperature])
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose k, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)

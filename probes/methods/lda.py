@@ -24,6 +24,7 @@ from scipy.special import softmax
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import FittedProbe
 from probes.fitting.learning_task import LearningTask
+from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import FitResources
 from probes.moments import affine, by_blocks, class_means, covariance, mean
@@ -53,11 +54,12 @@ class Options:
         check_grid("shrinkages", self.shrinkages, largest=1)
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose the shrinkage and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
     gaussians = _Gaussians.of(*task.train, task.n_classes)
-    choice = choose_value(gaussians.path(task.val[0], sorted(options.shrinkages)), task.val[1], metric=task.metric)
+    choice = choose_value(gaussians.path(task.val[0], sorted(set(options.shrinkages))), task.val[1], metric=task.metric)
     coef, intercept = _Gaussians.of(*task.final, task.n_classes).parameters(choice.value)
 
     def scores(X: Features) -> Vector:

@@ -3,7 +3,7 @@
 The objective is that of `probes.objective`: for features (n, n_features) and labels (n,), the mean cross-entropy + l2/2
 ||W||², W (n_classes, n_features), biases free; for labels (n, n_classes), one binary regression per class, one l2 for
 all. Each of the 45 values of `L2_GRID` is fitted on the training images. The value that is best on the validation
-images is chosen, at a tie the stronger one, and fitted again on training and validation images together.
+images is chosen (`probes.fitting.tuning`), and fitted again on training and validation images together.
 
 Source: Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*, CVPR 2019.
 """
@@ -16,6 +16,7 @@ from functools import partial
 from probes import solvers
 from probes.fitting.fitted import Evidence, FittedProbe
 from probes.fitting.learning_task import LearningTask
+from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import choose_l2
 from probes.methods import FitResources
 from probes.objective import GAP_TOLERANCE, L2_GRID, probabilities
@@ -45,6 +46,7 @@ class Options:
     scaling: Scaling = "none"
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     fit_path = partial(

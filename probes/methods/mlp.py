@@ -3,9 +3,10 @@
 For standardised features x (n_features,), logits W₂ relu(W₁ x + b₁) + b₂ with W₁ (width, n_features) and W₂ (n_classes,
 width); the loss of a mini-batch is the mean cross-entropy or, multi-label, the binary cross-entropy summed over classes
 as in `probes.objective`. AdamW has a constant learning rate, so that an epoch does not depend on how many follow it.
-The search ends when `patience` epochs were no better on the validation images than the best one; fewer epochs win a
-tie. The network is then trained again on `task.final`, from the same seed and for the chosen number of epochs. The
-recorded objective is the mean loss over the last epoch, measured while the weights change.
+The search ends when `patience` epochs were no better on the validation images than the best one, by the metric and,
+where that is the same, by the loss (`probes.fitting.tuning`). The network is then trained again on `task.final`, from
+the same seed and for the chosen number of epochs. The recorded objective is the mean loss over the last epoch, measured
+while the weights change.
 
 All random numbers come from the seed alone: every run on the CPU of one machine gives the same numbers, and no other
 random generator is used.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +28,8 @@ from numpy.typing import NDArray
 
 from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
 from probes.fitting.learning_task import LearningTask
-from probes.fitting.tuning import check_grid, choose, measure_of
+from probes.fitting.refit import checked_refit
+from probes.fitting.tuning import CROSS_ENTROPY, check_grid, choose, measure_of
 from probes.methods import FitResources
 from probes.moments import mean, variances
 from probes.objective import Features, Labels, Vector, check_data
@@ -72,6 +75,7 @@ class Options:
         check_grid("width, max_epochs, patience, batch_size and learning_rate", positive)
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose the number of epochs and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
@@ -85,20 +89,20 @@ def fit(task: LearningTask, options: Options, resources: FitResources) -> Fitted
 
 
 def _choose_epochs(task: LearningTask, options: Options, resources: FitResources) -> Choice:
-    measure = measure_of(task.metric, task.val[1], probabilistic=True)
+    X_val, y_val = task.val
+    measure = measure_of(task.metric, y_val, probabilistic=True)
+    choice_of = partial(choose, higher_is_better=measure.higher_is_better, stronger_last=False)
     network = _Network(*task.train, task.n_classes, options, resources)
     trials: list[Trial] = []
-    best = 0  # trials up to and with the best
-    while len(trials) < min(options.max_epochs, best + options.patience):
-        start = time.perf_counter()
-        loss = network.train_epoch()
-        validation = measure(network.probabilities(task.val[0]), task.val[1]).value
-        epoch = len(trials) + 1
-        trials.append(
-            Trial(epoch, validation, Evidence(objective=loss, n_iter=epoch, seconds=time.perf_counter() - start))
-        )
-        best = int(choose(tuple(trials), higher_is_better=measure.higher_is_better, stronger_last=False).value)
-    return choose(tuple(trials), higher_is_better=measure.higher_is_better, stronger_last=False)
+    last = options.patience
+    while len(trials) < min(options.max_epochs, last):
+        start, epoch = time.perf_counter(), len(trials) + 1
+        objective, scores = network.train_epoch(), network.probabilities(X_val)
+        validation, loss = measure(scores, y_val).value, CROSS_ENTROPY(scores, y_val)
+        evidence = Evidence(objective=objective, n_iter=epoch, seconds=time.perf_counter() - start)
+        trials.append(Trial(epoch, validation, evidence, loss))
+        last = int(choice_of(trials).value) + options.patience
+    return choice_of(trials, loss_kind=CROSS_ENTROPY.kind)
 
 
 class _Network:

@@ -23,6 +23,7 @@ import numpy as np
 
 from probes.fitting.fitted import Evidence, FittedProbe
 from probes.fitting.learning_task import LearningTask
+from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import FitResources
 from probes.moments import affine, covariance, cross, gram, indicators, mean, row_blocks
@@ -49,10 +50,11 @@ class Options:
         check_grid("l2s", self.l2s)
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
-    val_scores = _Path.of(*task.train, task.n_classes).scores(task.val[0], sorted(options.l2s))
+    val_scores = _Path.of(*task.train, task.n_classes).scores(task.val[0], sorted(set(options.l2s)))
     choice = choose_value(val_scores, task.val[1], metric=task.metric, probabilistic=False)
     coef, intercept = _Path.of(*task.final, task.n_classes).parameters(choice.value)
     evidence = _evidence(*task.final, coef, intercept, choice.value)

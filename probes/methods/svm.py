@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from featurestore.errors import ProbeError
 from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
 from probes.fitting.learning_task import LearningTask
-from probes.fitting.tuning import check_grid, choose, measure_of
+from probes.fitting.refit import checked_refit
+from probes.fitting.tuning import check_grid, choose, measure_of, squared_error
 from probes.methods import FitResources
 from probes.moments import affine, indicators, mean, variances
 from probes.objective import Features, Vector, check_data
@@ -65,6 +66,7 @@ class Options:
         check_grid("l2s", self.l2s)
 
 
+@checked_refit
 def fit(task: LearningTask, options: Options, resources: FitResources) -> FittedProbe:
     """Choose l2 and fit, as `probes.methods.Fit` describes."""
     check_data(task.X, task.y, task.n_classes)
@@ -106,13 +108,14 @@ class _Units:
 
 
 def _choose_l2(task: LearningTask, units: _Units, options: Options) -> Choice:
-    measure = measure_of(task.metric, task.val[1], probabilistic=False)
+    measure, loss = measure_of(task.metric, task.val[1], probabilistic=False), squared_error(-1, 1)
     Z, Y, Z_val = units.applied(task.train[0]), indicators(task.train[1], task.n_classes), units.applied(task.val[0])
     trials = []
-    for l2 in sorted(options.l2s):
+    for l2 in sorted(set(options.l2s)):
         coef, intercept, evidence = _fit_all(Z, Y, l2, options)
-        trials.append(Trial(l2, measure(Z_val @ coef.T + intercept, task.val[1]).value, evidence))
-    return choose(tuple(trials), higher_is_better=measure.higher_is_better)
+        scores = Z_val @ coef.T + intercept
+        trials.append(Trial(l2, measure(scores, task.val[1]).value, evidence, loss(scores, task.val[1])))
+    return choose(trials, higher_is_better=measure.higher_is_better, loss_kind=loss.kind)
 
 
 def _fit_all(Z: Vector, Y: NDArray[np.bool_], l2: float, options: Options) -> tuple[Vector, Vector, Evidence]:

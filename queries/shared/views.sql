@@ -171,6 +171,8 @@ reasons as (
     from made join models using (model, model_key)
     where json_extract_string(preprocessing, '$.geometry.resize') = 'crop'
         and json_extract(preprocessing, '$.geometry.resized') is null
+    union all
+    select cell, replaced from stored_results where replaced is not null
 )
 
 select cell, min(reason) as reason from reasons group by cell;

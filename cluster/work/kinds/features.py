@@ -500,6 +500,7 @@ def pair_of(item: WantedFeatures) -> Pair:
         metric=dataset.spec.metric,
         n_classes=len(dataset.classes),
         multilabel=dataset.multilabel,
+        class_counts=dataset.class_counts,
         compute=item.model.compute,
         inputs_key=inputs_key(item.model, dataset, item.storage, tap=item.tap),
     )

@@ -16,16 +16,20 @@ from cluster.pool.units import Hands
 from cluster.reporting.events import Event, Note, Part, Piece, UnitDone
 from cluster.study.probe_settings import ProbeSettings
 from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
+from cluster.work.former_choices import former_choices
 from cluster.work.ledger import FailedWork, attempt_key
 from cluster.work.pairs import Pair, Place
 from featurestore.errors import Failure
 from featurestore.networks.taps import CLASSIFIER_INPUTS
+from featurestore.plain_text import counted
 from featurestore.store.layout import PENULTIMATE
 from probes import methods
 from probes.cells.results import Cell
 from probes.cells.run import CellReport
 
 _KIND = "probes"
+_FORMER = "an older version chose the strongest of several values that were equally good on the validation images"
+_STAY = "Their former results will stay in the table superseded_results and count in no answer."
 _STAGE = "probe"  # as the table `failures` has called it from the beginning
 
 
@@ -67,6 +71,7 @@ class CellsUnit:
     store: StoreAddress
     cells: tuple[Cell, ...]
     n_classes: int
+    former: frozenset[str] = frozenset()  # cells in whose place a former result is
 
     @property
     def amount(self) -> int:
@@ -79,7 +84,14 @@ class CellsUnit:
         from probes.cells.run import run_cells
 
         store, matrices = self.store.open(hands), MatrixCache.default()
-        return run_cells(store, self.cells, n_classes=self.n_classes, device=hands.device, matrices=matrices)
+        return run_cells(
+            store,
+            self.cells,
+            n_classes=self.n_classes,
+            device=hands.device,
+            matrices=matrices,
+            former=self.former,
+        )
 
     def split_up(self) -> Sequence[CellsUnit]:
         """Return the unit itself, because its cells belong together."""
@@ -118,9 +130,13 @@ class Probes(Work):
         self._handed: set[str] = set()  # cells
         self._without: dict[str, set[Place]] = {}  # model_key -> pairs that were begun without a classifier
         self._is_begun = False
+        self._former = former_choices(run.store) if run.store else set()  # cells that are fitted again
         self.follow()
         self._want()
         self._is_begun = True
+        wanted = {cell.key for cells in self._cells.values() for cell in cells}
+        if again := len(self._former & wanted):
+            self._say([f"To fit again: {counted(again, 'cell')}, where {_FORMER}. {_STAY}"])
 
     @property
     def total(self) -> int:
@@ -129,14 +145,12 @@ class Probes(Work):
 
     def parts(self) -> Iterator[Part]:
         """Return how many cells are wanted of every pair, and how many are there."""
-        done = self._run.inventory.names("results")
         for (model, tap, dataset), cells in self._cells.items():
-            yield Part(model, tap, dataset, None, len(cells), sum(cell.key in done for cell in cells))
+            yield Part(model, tap, dataset, None, len(cells), len(cells) - len(self._missing_of(cells)))
 
     def cost(self, part: Part) -> Cost:
         """Return the number of missing cells of a part, and the time that cells like them took."""
-        done = self._run.inventory.names("results")
-        missing = [cell for cell in self._cells[part.model, part.tap, part.dataset] if cell.key not in done]
+        missing = self._missing_of(self._cells[part.model, part.tap, part.dataset])
         few = [cell.n_per_class is not None for cell in missing]
         times = [
             self._run.rates.cell_seconds(cell.probe, fewer, cell.dataset)
@@ -169,6 +183,7 @@ class Probes(Work):
             else:
                 self._run.ledger.summary.counts["cells"] += 1
                 self._run.inventory.recorded("results", cell.key)
+                self._former.discard(cell.key)
             failed = report.failure is not None
             yield CellDone(**place, probe=cell.probe, seconds=report.seconds, node=node, failed=failed)
 
@@ -193,11 +208,11 @@ class Probes(Work):
         """Find the cells of a pair. That ends when they are handed out; before, its features may get other keys."""
         if pair.place in self._begun:
             return
+        self._say(few_images(pair, self._settings))
         there, lost = self._run.pairs.is_there(pair.place), self._run.pairs.is_lost(pair.place)
         classifier = pair.tap in CLASSIFIER_INPUTS and (not there or lost or self._has_classifier(pair))
         cells = self._cells[pair.place] = cells_of(pair, self._settings, classifier=classifier)
-        done = self._run.inventory.names("results")
-        missing = [cell for cell in cells if cell.key not in done]
+        missing = self._missing_of(cells)
         self._problems |= {
             cell.key: known for cell in missing if (known := self._run.ledger.remembers(attempt_key(cell.key)))
         }
@@ -218,10 +233,21 @@ class Probes(Work):
         new = [cell for cell in open_cells if cell.key not in self._handed]
         self._handed.update(cell.key for cell in new)
         for _, group in groupby(new, key=lambda cell: cell.probe):
-            self._units.append(CellsUnit(self._run.address, tuple(group), pair.n_classes))
-        notes = [note for note in left_out(pair, self._settings, classifier=classifier) if note not in self._said]
-        self._notes.extend(notes)
-        self._said.update(notes)
+            own = tuple(group)
+            former = self._former.intersection(cell.key for cell in own)
+            self._units.append(CellsUnit(self._run.address, own, pair.n_classes, frozenset(former)))
+        self._say(left_out(pair, self._settings, classifier=classifier))
+
+    def _missing_of(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Return the cells that have no result, or one that holds no more."""
+        done = self._run.inventory.names("results")
+        return [cell for cell in cells if cell.key not in done or cell.key in self._former]
+
+    def _say(self, notes: Iterable[str]) -> None:
+        """Keep notes for the next call of `missing`, each once in a run."""
+        new = [note for note in dict.fromkeys(notes) if note not in self._said]
+        self._notes.extend(new)
+        self._said.update(new)
 
     def _has_classifier(self, pair: Pair) -> bool:
         """Whether the store has the network's classifier, which workers may have added during the run.
@@ -281,6 +307,21 @@ def left_out(pair: Pair, settings: ProbeSettings, *, classifier: bool) -> list[s
     return [*_left_out_by_labels(pair, settings), *_left_out_by_network(pair, settings, classifier)]
 
 
+def few_images(pair: Pair, settings: ProbeSettings) -> Iterator[str]:
+    """Return a sentence for every few-shot task that wants more training images of a class than there are."""
+    if pair.multilabel or pair.class_counts is None:
+        return
+    for n in settings.n_per_class:
+        fewer = sum(count < n for count in pair.class_counts)
+        tasks = f"few-shot tasks with n_per_class = {n} use"
+        if fewer == pair.n_classes:
+            all_of_them = f"all {sum(pair.class_counts)}, in one draw"
+            yield f"No class of {pair.dataset} has {n} training images: {tasks} {all_of_them}."
+        elif fewer:
+            short = f"{fewer} of {pair.n_classes} classes of {pair.dataset} have fewer than {n} training images"
+            yield f"{short}: {tasks} what there is."
+
+
 def _left_out_by_labels(pair: Pair, settings: ProbeSettings) -> Iterator[str]:
     single_label = [probe for probe in settings.probes if not methods.load(probe).MULTILABEL]
     what = [*single_label, *(["few-shot tasks"] if settings.n_per_class else [])]
@@ -304,4 +345,7 @@ def _tasks(pair: Pair, probe: str, settings: ProbeSettings, *, classifier: bool)
         return
     yield None, settings.seed
     if methods.predicts(probe) and not pair.multilabel:
-        yield from product(settings.n_per_class, range(settings.few_shot_seeds))
+        for n in settings.n_per_class:
+            # Where every class gives all that it has, all draws are the same.
+            same = pair.class_counts is not None and n > max(pair.class_counts)
+            yield from product([n], range(1 if same else settings.few_shot_seeds))

@@ -10,6 +10,8 @@
 --   value  its value
 --   metric  name of the metric
 --   validation  the metric on the validation split, a fraction
+--   loss  on the validation split: it decides among values with the best metric; null in older results
+--   loss_kind  cross_entropy, in nats, or squared_error; null where there is no loss
 --   chosen  whether this value was chosen
 --   at_grid_edge  whether it was chosen at an end of the grid
 -- Parameters:
@@ -33,6 +35,8 @@ final as (
         value,
         metric,
         validation,
+        loss,
+        loss_kind,
         coalesce(value = chosen, false) as chosen,
         coalesce(value = chosen and at_grid_edge, false) as at_grid_edge
     from tuning left join choices using (cell)

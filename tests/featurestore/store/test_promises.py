@@ -17,19 +17,24 @@ import pytest
 from locations import DATA
 from silent import Silent
 
+from cluster.reporting.events import Note
 from cluster.runs import planning, stored_runs, study_run
 from cluster.runs.estimate import summary_lines
 from cluster.study.study_file import Study, read_study
 from cluster.work import ledger
+from cluster.work.former_choices import former_choices
 from cluster.work.kinds.features import extraction_key, pair_of
 from cluster.work.kinds.probes import cells_of
+from cluster.work.ledger import Summary
 from cluster.work.wanted_features import WantedFeatures
 from featurestore import FeatureStore
+from featurestore.care.verify import verify
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model, feature_set, inputs_key
 from featurestore.store.layout import content_key
 from featurestore.store.schema import SPLITS
 from probes.analysis.analyse import Subject
+from queries.asking.database import Database
 
 COMPUTED = ("features", "samples", "results", "tuning", "predictions", "neighbours", "representations", "similarities")
 
@@ -93,7 +98,47 @@ def computed(store: FeatureStore) -> dict[str, str]:
     return {name: hashlib.sha256(store.storage.read_bytes(name)).hexdigest() for name in names}
 
 
-def test_a_study_that_an_earlier_version_finished_computes_nothing(study, store):
+TIED = {"076f1d15d59e8ad996547358", "7fdaa98065e0b54cc7172aab", "d9f2b7e5db2d3d17b165b61c", "ff21bebdd0d8c8ec416f688b"}
+"""Cells whose stored tuning ties at its best value: four of six."""
+
+
+@pytest.fixture(scope="module")
+def fitted_again(place: Path) -> tuple[Summary, list[str], dict[str, str], dict[str, str]]:
+    """The first run of today's version: its summary, its notes, and what was computed before and after it."""
+    store, study, told = FeatureStore.open(str(place / "store")), read_study(place / "finished.toml"), Silent()
+    before = computed(store)
+    lines = summary_lines(planning.plan_study(study, store))
+    assert lines[0] == "Missing: 0 of 16 shards (0 images x models, 0 bytes before compression), 4 of 6 cells."
+    summary = study_run.run_study(study, store, reporter=told)
+    return summary, [event.text for event in told.events if isinstance(event, Note)], before, computed(store)
+
+
+def test_of_a_study_that_an_earlier_version_finished_only_ties_are_fitted_again(fitted_again):
+    summary, notes, before, after = fitted_again
+    assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"]) == (0, 4, 6)
+    assert summary.failures == []
+    assert [note for note in notes if note.startswith("To fit again: 4 cells")]
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed >= {f"{table}/{cell}.parquet" for table in ("results", "tuning") for cell in TIED}
+    assert changed <= {f"{table}/{cell}.parquet" for table in ("results", "tuning", "predictions") for cell in TIED}
+    assert sorted(name.split("/")[0] for name in after.keys() - before.keys()) == ["results"] * 4 + ["tuning"] * 4
+
+
+def test_their_former_results_are_readable_and_labelled_and_count_nowhere(fitted_again, store):
+    with Database(store) as database:
+        former = [row for row in database.query("superseded_results").to_pylist() if "strength" in row["reason"]]
+        gone = database.sql("select value, chosen, at_grid_edge, ties_by from superseded_results where headline")
+        now = database.sql("select cell, ties_by from results where headline and chosen is not null").to_pylist()
+        health = database.query("fit_health").to_pylist()
+    assert sum(row["n_cells"] for row in former) == sum(row["n_replaced"] for row in former) == 4
+    assert sorted(gone["chosen"].to_pylist()) == [10.0] * 4
+    assert {one["cell"] for one in now if one["ties_by"] == "loss"} == TIED
+    assert len(now) == 6
+    assert [one["former_choice"] for one in health if one["probe"] == "logistic"] == [0]
+    assert verify(store).findings == []
+
+
+def test_a_second_run_computes_nothing(fitted_again, study, store):
     before = computed(store)
     summary = study_run.run_study(study, store, pool=NoWorkers(), reporter=Silent())
     assert (summary.counts["passes"], summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (
@@ -103,11 +148,21 @@ def test_a_study_that_an_earlier_version_finished_computes_nothing(study, store)
         [],
     )
     assert computed(store) == before
-
-
-def test_its_plan_says_that_nothing_is_missing(study, store):
     lines = summary_lines(planning.plan_study(study, store))
     assert lines == ["Nothing is missing: 16 shards and 6 cells are in the store."]
+
+
+def test_a_new_store_agrees_with_the_old_one(fitted_again, study, store, tmp_path):
+    new = FeatureStore.create(str(tmp_path / "new"))
+    study_run.run_study(study, new, reporter=Silent())
+    assert former_choices(new) == set()
+    text = "select cell, value, chosen, at_grid_edge from results where headline and chosen is not null order by cell"
+    found = []
+    for one in (store, new):
+        with Database(one) as database:
+            found.append(database.sql(text).to_pylist())
+    assert [row["cell"] for row in found[1]] == [row["cell"] for row in found[0]]
+    assert found[1] == found[0]
 
 
 def test_its_analysis_is_there(store):

@@ -71,9 +71,15 @@ def test_a_few_shot_cell_is_fitted_on_as_many_images_as_it_says(filled):
     assert {row["n_test"] for row in rows} == {70}
 
 
+def test_a_few_shot_cell_says_how_many_images_there_were(filled):
+    asked = cell("ncm", n_per_class=1000)
+    assert run(filled, asked) == [None]
+    assert results_of(filled, asked)["top1"]["n_train"] == 70
+
+
 def test_a_cell_that_cannot_be_fitted_leaves_the_others_alone(filled):
-    first, second = run(filled, cell("ncm", n_per_class=1000), cell("ncm"))
-    assert "must be at most 10, the number of training images of the smallest class. Got 1000" in first
+    first, second = run(filled, cell("ridge", metric="nll"), cell("ncm"))
+    assert "the metric must be one of" in first
     assert second is None
 
 

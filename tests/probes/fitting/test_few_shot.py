@@ -56,13 +56,19 @@ def test_nothing_is_learned_from_the_validation_images():
     assert np.array_equal(found.final[1], found.train[1])
 
 
-def test_too_many_is_an_error_that_says_how_many_there_are():
-    with pytest.raises(ProbeError, match="at most 30, the number of training images of the smallest class. Got 31."):
-        few_shot(numbered(), 31, 0)
+def test_a_class_with_fewer_images_gives_all_of_them():
     rare = numbered()
     rare.y[np.flatnonzero(rare.y[:90] == 2)[4:]] = 0
-    with pytest.raises(ProbeError, match="at most 4, the number of training images of the smallest class. Got 5."):
-        few_shot(rare, 5, 0)
+    found = few_shot(rare, 5, 0)
+    assert np.bincount(found.train[1]).tolist() == [5, 5, 4]
+    assert np.bincount(found.val[1]).tolist() == [5, 5, 5]
+
+
+def test_more_images_than_any_class_has_are_all_images():
+    found = few_shot(numbered(), 31, 0)
+    assert np.bincount(found.train[1]).tolist() == [30, 30, 30]
+    assert set(found.train[0][:, 0]) == set(range(90))
+    assert not found.refit_on_validation
 
 
 def test_several_labels_per_image_are_refused():

@@ -40,11 +40,13 @@ def test_fits_are_counted_by_what_is_to_be_distrusted(given: Given) -> None:
     assert rows == [
         {
             "setting": "fixed", "probe": "logistic", "solver": "path", "fits": 4, "not_converged": 1, "at_low_edge": 1,
-            "at_high_edge": 2, "largest_duality_gap": 0.2, "largest_gradient_norm": 0.5, "without_evidence": 1,
+            "at_high_edge": 2, "former_choice": 4, "kept_chosen_fit": 0,
+            "largest_duality_gap": 0.2, "largest_gradient_norm": 0.5, "without_evidence": 1,
         },
         {
             "setting": "fixed", "probe": "knn", "solver": "", "fits": 1, "not_converged": 0, "at_low_edge": 0,
-            "at_high_edge": 0, "largest_duality_gap": None, "largest_gradient_norm": None, "without_evidence": 1,
+            "at_high_edge": 0, "former_choice": 0, "kept_chosen_fit": 0,
+            "largest_duality_gap": None, "largest_gradient_norm": None, "without_evidence": 1,
         },
     ]  # fmt: skip
 
