@@ -63,6 +63,7 @@ def cli() -> None:
     \b
     probestore demo                      run a whole study on real networks and images, in minutes
     probestore run study.toml            run your own study
+    probestore data check study.toml     show what is in your datasets, and what is used
     probestore plan study.toml           show what your study would compute
     probestore probe --probe knn         fit another probe on the stored features
     probestore query leaderboard         show the results

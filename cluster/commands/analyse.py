@@ -57,4 +57,4 @@ def command(
         say("Nothing is missing: all stored features have been analysed.")
     say_failures(summary)
     say(f"Next:  {shell_command('probestore', 'query', 'leaks', '--store', opened.uri)}")
-    sys.exit(1 if summary.failures else 0)
+    sys.exit(summary.exit_code)

@@ -53,4 +53,4 @@ def command(store: str, storage_options: dict[str, str], address: str | None, lo
         f"  {shell_command('probestore', 'sql', sql, '--store', store)}\n"
         "  probestore run study.toml        # your own models and data; README.md shows such a file"
     )
-    sys.exit(1 if summary.failures else 0)
+    sys.exit(summary.exit_code)

@@ -81,4 +81,4 @@ def command(
     scoring = [name for name in probes if methods.predicts(name)]
     question = ("leaderboard", "-p", f"probe={scoring[0]}") if scoring else ("cheap_scores",)
     say(f"Next:  {shell_command('probestore', 'query', *question, '--store', opened.uri)}")
-    sys.exit(1 if summary.failures else 0)
+    sys.exit(summary.exit_code)

@@ -50,4 +50,4 @@ def command(
     elif not summary.failures:
         say("Nothing is missing: every cell whose predictions are stored has all of these metrics that apply to it.")
     say_failures(summary)
-    sys.exit(1 if summary.failures else 0)
+    sys.exit(summary.exit_code)

@@ -62,4 +62,4 @@ def command(
         show_outcome(opened, leaderboard=events != "-", computed_features=summary.counts["passes"] > 0)
         say(f"Next:  {shell_command('probestore', 'query', 'leaderboard', '--store', uri)}")
         say(f"       {shell_command('probestore', 'report', '--store', uri, '--out', 'report.html')}")
-    sys.exit(1 if summary.failures else 0)
+    sys.exit(summary.exit_code)

@@ -14,18 +14,21 @@ from rich.console import Console
 from cluster.console.options import DEFAULT_STORE
 from cluster.console.terminal import say, write
 from featurestore.errors import ConfigurationError
+from featurestore.plain_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cluster.pool.local_pool import LocalPool
     from cluster.pool.ray_pool import RayPool
-    from cluster.reporting.events import Reporter
+    from cluster.reporting.events import Event, Reporter
     from cluster.study.cluster_settings import ClusterSettings
     from cluster.study.study_file import Study
     from cluster.work.ledger import Summary
     from cluster.work.rounds import Pool
     from featurestore import FeatureStore
+
+_MOST_NOTES = 10
 
 
 def store_of(study: Study, given: str | None) -> str:
@@ -42,17 +45,39 @@ def show_plan(
     *,
     measure: bool = False,
 ) -> int:
-    """Show the plan, and return the exit code: 1 if some of it cannot be done."""
+    """Show the plan, and return the exit code: 1 if some of it cannot be done, 2 if nothing can."""
     from cluster.runs.estimate import plan_table, summary_lines
     from cluster.runs.planning import existing_store, plan_study
 
     store = existing_store(uri, storage_options)
-    rows = plan_study(study, store, measure=measure)
+    notes = _Notes()
+    rows = plan_study(study, store, measure=measure, reporter=notes)
     write(plan_table(rows), format_, out)
     say(f"Study {study.name}, store {uri}{'' if store else ' (yet to be made)'}")
-    for line in summary_lines(rows):
+    for line in [*summary_lines(rows), *notes.lines()]:
         say(line)
+    if not any(row.model and row.dataset for row in rows):
+        return 2
     return 1 if any(row.problem for row in rows) else 0
+
+
+class _Notes:
+    """A reporter that keeps the notes of a plan."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def tell(self, event: Event) -> None:
+        from cluster.reporting.events import Note
+
+        if isinstance(event, Note):
+            self._texts.append(event.text)
+
+    def lines(self) -> list[str]:
+        """Return the first of the notes, and where the others are."""
+        more = len(self._texts) - _MOST_NOTES
+        rest = [f"{counted(more, 'more note')}: `probestore data check` shows all of a dataset."] if more > 0 else []
+        return self._texts[:_MOST_NOTES] + rest
 
 
 def execute(

@@ -36,7 +36,9 @@ def write(answer: Any, format_: str, out: Path | None) -> None:
 def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study") -> None:
     """Say what a run computed, what was left out and what failed."""
     counts = summary.counts
-    if not counts["passes"] and not counts["cells"] and not summary.failures:
+    if summary.nothing_usable:
+        say("Nothing could be computed: no model or no dataset can be used.")
+    elif not counts["passes"] and not counts["cells"] and not summary.failures:
         say(f"Nothing is missing: all {counts['cells_wanted']} cells of {of} are in the store.")
     else:
         features = f"{counts['passes']} image features and " if counts["passes"] else ""

@@ -97,7 +97,9 @@ def summary_lines(rows: Sequence[PairPlan]) -> list[str]:
     """Say the plan in words: amounts, size, time, and what stands in the way."""
     totals = {each: _total(row.block(each) for row in rows) for each in _pieces(rows)}
     problems = [row for row in rows if row.problem]
-    if not any(total.missing for total in totals.values()):
+    if not any(row.model and row.dataset for row in rows):
+        lines = ["Nothing can be computed: no model or no dataset can be used."]
+    elif not any(total.missing for total in totals.values()):
         there = " and ".join(f"{total.wanted:,} {each}" for each, total in totals.items())
         nothing = "Nothing that can be computed is missing" if problems else "Nothing is missing"
         lines = [f"{nothing}: {there} are in the store."]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.reporting.events import Part, Reporters
+from cluster.reporting.events import Part, Reporter, Reporters
 from cluster.runs.alike_names import alike_names
 from cluster.runs.estimate import Block, PairPlan
 from cluster.runs.measuring import with_measured
@@ -43,7 +43,9 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
     return None
 
 
-def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = False) -> list[PairPlan]:
+def plan_study(
+    study: Study, store: FeatureStore | None, *, measure: bool = False, reporter: Reporter | None = None
+) -> list[PairPlan]:
     """Return the plan of every model on every dataset. Models and datasets that cannot be used have rows of their own.
 
     The plan is made of the same work that a run carries out.
@@ -55,6 +57,8 @@ def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = Fals
         None stands for a store that is yet to be made.
     measure : bool
         Whether a few images are put through each network whose speed no earlier run has measured.
+    reporter : Reporter, optional
+        Receiver of the notes on models and datasets.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def plan_study(study: Study, store: FeatureStore | None, *, measure: bool = Fals
     silent = Reporters()
     before = failures_of(study.name, store) if store else {}
     ledger = Ledger(study.name, None, silent, before)
-    run = begin(study, store, ledger, silent, _rates(store))
+    run = begin(study, store, ledger, reporter or silent, _rates(store))
     if measure:
         run.rates = with_measured(run)
     unusable = [

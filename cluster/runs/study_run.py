@@ -70,6 +70,7 @@ def run_study(
         reporter.tell(Note(note))
     ledger = Ledger(study.name, store, reporter, {} if retry_failed else failures_of(study.name, store))
     run = begin(study, store, ledger, reporter)
+    ledger.summary.nothing_usable = not (run.models and run.datasets)
     _record_catalogue(store, run)
     works = works_of(run)
     if analyse:

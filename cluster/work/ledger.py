@@ -88,15 +88,25 @@ class Summary:
         (that were fitted), ``cells_wanted`` (there or missing), ``unreadable`` (images), ...
     failures : list of FailedWork
         Failures of this run, and of earlier runs if the work was not tried again.
+    nothing_usable : bool
+        Whether no model or no dataset could be used, so that nothing could be computed at all.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[FailedWork] = field(default_factory=list)
+    nothing_usable: bool = False
 
     @property
     def n_failed_before(self) -> int:
         """Number of failures of earlier runs whose work was not tried again."""
         return sum(work.before for work in self.failures)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if everything is done, 1 if something failed and the rest is stored, 2 if nothing could be computed."""
+        if self.nothing_usable:
+            return 2
+        return 1 if self.failures else 0
 
 
 class Ledger:

@@ -122,6 +122,11 @@ class Inventory:
         return sum(count for (kind, _, _), count in self._counts.items() if kind == thing)
 
     @property
+    def remarks(self) -> list[str]:
+        """Sentences beside the counts."""
+        return list(self._remarks)
+
+    @property
     def notes(self) -> list[str]:
         """What a person has to hear: everything that was left out, or used for a reason that its name does not say."""
         return [*(str(entry) for entry in self if entry.used_as is None or entry.reason), *self._remarks]
