@@ -30,6 +30,23 @@ def given_path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's own raises where there is no home
 
 
+def check_utf8(what: str, path: Path) -> None:
+    """Check that a path is text in UTF-8, as all paths are that a store keeps.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not; the message has the path and its first wrong byte.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"The path of {what} must be text in UTF-8, which it is not at {str(path)[error.start]!r}. "
+            f"Got {str(path)!r}. Rename the folder, make a link to it whose name is, or choose a locale of UTF-8."
+        ) from error
+
+
 def read_given_text(path: Path) -> str:
     """Return the text of a file in UTF-8, with or without a byte order mark, and with any ends of lines.
 

@@ -52,7 +52,7 @@ from cluster.study.toml_tables import Place, TomlTables
 from featurestore.catalogue.datasets import DatasetSpec, find_dataset
 from featurestore.catalogue.models import ModelSpec, find_model
 from featurestore.errors import ConfigurationError, UnknownNameError, did_you_mean
-from featurestore.given_files import given_path, read_given_text
+from featurestore.given_files import check_utf8, given_path, read_given_text
 from featurestore.images.preprocessing import Resize
 from featurestore.networks.identity import Compute, FeatureType
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
@@ -189,6 +189,7 @@ def read_study(path: Path) -> Study:
         raise ConfigurationError(f"There is no study file {path}.{did_you_mean(str(path), others)}") from error
     except OSError as error:
         raise ConfigurationError(f"Cannot read the study file {path}: {error}") from error
+    check_utf8("a study", path.absolute())  # it is that of images and weights beside it, too
     return parse_study(text, path)
 
 

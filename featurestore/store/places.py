@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from featurestore.errors import ConfigurationError, StoreError, UnknownNameError
-from featurestore.given_files import given_path
+from featurestore.given_files import check_utf8, given_path
 
 Kind = Literal["local", "s3", "gs", "fsspec"]
 Options = Mapping[str, str]
@@ -124,17 +124,11 @@ def _local_folder(uri: str) -> str:
             "A file:// URL must be file:///absolute/path, without a host, and with %23 for # and %3F for ?. "
             f"Got {uri!r}. The plain path will do, too."
         )
-    folder = str(given_path(unquote(parts.path) if parts else uri).absolute())
-    try:
-        folder.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"The path of a store must be text in UTF-8, which it is not at {folder[error.start]!r}. Got {folder!r}. "
-            "Rename the folder, or make a link to it whose name is."
-        ) from error
-    if "\0" in folder or not uri:
+    folder = given_path(unquote(parts.path) if parts else uri).absolute()
+    check_utf8("a store", folder)
+    if "\0" in str(folder) or not uri:
         raise ConfigurationError(f"The path of a store must be one of a folder. Got {uri!r}.")
-    return folder
+    return str(folder)
 
 
 def s3_endpoint(options: Options) -> tuple[str, bool] | None:

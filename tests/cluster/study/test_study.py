@@ -1,6 +1,8 @@
 import json
+import os
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from studies import MINIMAL, PATH
@@ -132,6 +134,20 @@ def test_a_missing_file_comes_with_suggestions(tmp_path):
     (tmp_path / "study.toml").write_text(MINIMAL)
     with pytest.raises(ConfigurationError, match=r"There is no study file .*Did you mean '.*study\.toml'"):
         read_study(tmp_path / "studdy.toml")
+
+
+def test_a_folder_whose_name_is_not_text_is_refused_before_anything_is_computed(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "study.toml").write_text(MINIMAL)
+    with pytest.raises(ConfigurationError, match=r"path of a study must be text in UTF-8.*udce9.*make a link to it"):
+        read_study(folder / "study.toml")
+
+
+def test_the_name_of_a_file_that_can_be_no_name_comes_with_the_way_out(tmp_path):
+    (tmp_path / "my study.toml").write_text(MINIMAL)
+    with pytest.raises(ConfigurationError, match=r"Got 'my study'. Begin the file with a name .*name = 'study'"):
+        read_study(tmp_path / "my study.toml")
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
