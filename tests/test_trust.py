@@ -37,7 +37,7 @@ ALLOWED = {
     ("featurestore/images/sources/packaged.py", "pickle.Unpickler"),  # its find_class knows only numpy arrays
     ("featurestore/networks/checkpoint_file.py", "pickle.UnpicklingError"),  # what torch.load(weights_only=True) raises
     ("featurestore/registry.py", "importlib.import_module"),  # a file of one of our own folders
-    ("featurestore/networks/backbones/python.py", "importlib.import_module"),  # the module that a study names
+    ("featurestore/networks/user_modules.py", "importlib.import_module"),  # the module that a study names
     ("probes/solvers/cuml.py", "importlib.import_module"),  # cuml and cupy, which may not be installed
 }
 

@@ -6,6 +6,7 @@ a unit raises is caught. So everything that Ray reports is a fault of the machin
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -20,13 +21,15 @@ class Worker:
     """A worker that runs any unit of any run on one device, with `threads` threads.
 
     It serves all kinds of work that ask for the same resources, because importing torch takes longer than many units.
-    With a `token`, it checks that its node sees the store.
+    With a `token`, it checks that its node sees the store. With a `folder`, it works in that one.
     """
 
-    def __init__(self, device: str, threads: int, token: StoreToken | None = None) -> None:
+    def __init__(self, device: str, threads: int, token: StoreToken | None = None, folder: str | None = None) -> None:
         import torch
         from threadpoolctl import threadpool_limits
 
+        if folder:
+            os.chdir(folder)
         torch.set_num_threads(threads)
         threadpool_limits(threads)
         keep_freed_memory()

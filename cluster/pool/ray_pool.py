@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -160,5 +161,6 @@ class RayPool:
         if request.memory:
             options["memory"] = request.memory
         device = "cuda" if request.gpus else "cpu"
-        make_worker = partial(worker.options(**options).remote, device, request.cpus, self._token)
+        folder = None if self._session.address else str(Path.cwd())  # Ray's workers on this machine start elsewhere
+        make_worker = partial(worker.options(**options).remote, device, request.cpus, self._token, folder)
         return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)

@@ -88,7 +88,8 @@ class RaySession:
         self._started = True
         for tries_left in reversed(range(_TRIES)):
             try:
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+                with _in_the_root_folder():
+                    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
                 return
             except Exception as error:  # a Ray that is slow to start raises a bare one
                 ray.shutdown()
@@ -157,6 +158,24 @@ def _check_reachable(address: str) -> None:
             f"Nothing answers at {address}: {error}. Give the address that `ray start --head` printed (host:6379), or "
             "that of Ray's client server (ray://host:10001)."
         ) from error
+
+
+@contextmanager
+def _in_the_root_folder() -> Iterator[None]:
+    """Leave the current folder while Ray starts, unless our packages lie in it.
+
+    Ray puts that folder before all others on the path of its workers. There a user's ``queries.py`` or ``random.py``
+    would hide our package or Python's module, and workers would die.
+    """
+    folder = Path.cwd()
+    if folder == Path(__file__).parents[2]:
+        yield
+        return
+    os.chdir(folder.anchor)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
 
 
 @contextmanager

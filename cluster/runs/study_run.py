@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from cluster.work.store_inventory import Inventory
 from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
+from featurestore.networks import user_modules
 from featurestore.networks.identity import Model, identify
 from featurestore.store.feature_store import rows_table
 from probes import metrics
@@ -102,9 +102,8 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 
 def find_modules(study: Study) -> None:
-    """Let Python find the modules of ``python:`` models, which lie beside the study file."""
-    if str(study.folder) not in sys.path:
-        sys.path.insert(0, str(study.folder))
+    """Let modules of ``python:`` models be found beside the study file."""
+    user_modules.look_in(study.folder)
 
 
 def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:

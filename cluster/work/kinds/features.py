@@ -8,7 +8,6 @@ shard_done: dataset, split, shard, images, seconds, node, models, failed
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, Failure, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
 from featurestore.images.splits import Dataset
+from featurestore.networks import user_modules
 from featurestore.networks.identity import inputs_key
 from featurestore.networks.taps import CLASSIFIER_INPUTS
 from featurestore.store.schema import SPLITS
@@ -145,8 +145,7 @@ class ShardUnit:
         from featurestore.extraction.extract import extract_shard
         from featurestore.networks.extractor import Extractors
 
-        if self.python_path not in sys.path:
-            sys.path.insert(0, self.python_path)
+        user_modules.look_in(self.python_path)
         return extract_shard(
             self.store.open(hands),
             self._dataset(hands),

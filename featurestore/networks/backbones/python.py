@@ -4,16 +4,13 @@ mapping images (batch, 3, size, size) to features (batch, feature_dim)."""
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.machinery
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore.catalogue.models import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from featurestore.errors import BackboneError, did_you_mean
-from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks import checkpoint_fit, user_modules, weights
 from featurestore.networks.checkpoint_file import read_checkpoint
 from featurestore.networks.checkpoint_fit import Fit, Target, vacant_places
 from featurestore.networks.on_paper import on_paper
@@ -83,7 +80,7 @@ def _module_name(spec: ModelSpec) -> str:
 def _source_files(spec: ModelSpec) -> list[Path]:
     """List every file of the user's own code that the network's module is likely to import."""
     top = _module_name(spec).split(".")[0]
-    found = importlib.machinery.PathFinder.find_spec(top)
+    found = user_modules.find(top)
     if found is None:
         raise _not_importable(spec, f"No module named {top!r}")
     if found.submodule_search_locations is not None:
@@ -101,14 +98,13 @@ def _code_digest(spec: ModelSpec) -> str:
 def _forget_what_has_changed(spec: ModelSpec) -> None:
     """Forget modules whose code has changed: a notebook or a worker lives longer than the code that it imported."""
     top, digest = _module_name(spec).split(".")[0], _code_digest(spec)
-    if _imported.setdefault(top, digest) != digest:
-        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        _imported[top] = digest
+    place = str(_source_files(spec)[:1])  # studies of two folders may have modules of one name
+    if _imported.setdefault((top, place), digest) != digest:
+        user_modules.forget(top)
+        _imported[top, place] = digest
 
 
-_imported: dict[str, str] = {}  # digest of the code of every module that was imported here
+_imported: dict[tuple[str, str], str] = {}  # digest of the code of every module that was imported here
 
 
 def _not_importable(spec: ModelSpec, why: object) -> BackboneError:
@@ -124,9 +120,14 @@ def _factory(spec: ModelSpec) -> Callable[[], Any]:
         raise BackboneError(f"A python backbone must be python:package.module:function. Got {spec.backbone!r}.")
     _forget_what_has_changed(spec)
     try:
-        module = importlib.import_module(module_name)
+        module = user_modules.import_named(module_name)
     except ImportError as error:
         raise _not_importable(spec, error) from error
+    except SystemExit as error:
+        raise BackboneError(
+            f"The module {module_name!r} of model {spec.name!r} ends the program when it is imported; put what it runs "
+            'under `if __name__ == "__main__":`.'
+        ) from error
     found = getattr(module, function, None)
     if not callable(found):
         raise BackboneError(f"{module_name} has no function {function!r}.{did_you_mean(function, vars(module))}")
