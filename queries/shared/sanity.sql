@@ -78,10 +78,10 @@ with pooled as (
         (n_val * validation + n_test * value) / (n_val + n_test) as share,
         greatest(
             sqrt(share * (1 - share) * (1 / n_val + 1 / n_test)),
-            coalesce(standard_error, 0) * sqrt(1 + n_test / n_val)
+            coalesce(nullif(standard_error, 'nan'), 0) * sqrt(1 + n_test / n_val)
         ) as standard_error_of_difference
     from validated(the_dataset)
-    where tuned_metric = metric and n_val > 0 and n_test > 0
+    where tuned_metric = metric and n_val > 0 and n_test > 0 and isfinite(value) and isfinite(validation)
 )
 select
     model,
@@ -293,6 +293,23 @@ found as (
         null
     from made_splits(null)
     group by dataset
+    union all
+    select
+        'superseded_results',
+        'remark',
+        null,
+        null,
+        null,
+        format(
+            '{} in no number: {}.',
+            case when count(distinct cell) = 1 then '1 stored cell counts'
+            else format('{:,} stored cells count', count(distinct cell))
+            end,
+            reason
+        ),
+        null
+    from superseded_results
+    group by reason
     union all
     select
         'dataset_notes',

@@ -19,6 +19,7 @@ where the_dataset is null or dataset = the_dataset;
 
 -- What a metric is where every image gets the class that most have, on the images of val and test. Null for metrics
 -- of which it is not known.
+-- Where so few images were scored that all of them being right would be within those errors, only what is not above it.
 -- Grain: one row per cell and split, val or test, whose best score is not above it by so many standard errors.
 create macro at_chance(the_dataset, the_errors := 2) as table
 with counts as (
@@ -72,7 +73,7 @@ select
     error_of_chance as standard_error,
     n_images
 from placed
-where value <= chance + the_errors * error_of_chance;
+where value <= chance or (value <= chance + the_errors * error_of_chance and chance + the_errors * error_of_chance < 1);
 
 -- Grain: one row per dataset, split and class that no readable image of the split has.
 create macro missing_classes(the_dataset) as table
@@ -261,7 +262,7 @@ found as (
         dataset,
         split,
         format(
-            '{} {} is at chance in {} of {} ({}; {}): at most {:.3f}, where one class for all images gives {:.3f}, with a '
+            '{} {} cannot be told from chance in {} of {} ({}; {}): at most {:.3f}, where one class for all images gives {:.3f}, with a '
                 || 'standard error of {:.3f}.',
             case split when 'val' then 'Validation' else 'Test' end,
             metric,

@@ -66,5 +66,5 @@ create macro finding_rank(question, severity) as
         + list_position([
             'constant_features', 'at_chance', 'flat_tuning', 'validation_gap', 'conflicting_labels', 'leaks',
             'missing_classes', 'unreadable_by_class', 'small_splits', 'off_the_line', 'turned_images',
-            'repeated_images', 'made_splits', 'dataset_notes'
+            'repeated_images', 'made_splits', 'dataset_notes', 'superseded_results'
         ], question);

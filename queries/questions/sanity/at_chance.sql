@@ -1,4 +1,4 @@
--- Which cells score no better than one class for all images would?
+-- Which cells cannot be told from one class for all images?
 --
 -- Asked is the best validation metric over all values of the hyper-parameter, and the test metric. For top1, chance is
 -- the share of the class that most images of the split have; for mean_per_class and balanced_accuracy, one over the
@@ -6,7 +6,8 @@
 --
 -- Why two standard errors: an accuracy that is at chance lies below that in 98 of 100 splits. Above it the features say
 -- something: the scores of the demo, 0.70 to 0.98 where chance is 0.1, are at least 16 standard errors above it, those of
--- 1,400 photographs of Caltech-101 at least 77.
+-- 1,400 photographs of Caltech-101 at least 77. Where so few images were scored that even all of them being right lies
+-- within two standard errors, a cell is listed if it is not above chance at all; `small_splits` names such splits.
 --
 -- Grain: one row per cell and split, val or test.
 -- Columns:

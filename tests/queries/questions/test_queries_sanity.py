@@ -43,6 +43,9 @@ TOLD = {  # dataset -> the checks that are to say something of it, with their se
 }
 
 
+FEW = {"all right": 1.0, "half right": 0.5}
+
+
 def images(dataset: str, split: str) -> list[Row]:
     """Images of which nothing is odd."""
     return [
@@ -172,7 +175,7 @@ def test_validation_that_is_the_same_for_every_value_chooses_nothing(findings: l
 def test_chance_is_the_share_of_the_most_frequent_class_in_validation_and_test(findings: list[Row]) -> None:
     test, val = said(findings, "guessed", "at_chance")
     assert test.startswith(
-        "Test top1 is at chance in 1 of 1 cell (probe logistic; model net): at most 0.350, where one"
+        "Test top1 cannot be told from chance in 1 of 1 cell (probe logistic; model net): at most 0.350, where one"
     )
     assert "gives 0.333, with a standard error of 0.061" in test
     assert "at most 0.360, where one class for all images gives 0.333, with a standard error of 0.086" in val
@@ -195,6 +198,19 @@ def test_chance_of_a_mean_over_classes_is_one_of_their_number_however_rare_they_
     with Database(store) as database:
         found = {row["model"]: row["chance"] for row in database.query("at_chance").to_pylist()}
     assert found == {"a": pytest.approx(50 / 60), "b": 0.5}
+
+
+def test_a_perfect_score_of_few_images_is_not_called_chance(store: FeatureStore) -> None:
+    rows = images("pets", "test")[:4]
+    item = SampleSet("pets", "test", "k")
+    store.write_shard(
+        item, 0, 1, pa.Table.from_pylist([row | {"label": row["index"] % 2} for row in rows], schema.SAMPLES)
+    )
+    store.finish(item, 1, {})
+    results = [fitted("pets", n_test=4, value=value) | {"model": name, "cell": name} for name, value in FEW.items()]
+    store.publish("results", "given", rows_table("results", results))
+    with Database(store) as database:
+        assert database.query("at_chance")["model"].to_pylist() == ["half right"]
 
 
 def test_a_test_metric_far_from_validation_is_told_in_standard_errors(findings: list[Row], database: Database) -> None:
@@ -292,6 +308,28 @@ def test_what_a_dataset_says_of_its_splits_tells_those_that_were_made_here(given
     assert [(row["dataset"], row["split"], row["held_out"]) for row in rows.to_pylist()] == [
         ("part", "train", False), ("whole", "train", False), ("whole", "val", True), ("whole", "test", True)
     ]  # fmt: skip
+
+
+def test_results_that_count_in_no_number_are_a_remark(given: Given) -> None:
+    results = [score("net", dataset, 0.8, model_key="former") for dataset in ("d0", "d1")]
+    database = given(results=results, models=[model("net", 0.7) | {"model_key": "now"}])
+    (row,) = database.query("sanity").to_pylist()
+    assert (row["question"], row["severity"], row["dataset"]) == ("superseded_results", "remark", None)
+    assert row["finding"].startswith("2 stored cells count in no number: weights or preprocessing")
+    assert row["command"].startswith("probestore query superseded_results --store ")
+
+
+def test_numbers_that_are_none_and_counts_that_are_not_known_are_no_finding(given: Given) -> None:
+    nan, unknown = float("nan"), {"n_train": None, "n_val": None, "feature_spread": None, "equal_features": None}
+    results = [
+        fitted("d0", value=nan, standard_error=nan),
+        fitted("d1", standard_error=nan),
+        fitted("d2", **unknown),
+        fitted("d3", standard_error=None, feature_spread=[None, None, None], equal_features=[None, None, None]),
+        score("net", "d4", 1.5, metric="logme", headline=False, n_test=0),
+    ]
+    trials = [*tried(results[0]), *tried(results[1], (nan, nan, nan)), *tried(results[2]), *tried(results[3])]
+    assert given(results=results, tuning=trials).query("sanity").to_pylist() == []
 
 
 def test_a_model_far_off_the_line_is_a_warning_and_one_that_is_a_little_off_is_not(given: Given) -> None:
