@@ -81,7 +81,7 @@ def extract_shard(
         if not store.has(samples):
             part = store.write_shard(samples, shard, n_shards, pa.table(columns, schema=schema.SAMPLES))
         outcomes = [outcome for run in runs for outcome in run.publish(store, shard, n_shards, columns, pool)]
-    unreadable = sum(image.reason is not None for image in images)
+    unreadable = {start + place: image.reason for place, image in enumerate(images) if image.reason is not None}
     network_seconds = {run.model: run.seconds for run in runs}
     return ShardReport(len(images), unreadable, time.perf_counter() - begin, part, outcomes, network_seconds)
 

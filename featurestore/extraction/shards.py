@@ -69,6 +69,8 @@ class ShardReport:
 
     Attributes
     ----------
+    unreadable : mapping of int to str
+        Positions of unreadable images in their split -> why they are.
     seconds : float
         From the first image to the last published file.
     network_seconds : mapping of str to float
@@ -78,7 +80,7 @@ class ShardReport:
     """
 
     n_images: int
-    n_unreadable: int
+    unreadable: Mapping[int, str]
     seconds: float
     samples: Part | None
     outcomes: list[Outcome]

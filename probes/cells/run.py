@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from featurestore import Features, FeatureStore
 from featurestore.errors import Failure, ProbeError
+from featurestore.plain_text import shortly
 from featurestore.store.matrices import MatrixCache
 from probes import methods, metrics, objective
 from probes.cells import results
@@ -98,7 +99,7 @@ def _read_test(read: Callable[..., Features]) -> tuple[Features, Likeness | None
 
 def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> LearningTask:
     n_train = store.manifest(cell.features.set("train"))["rows"]
-    _check_classes(cell, images.y[:n_train], n_classes)
+    _check_classes(store, cell, images.y[:n_train], n_classes)
     return LearningTask(
         X=images.X,
         y=images.y,
@@ -155,12 +156,19 @@ def _test(probe: FittedProbe, read_test: Callable[[], tuple[Features, Likeness |
     return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names}, likeness)
 
 
-def _check_classes(cell: Cell, y_train: Labels, n_classes: int) -> None:
+def _check_classes(store: FeatureStore, cell: Cell, y_train: Labels, n_classes: int) -> None:
     """Raise ProbeError if a class has no training image left, because all of its images are unreadable."""
     counts = y_train.sum(axis=0) if y_train.ndim == 2 else np.bincount(y_train, minlength=n_classes)
     missing = np.flatnonzero(counts == 0)
     if missing.size:
         raise ProbeError(
-            f"{missing.size} of the {n_classes} classes of {cell.dataset} have no readable training image, such as "
-            f"class {missing[0]}. `probestore query skipped_images` shows why."
+            f"{missing.size} of the {n_classes} classes of {cell.dataset} have no readable training image: "
+            f"{_class_names(store, cell, missing)}. `probestore query skipped_images` shows why."
         )
+
+
+def _class_names(store: FeatureStore, cell: Cell, classes: NDArray[np.int64]) -> str:
+    """Return the names of classes; their numbers where the store has no record of the dataset."""
+    known = store.has_record("datasets", cell.dataset)
+    names = store.read_record("datasets", cell.dataset)["class_names"][0].as_py() if known else []
+    return shortly([repr(names[label]) if label < len(names) else f"class {label}" for label in classes.tolist()])

@@ -130,7 +130,7 @@ class Worker:
         outcomes = [Outcome(target, part) for target, part in zip(unit.targets, parts, strict=True)]
         seconds = time.perf_counter() - begun
         networks = {job.model.name: seconds / len(unit.jobs) for job in unit.jobs}
-        return ShardReport(unit.n_images, 0, seconds, samples, outcomes, networks)
+        return ShardReport(unit.n_images, {}, seconds, samples, outcomes, networks)
 
     def _parts(self, unit: ShardUnit) -> tuple[Part, list[Part]]:
         """Write the shard of the image table and of every target."""

@@ -25,6 +25,7 @@ from cluster.work.ledger import attempt_key
 from cluster.work.missing_shards import MissingShard, Wanted, missing_shards
 from cluster.work.pairs import Pair, Place
 from cluster.work.shard_stock import ShardStock
+from cluster.work.unreadable_images import UnreadableImages
 from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
 from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
@@ -234,7 +235,7 @@ class Features(Work):
         self._folder = str(study.folder)
         self._stock = ShardStock(run.inventory)
         self._problems: dict[Place, str] = {}
-        self._unreadable: dict[tuple[str, str, int], int] = {}
+        self._unreadable = UnreadableImages(run.datasets)
         self._queue: deque[MissingShard] = deque()
         self._total = 0
         wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
@@ -415,8 +416,8 @@ class Features(Work):
     def _extracted(self, unit: ShardUnit, report: ShardReport) -> Iterator[Event]:
         counts = self._run.ledger.summary.counts
         name = unit.dataset.name
-        self._unreadable[name, unit.split, unit.shard] = report.n_unreadable  # a shard may come twice
-        counts["unreadable"] = sum(self._unreadable.values())
+        yield from map(Note, self._unreadable.note(name, unit.split, unit.shard, report.unreadable))
+        counts["unreadable"] = self._unreadable.count
         counts["passes"] += unit.n_images * len(
             {outcome.target.model for outcome in report.outcomes if not outcome.failure and not outcome.overflow}
         )

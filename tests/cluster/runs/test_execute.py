@@ -219,6 +219,15 @@ def test_what_float16_cannot_hold_is_stored_as_float32(pool, study_file, store):
     assert run(study_file(1, more), store, pool)[0].counts["passes"] == 0
 
 
+def test_a_class_whose_images_are_all_unreadable_is_said_by_name_with_the_reason(pool, study_file, store, images):
+    for path in (images / "dogs").iterdir():
+        path.write_bytes(b"")
+    summary, recorder = run(study_file(1), store, pool)
+    assert "Dataset pets: no training image of 'dogs' can be read: the file is empty" in recorder.notes
+    (work,) = summary.failures
+    assert "1 of the 2 classes of pets have no readable training image: 'dogs'." in work.failure.message
+
+
 def test_unreadable_images_are_counted_and_left_out(pool, study_file, store, images):
     (images / "cats" / "003.png").write_bytes(b"")
     Image.new("L", (1, 1)).save(images / "dogs" / "004.png")

@@ -72,7 +72,7 @@ def test_an_unreadable_image_is_a_row_and_not_a_feature(store, image_spec, tiny)
     broken.write_bytes(b"not an image")
     dataset = Dataset(image_spec)
     reports = extract(store, dataset, tiny())
-    assert sum(report.n_unreadable for report in reports) == 1
+    assert sum(len(report.unreadable) for report in reports) == 1
     (row,) = [row for row in read_samples(store) if not row["readable"]]
     assert row["source"] == "cats/000.png"
     assert row["reason"] == "not an image of a known format"
