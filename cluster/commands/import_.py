@@ -9,6 +9,7 @@ import click
 
 from cluster.console import options
 from cluster.console.terminal import say
+from featurestore.images.class_names import said_of_alike
 from featurestore.plain_text import counted, shell_command, shortly
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def _say_names(read: Import) -> None:
             f"{shortly(unused)}."
         )
     for what in ("model", "dataset"):
-        for names in read.alike(what):
-            say(f"{' and '.join(map(repr, names))} are different {what}s, though only the form of letters differs.")
+        if groups := read.alike(what):
+            say(f"These are different {what}s, though a person may take them for one: {said_of_alike(groups)}.")
 
 
 def _without_source(store: FeatureStore) -> list[str]:

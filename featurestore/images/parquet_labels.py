@@ -108,7 +108,7 @@ class PartLabels:
         indices = np.concatenate([self._indices(one) for one in values])
         rows = np.concatenate([*_rows(values)])
         self._check_known(part, values, indices, rows)
-        if values[0].lengths is None:
+        if all(one.lengths is None for one in values):
             return indices
         n_rows = sum(len(one.missing) for one in values)
         self._check_lists(part, indices, rows, n_rows)
@@ -127,7 +127,9 @@ class PartLabels:
         kinds = {label_kind(file.column_type(self._column)): file for file in self._files if file.has(self._column)}
         if None in kinds:
             raise self._not_classes(f"{kinds[None].column_type(self._column)} in {kinds[None].path}")
-        kinds.pop("nothing", None)
+        for nothing in ("nothing", "lists of nothing"):
+            if len(kinds) > 1:
+                kinds.pop(nothing, None)
         if len(kinds) > 1:
             found = ", ".join(f"{kind} in {file.path}" for kind, file in kinds.items())
             raise DatasetError(
@@ -201,15 +203,19 @@ class PartLabels:
         if is_text(column.type):
             column = column.cast(pa.large_string())
             return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
+        if pa.types.is_float16(column.type):
+            column = column.cast(pa.float32())
         if pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         try:
             return column.cast(pa.int64())
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise self._not_classes(f"fractions in {file.path} ({error})") from error
 
     def _indices(self, values: _Values) -> npt.NDArray[np.int64]:
         """Return the indices of classes; -1 for what is no class."""
+        if not len(values.flat):
+            return np.zeros(0, np.int64)
         if is_text(values.flat.type):
             known = pa.array(self.classes, pa.large_string())
             return _array(pc.fill_null(pc.index_in(values.flat, value_set=known), -1)).astype(np.int64)

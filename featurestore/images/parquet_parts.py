@@ -15,9 +15,11 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from featurestore.errors import DatasetError
+from featurestore.images.dataset_files import printable
 from featurestore.images.parquet_listing import SUFFIXES
 from featurestore.images.split_names import as_toml, split_of
 from featurestore.plain_text import counted, shortly
+from featurestore.store.schema import SPLITS
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _HASH = r"(?=[a-f]*[0-9])[0-9a-f]{8,}"
@@ -88,9 +90,11 @@ def parts_of(files: Sequence[PurePosixPath], dataset: str, root: str, *, mapped:
         raise _configurations(placed, known, dataset, root)
     home = known[0] if len(known) == 1 else () if known else _common({one.folders for one in placed})
     parts = [
-        Part(_path_name(folders, name, home), tuple(one.file for one in group))
+        Part(printable(_path_name(folders, name, home)), tuple(one.file for one in group))
         for (folders, name), group in _groups(placed).items()
     ]
+    if len({part.name for part in parts}) < len(parts):
+        raise DatasetError(f"Dataset {dataset!r}: files must have names that differ when they are written as text.")
     if known:
         return parts
     if len(parts) == 1:
@@ -251,15 +255,19 @@ def _path_name(folders: tuple[str, ...], name: str, home: tuple[str, ...]) -> st
 def _configurations(
     placed: Sequence[_Placed], known: Sequence[tuple[str, ...]], dataset: str, root: str
 ) -> DatasetError:
-    places = ["/".join(folders) or "the folder itself" for folders in known]
-    names = sorted(
-        {_path_name(one.folders, one.name, ()) for one in placed if one.is_known and one.folders == known[-1]}
-    )
-    chosen = {split: (name,) for name in names if (split := split_of(PurePosixPath(name).name))}
+    found: dict[tuple[str, ...], dict[str | None, str]] = {folders: {} for folders in known}
+    for one in placed:
+        if one.is_known:
+            found[one.folders].setdefault(split_of(one.name), _path_name(one.folders, one.name, ()))
+    best = max(known, key=lambda folders: ("train" in found[folders], len(found[folders])))
+    rest = {} if len(found[best]) > 1 else {split: name for own in found.values() for split, name in own.items()}
+    chosen = {split: (name,) for split in SPLITS if (name := (rest | found[best]).get(split))}
+    whole = "/".join(best) if "train" in found[best] else ""
+    advice = f'Name one of them, such as source = "parquet:{root}/{whole}", or say' if whole else "Say"
     return DatasetError(
         f"Dataset {dataset!r} must be one set of splits. {root} has files of splits in {len(known)} places: "
-        f'{shortly(places)}. Name one of them, such as source = "parquet:{root}/{"/".join(known[-1])}", or say what '
-        f"counts, such as `splits = {as_toml(chosen)}`."
+        f"{shortly(['/'.join(folders) or 'the folder itself' for folders in known])}. {advice} what counts, such as "
+        f"`splits = {as_toml(chosen)}`."
     )
 
 

@@ -104,6 +104,8 @@ class SourceSplits:
 
     def _check_train(self, spec: DatasetSpec) -> None:
         if not self._names["train"]:
+            if empty := [name for name, size in self._sizes.items() if not size and split_of(name) == "train"]:
+                raise DatasetError(f"Dataset {spec.name!r}: its split {empty[0]!r} must have images. It has none.")
             found = ", ".join(map(repr, self._sizes)) or "none"
             unknown = [name for name, size in self._sizes.items() if size and not split_of(name)]
             some = (*unknown, *self._sizes, "...")[0]

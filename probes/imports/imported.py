@@ -7,7 +7,6 @@ same files again changes nothing; importing other files under the same name repl
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.images.class_names import alike
 from featurestore.plain_text import counted
 from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
@@ -64,12 +64,9 @@ class Import:
         """Return the models, or datasets, of their own file for which there are no results."""
         return sorted(self._described(what) - set(self.names(what)))
 
-    def alike(self, what: str) -> list[tuple[str, ...]]:
-        """Return names of models, or datasets, of any file that differ in the case or the form of letters only."""
-        folded: dict[str, set[str]] = defaultdict(set)
-        for name in {*self.names(what), *self._described(what)}:
-            folded[unicodedata.normalize("NFKC", name).casefold()].add(name)
-        return sorted(tuple(sorted(names)) for names in folded.values() if len(names) > 1)
+    def alike(self, what: str) -> list[list[str]]:
+        """Return groups of names of models, or datasets, of any file that a person would take for one."""
+        return alike(sorted({*self.names(what), *self._described(what)}))
 
     def defaults(self) -> dict[str, Any]:
         """Return the columns of the results that some lines have no value of, and the value that is taken there."""

@@ -23,6 +23,7 @@ from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.decoding import content_id
 from featurestore.images.preprocessing import UnreadableImageError, decode
 from featurestore.images.sources import RawImage, Source, open_source, raw_image
+from featurestore.images.split_names import usual_name
 
 SIDE = 128
 """Pixels of the longer side; smaller images stay as they are."""
@@ -98,7 +99,8 @@ class _Reader:
         if self._source is None or found is None:
             return RawImage(b"", origin, "it is not known where it lies")
         splits = self._source.splits()
-        split = found["split"] if found["split"] in splits else "train"  # packaged images are one split
+        names = (name for name in splits if found["split"] in (name, usual_name(name)))
+        split = next(names, "train")  # packaged images are one split
         if int(found["row"]) >= splits.get(split, 0):
             return RawImage(b"", origin, "its dataset has changed")
         return next(iter(self._source.read(split, np.array([int(found["row"])]))))

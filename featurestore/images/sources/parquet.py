@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
+from featurestore.given_files import given_path
 from featurestore.images.dataset_files import DatasetFolder, printable
 from featurestore.images.inventory import Inventory, images_of
 from featurestore.images.parquet_columns import check_images, check_named, find_images, find_labels, note_columns
@@ -66,9 +67,8 @@ class ParquetImages:
         self._split_column = self._find_split_column()
         self._pieces = self._split_column.pieces if self._split_column else self._pieces_by_file()
         self._use = assigned(self.splits(), spec)
-        self._used = {
-            name: pieces for name, pieces in self._pieces.items() if name in self._use and self.splits()[name]
-        }
+        filled = {name: [piece for piece in pieces if piece.n_rows] for name, pieces in self._pieces.items()}
+        self._used = {name: pieces for name, pieces in filled.items() if name in self._use and pieces}
         self._check_columns()
         self._labels = PartLabels(spec.name, self._label_column, self._used)
         for name in self._used:
@@ -87,7 +87,7 @@ class ParquetImages:
     def groups(self, split: str) -> Sequence[str | None] | None:
         if not self._spec.group_column:
             return None
-        columns = [piece.of(piece.file.column(self._spec.group_column)) for piece in self._pieces[split]]
+        columns = [piece.of(piece.file.column(self._spec.group_column)) for piece in self._used[split]]
         return [None if value is None else str(value) for column in columns for value in column.to_pylist()]
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
@@ -152,6 +152,7 @@ class ParquetImages:
     def _find_split_column(self) -> SplitColumn | None:
         files = list(self._opened.values())
         if self._spec.split_column:
+            check_named(files[0], self._spec)
             return read_split_column(files, self._spec.split_column)
         return usual_split_column(files) if any(part.reason for part in self._parts) else None
 
@@ -214,14 +215,14 @@ class ParquetImages:
 
 def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the one function of every source
     """Open ``parquet:<folder>`` or ``parquet:<file>``."""
-    place = Path(spec.location).expanduser()
+    place = given_path(spec.location)
     if not place.exists():
         raise DatasetError(f"Dataset {spec.name!r}: there is no folder or file {place}.")
     if place.is_file():
         name = PurePosixPath(place.name)
         return ParquetImages(spec, place.parent, [Part("train", (name,), why_train(name))], Inventory())
     listed = Inventory()
-    paths = list_parquet_files(DatasetFolder(place), listed)
+    paths = list_parquet_files(DatasetFolder(place, spec.link_roots), listed)
     if not paths:
         raise DatasetError(f"Dataset {spec.name!r}: {place} holds no Parquet file. {' '.join(listed.notes)}".rstrip())
     files = [PurePosixPath(path.relative_to(place)) for path in paths]

@@ -68,7 +68,7 @@ def test_it_says_what_it_took_for_granted_and_what_it_cannot_know(command, resul
     assert "results are taken for those of probe logistic, tap penultimate, seed 0." in said
     assert "they are in no test of one dataset: mean_per_class (1)." in said
     assert "The file of models does not name Net v1, and the results do not name its net v1." in said
-    assert "'Net v1' and 'net v1' are different models" in said
+    assert "different models, though a person may take them for one: 'Net v1' and 'net v1'." in said
 
 
 def test_what_is_wrong_ends_it_and_leaves_no_store(command, results, tmp_path):

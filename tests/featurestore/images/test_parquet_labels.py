@@ -180,3 +180,27 @@ def test_labels_that_cannot_be_used_are_counted_and_placed(tmp_path, labels, cau
     write(tmp_path / "train.parquet", labels)
     with pytest.raises(DatasetError, match=cause):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "empty"),
+    [
+        ([0, 1] * 20, pa.array([], pa.null())),
+        (["a", "b"] * 20, pa.array([], pa.null())),
+        (["a", "b"] * 20, pa.array([], pa.string())),
+        ([[0], [1], [0, 1], []] * 10, pa.array([], pa.null())),
+        ([[0], [1], [0, 1], []] * 10, pa.array([[], []])),
+        ([["a"], ["b"], ["a", "b"], []] * 10, pa.array([[]], pa.list_(pa.null()))),
+    ],
+)
+def test_files_without_labels_because_they_have_no_rows_or_empty_lists_are_read(tmp_path, labels, empty):
+    write(tmp_path / "train-0.parquet", empty)
+    write(tmp_path / "train-1.parquet", labels)
+    metric = "map_11point" if isinstance(labels[0], list) else "top1"
+    dataset = opened(tmp_path, metric=metric)
+    assert len(dataset.classes) == 2
+    assert sum(len(one.rows) for one in dataset.splits.values()) == len(empty) + 40
+
+
+def test_half_precision_is_read(tmp_path):
+    assert opened(both(tmp_path, pa.array(np.array([1, 3] * 20, np.float16)))).classes == ("1", "3")

@@ -98,10 +98,14 @@ def test_the_word_in_a_name_alone_is_its_split():
 
 def test_folders_that_each_have_splits_are_configurations_and_are_never_pooled():
     names = ["plain/train-0.parquet", "plain/test-0.parquet", "other/train-0.parquet", "other/test-0.parquet"]
-    with pytest.raises(DatasetError, match=r'2 places: other, plain.*source = "parquet:/data/plain".*"plain/train"'):
+    with pytest.raises(DatasetError, match=r'2 places: other, plain.*source = "parquet:/data/other".*"other/train"'):
         parts(*names)
-    with pytest.raises(DatasetError, match="2 places: a, b"):
+    with pytest.raises(
+        DatasetError, match=r'2 places: a, b\..*\{train = \["a/train"\], test = \["b/test"\]\}`'
+    ):
         parts("a/train.parquet", "b/test.parquet")
+    with pytest.raises(DatasetError, match=r'2 places: de, en\..*/en", .*train = \["en/train"\], test = \["en/test"\]'):
+        parts("de/train.parquet", "en/train.parquet", "en/test.parquet")
     assert sorted(parts(*names, mapped=True)) == ["other/test", "other/train", "plain/test", "plain/train"]
 
 
@@ -210,6 +214,13 @@ def test_unknown_splits_are_left_out_and_counted(tmp_path):
     )
     assert len(Dataset(mapped).splits["train"].rows) == 32
     assert Dataset(mapped).notes == []
+
+
+def test_a_train_split_without_rows_is_named(tmp_path):
+    write(tmp_path / "train.parquet", pa.array([], pa.int64()))
+    write(tmp_path / "test.parquet", [0, 1] * 10)
+    with pytest.raises(DatasetError, match="its split 'train' must have images. It has none"):
+        Dataset(DatasetSpec(name="pets", source=f"parquet:{tmp_path}"))
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path):

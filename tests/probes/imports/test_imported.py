@@ -322,8 +322,8 @@ def test_what_is_taken_for_granted_is_told(written):
 def test_names_that_differ_in_the_form_of_letters_only_are_told(written):
     lines = "fixed,caf\u00e9,d,top1,0.5,10\nfixed,cafe\u0301,d,top1,0.5,10\nfixed,b,D,top1,0.5,10\n"
     read = read_import(written("r", HEADER + lines), models=written("m", "model,imagenet_top1\nB,0.7\n"))
-    assert read.alike("model") == [("B", "b"), ("cafe\u0301", "caf\u00e9")]
-    assert read.alike("dataset") == [("D", "d")]
+    assert read.alike("model") == [["B", "b"], ["cafe\u0301", "caf\u00e9"]]
+    assert read.alike("dataset") == [["D", "d"]]
     assert (read.undescribed("model"), read.unused("model")) == (["b", "cafe\u0301", "caf\u00e9"], ["B"])
 
 

@@ -74,15 +74,16 @@ def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
     assert "89,000,000 pixels" in found.reason
 
 
-def test_rows_of_parquet_files_are_found_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "split"), [("test", "test"), ("validation", "val"), ("extra", "train")])
+def test_rows_of_parquet_files_are_found_again(tmp_path: Path, file: str, split: str) -> None:
     contents = []
     for size in (40, 41):
-        file = io.BytesIO()
-        Image.new("RGB", (size, 40)).save(file, "PNG")
-        contents.append(file.getvalue())
+        buffer = io.BytesIO()
+        Image.new("RGB", (size, 40)).save(buffer, "PNG")
+        contents.append(buffer.getvalue())
     table = pa.table({"image": [{"bytes": content, "path": None} for content in contents], "label": [0, 1]})
-    pq.write_table(table, tmp_path / "test-0.parquet")
-    images = [{"source": f"test[{row}]", "sample_id": content_id(contents[1])} for row in (1, 0, 2)]
+    pq.write_table(table, tmp_path / f"{file}-0.parquet")
+    images = [{"source": f"{split}[{row}]", "sample_id": content_id(contents[1])} for row in (1, 0, 2)]
     right, wrong, missing = thumbnails(f"parquet:{tmp_path}", images)
     assert opened(right).size == (41, 40)
     assert (wrong.reason, missing.reason) == ("there is another image now", "its dataset has changed")
