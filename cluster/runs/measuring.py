@@ -47,7 +47,8 @@ def _images_per_second(model: Model, dataset: Dataset) -> float:
     try:
         with ThreadPoolExecutor(1) as pool:
             raw = dataset.read("train", 0, stop)
-            batches = decoding.batches(raw, {model.preprocessing.geometry}, batch_size=size, pool=pool)
+            geometries, reading = {model.preprocessing.geometry}, dataset.reading
+            batches = decoding.batches(raw, geometries, batch_size=size, pool=pool, reading=reading)
             begin, count = time.perf_counter(), 0
             for number, batch in enumerate(batches):
                 if number == 1:

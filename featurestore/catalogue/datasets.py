@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +46,9 @@ class DatasetSpec:
     exif : str
         ``"ignore"`` takes pixels as they are stored, as the frameworks do; ``"apply"`` turns an image as its EXIF
         orientation says.
+    pixel_range : list of 2 float, optional
+        Black and white of images with more than 8 bits per pixel, such as ``[0, 4095]`` for 12 bits; values beyond are
+        clipped. By default the range of their type: ``[0, 65535]``, and ``[0, 1]`` of floats.
     link_roots : list of str
         Folders outside the dataset's own that its symbolic links may lead into.
     """
@@ -64,6 +68,7 @@ class DatasetSpec:
     splits: Mapping[str, tuple[str, ...]] | None = added_later(None, hash=False)
     exif: Literal["ignore", "apply"] = added_later("ignore")
     link_roots: tuple[str, ...] = added_later(())
+    pixel_range: tuple[float, float] | None = added_later(None)
 
     def __post_init__(self) -> None:
         check_name("dataset", self.name)
@@ -83,6 +88,11 @@ class DatasetSpec:
                 raise ConfigurationError(
                     f"{field} of dataset {self.name!r} must lie between 0 and 1. Got {getattr(self, field)}."
                 )
+        if self.pixel_range is not None and not -math.inf < self.pixel_range[0] < self.pixel_range[1] < math.inf:
+            raise ConfigurationError(
+                f"pixel_range of dataset {self.name!r} must be two numbers, black and the larger white. "
+                f"Got {list(self.pixel_range)}."
+            )
         if self.splits is not None:
             self._check_splits(self.splits)
 

@@ -21,6 +21,7 @@ from featurestore.errors import BackboneError, DatasetError, Failure, FeatureVal
 from featurestore.extraction.shards import MADE_WITH, Job, Outcome, ShardReport
 from featurestore.images import decoding
 from featurestore.images.decoding import Batch, Image
+from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones, precision
 from featurestore.networks.extractor import Extractor, Extractors, Uploaded, upload
@@ -66,7 +67,8 @@ def extract_shard(
     images: list[Image] = []
     with ThreadPoolExecutor(decode_threads) as pool:
         raw = dataset.read(split, start, stop)
-        for batch in decoding.batches(raw, geometries, batch_size=batch_size, pool=pool):
+        read = decoding.batches(raw, geometries, batch_size=batch_size, pool=pool, reading=dataset.reading)
+        for batch in read:
             images.extend(batch.images)
             if strict and batch.n_readable < len(batch.images):
                 raise _unreadable(dataset, batch)
@@ -83,7 +85,9 @@ def extract_shard(
         outcomes = [outcome for run in runs for outcome in run.publish(store, shard, n_shards, columns, pool)]
     unreadable = {start + place: image.reason for place, image in enumerate(images) if image.reason is not None}
     network_seconds = {run.model: run.seconds for run in runs}
-    return ShardReport(len(images), unreadable, time.perf_counter() - begin, part, outcomes, network_seconds)
+    return ShardReport(
+        len(images), unreadable, time.perf_counter() - begin, part, outcomes, network_seconds, PixelFacts.of(images)
+    )
 
 
 class _Run:
@@ -276,6 +280,7 @@ def _sample_columns(dataset: Dataset, split: str, start: int, images: Sequence[I
         "readable": [image.reason is None for image in images],
         "reason": [image.reason for image in images],
         "orientation": [image.orientation for image in images],
+        "mode": [image.mode for image in images],
     }
 
 

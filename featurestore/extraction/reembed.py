@@ -101,7 +101,8 @@ def _embedded(
     geometry = extractor.model.preprocessing.geometry
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        decoded = [decoding.decode(raw, [geometry]) for row in batch for raw in dataset.read(item.split, row, row + 1)]
+        read = (raw for row in batch for raw in dataset.read(item.split, row, row + 1))
+        decoded = [decoding.decode(raw, [geometry], dataset.reading) for raw in read]
         features = _features(extractor, [pixels for _, pixels in decoded if pixels is not None], item.tap)
         for row, (image, pixels) in zip(batch, decoded, strict=True):
             yield row, image.sample_id, None if pixels is None else next(features)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featurestore.errors import Failure
+from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import FeatureType, Model, feature_key_parts, feature_set
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
@@ -75,6 +76,8 @@ class ShardReport:
         From the first image to the last published file.
     network_seconds : mapping of str to float
         Share of `seconds` that calls of each model's network took.
+    pixels : PixelFacts
+        What was found about the pixels.
     samples : Part, optional
         The part of the image table; None if the table was complete before.
     """
@@ -85,6 +88,7 @@ class ShardReport:
     samples: Part | None
     outcomes: list[Outcome]
     network_seconds: Mapping[str, float] = field(default_factory=dict)
+    pixels: PixelFacts = field(default_factory=PixelFacts)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.images import preprocessing
-from featurestore.images.preprocessing import Geometry, UnreadableImageError
+from featurestore.images.preprocessing import AS_STORED, Geometry, Reading, UnreadableImageError
 from featurestore.images.sources import RawImage
 
 Pixels = dict[Geometry, npt.NDArray[np.uint8]]
@@ -33,6 +33,10 @@ class Image:
         Why it is unreadable.
     orientation : int, optional
         EXIF orientation; None if it states none.
+    mode : str, optional
+        Pillow's name of its pixels; None if it is unreadable.
+    largest : float, optional
+        Largest value of pixels that have more than 8 bits.
     """
 
     sample_id: str
@@ -41,6 +45,8 @@ class Image:
     height: int | None
     reason: str | None
     orientation: int | None = None
+    mode: str | None = None
+    largest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,28 +71,34 @@ class Batch:
 
 
 def batches(
-    raw: Iterable[RawImage], geometries: Iterable[Geometry], *, batch_size: int, pool: ThreadPoolExecutor
+    raw: Iterable[RawImage],
+    geometries: Iterable[Geometry],
+    *,
+    batch_size: int,
+    pool: ThreadPoolExecutor,
+    reading: Reading = AS_STORED,
 ) -> Iterator[Batch]:
     """Decode and resize in the threads of `pool`, at most two batches ahead, and give batches in order."""
     wanted = tuple(geometries)
-    decoded = _in_order(pool, lambda item: decode(item, wanted), raw, ahead=2 * batch_size)
+    decoded = _in_order(pool, lambda item: decode(item, wanted, reading), raw, ahead=2 * batch_size)
     while items := list(islice(decoded, batch_size)):
         readable = [pixels for _, pixels in items if pixels is not None]
         stacked = {geometry: np.stack([pixels[geometry] for pixels in readable]) for geometry in wanted if readable}
         yield Batch([image for image, _ in items], stacked)
 
 
-def decode(raw: RawImage, geometries: Iterable[Geometry]) -> tuple[Image, Pixels | None]:
+def decode(raw: RawImage, geometries: Iterable[Geometry], reading: Reading = AS_STORED) -> tuple[Image, Pixels | None]:
     """Decode one image once, for all geometries; None if it is unreadable."""
     sample_id = content_id(raw.content)
     if raw.reason is not None:
         return Image(sample_id, raw.origin, None, None, raw.reason), None
     try:
-        image = preprocessing.decode(raw.content)
-        arrays = {geometry: preprocessing.to_array(image, geometry) for geometry in geometries}
+        found = preprocessing.read_image(raw.content, reading)
+        arrays = {geometry: preprocessing.to_array(found.image, geometry) for geometry in geometries}
     except UnreadableImageError as error:
         return Image(sample_id, raw.origin, None, None, str(error)), None
-    return Image(sample_id, raw.origin, image.width, image.height, None), arrays
+    size = (found.image.width, found.image.height)
+    return Image(sample_id, raw.origin, *size, None, found.orientation, found.mode, found.largest), arrays
 
 
 def content_id(content: bytes | npt.NDArray[np.uint8]) -> str:

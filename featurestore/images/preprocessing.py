@@ -1,8 +1,19 @@
 """Turn an encoded image into a uint8 array of the network's input size; the record of how, which enters keys.
 
-Decoding follows what every framework does, so that features can be compared: the first frame, ``convert("RGB")``
-(alpha is dropped, palettes are expanded), no EXIF rotation. The one difference: 16-bit images are scaled to 8 bits,
-where Pillow's own conversion would clip them to white. What may be decoded at all is bounded by `image_limits`.
+Decoding follows what every framework does, so that features can be compared: the first frame, and Pillow's own
+``convert("RGB")`` wherever pixels have 8 bits or fewer per channel: 1-bit, grey, palette, RGB, CMYK, YCbCr, LAB, HSV,
+with or without transparency, which is dropped. Pillow opens PNG and TIFF of three channels of 16 bits as 8 bits. Its
+own conversion would clip everything else to white, so that goes from its range to 0 .. 255, by one rule:
+
+- 16-bit grey: 0 .. 65535, the upper eight bits; also where the values use fewer bits than that.
+- 32-bit whole numbers (Pillow opens 16-bit PPM as such): the same. An image of them is unreadable if it has values
+  beyond that, or none above 255, for then 8 bits may be meant.
+- float: 0 .. 1, as the frameworks have it. An image with other values is unreadable.
+- `pixel_range` of a dataset replaces these ranges, and what lies beyond it is clipped. NaN is never readable.
+
+No range is taken from what one image happens to hold: a dark image stays dark. EXIF is ignored unless a dataset says
+``exif = "apply"``; TIFF is the exception, which Pillow itself turns. What may be decoded at all is bounded by
+`image_limits`.
 
 The geometry (decode, resize, crop) runs on the CPU and gives uint8; the normalisation is folded in on the device, so
 models that differ only in mean and standard deviation share one decoded image.
@@ -17,7 +28,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import ConfigurationError, did_you_mean
@@ -28,6 +39,21 @@ from featurestore.store.layout import added_later, key_fields
 Resize = Literal["squash", "crop"]
 
 _LONGEST_REASON = 300  # characters
+
+_MOST_8, _MOST_16 = 255, 65535
+_ALWAYS_16 = ("PPM", "PNG")  # formats that have no 32 bits
+_STATE_IT = "state their range in the dataset as pixel_range = [black, white]"
+
+_METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # places of an orientation, in Pillow's names
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -117,28 +143,80 @@ def _check_choice(spec: ModelSpec, field: str, value: str, choices: Collection[s
     return value
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a dataset has its images read.
+
+    Attributes
+    ----------
+    exif : str
+        ``"ignore"`` or ``"apply"``.
+    pixel_range : tuple of 2 float, optional
+        Black and white of pixels that have more than 8 bits.
+    """
+
+    exif: Literal["ignore", "apply"] = "ignore"
+    pixel_range: tuple[float, float] | None = None
+
+
+AS_STORED = Reading()
+"""Pixels as they are stored, in the range of their type."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An 8-bit RGB image, and what it was.
+
+    Attributes
+    ----------
+    orientation : int, optional
+        EXIF orientation, 1 to 8; None if it states none.
+    mode : str
+        Pillow's name of its pixels: ``L``, ``RGB``, ``I;16``, ``F``, ...
+    largest : float, optional
+        Largest value of pixels that have more than 8 bits.
+    """
+
+    image: Image.Image
+    orientation: int | None
+    mode: str
+    largest: float | None = None
+
+
 def decode(content: bytes | npt.NDArray[np.uint8]) -> Image.Image:
-    """Decode an image to 8-bit RGB.
+    """Decode an image to 8-bit RGB; see `read_image`."""
+    return read_image(content).image
+
+
+def read_image(content: bytes | npt.NDArray[np.uint8], reading: Reading = AS_STORED) -> Decoded:
+    """Decode an image to 8-bit RGB, and say what it was.
 
     Parameters
     ----------
-    content : bytes or ndarray of uint8, shape (height, width) or (height, width, 3)
+    content : bytes, or ndarray of uint8, shape (height, width) or (height, width, 3)
         An encoded image, or one that was never encoded.
+    reading : Reading
 
     Raises
     ------
     UnreadableImageError
-        With the reason in words: the data are broken, or beyond the limits of `image_limits`.
+        With the reason in words: the data are broken, beyond the limits of `image_limits`, or of a range that is not
+        known.
     MemoryError
         If this machine has too little memory now; that is not the image's fault.
     """
     if isinstance(content, np.ndarray):
-        return Image.fromarray(content).convert("RGB")
+        image = Image.fromarray(content)
+        return Decoded(image.convert("RGB"), None, image.mode)
     if not content:
         raise UnreadableImageError("the file is empty")
     try:
         with open_bounded(content) as image:
-            return _to_rgb(image)
+            image.load()
+            orientation = _orientation(image)
+            pixels, largest = _to_rgb(image, reading.pixel_range)
+            turn = _TURNS.get(orientation or 1) if reading.exif == "apply" else None
+            return Decoded(pixels if turn is None else pixels.transpose(turn), orientation, image.mode, largest)
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -206,11 +284,57 @@ def _plain_words(error: Exception) -> str:
     return text if any(character.isalpha() for character in text) else f"broken image data ({type(error).__name__})"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 or 32 bits per pixel
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation of a loaded image; to ask costs nothing where it has no metadata."""
+    if image.info.keys().isdisjoint(_METADATA):
+        return None
+    try:
+        stated = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken metadata leave the pixels readable
+        return None
+    return stated if isinstance(stated, int) and 1 <= stated <= 8 else None
+
+
+def _to_rgb(image: Image.Image, pixel_range: tuple[float, float] | None) -> tuple[Image.Image, float | None]:
+    """Return 8-bit RGB and, of pixels with more bits, the largest value."""
+    if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
-        shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
-        return Image.fromarray(np.clip(values >> shift, 0, 255).astype(np.uint8)).convert("RGB")
+        low, high = _extremes(values)
+        black, white = pixel_range or _range_of(image, low, high)
+        if (black, white) == (0, _MOST_16):
+            grey = (np.clip(values, 0, _MOST_16).astype(np.uint16) >> 8).astype(np.uint8)
+        else:
+            grey = np.rint(np.clip((values.astype(np.float64) - black) / (white - black), 0, 1) * 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB"), high
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+        image = image.convert("RGBA")  # the same colours, without a warning
+    return image.convert("RGB"), None
+
+
+def _extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
+    low, high = float(values.min()) + 0.0, float(values.max()) + 0.0  # no -0
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise UnreadableImageError("pixels that are NaN or infinite")
+    return low, high
+
+
+def _range_of(image: Image.Image, low: float, high: float) -> tuple[float, float]:
+    """Return black and white of the pixels' type.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the values do not belong to it.
+    """
+    if image.mode == "F":
+        if low < 0 or high > 1:
+            raise UnreadableImageError(f"float pixels with {_values(low, high)}, not from 0 to 1; {_STATE_IT}")
+        return 0, 1
+    if image.mode == "I" and image.format not in _ALWAYS_16 and not (low >= 0 and _MOST_8 < high <= _MOST_16):
+        raise UnreadableImageError(f"32-bit pixels with {_values(low, high)}: of 8, 16 or 32 bits? {_STATE_IT}")
+    return 0, _MOST_16
+
+
+def _values(low: float, high: float) -> str:
+    """Say in which range values lie, in words that the images of a dataset share."""
+    return "negative values" if low < 0 else f"values up to {2 ** math.ceil(math.log2(high + 1)) - 1}"

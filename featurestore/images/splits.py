@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
+from featurestore.images.preprocessing import Reading
 from featurestore.images.source_splits import SourceSplits, present_classes
 from featurestore.images.sources import RawImage, open_source
 from featurestore.plain_text import shortly
@@ -123,6 +124,11 @@ class Dataset:
         """Return all that decides which images a split holds, in which order, and in which shards."""
         choices = key_fields(self.spec, without=("name", "source", "metric", "link_roots"))
         return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
+
+    @property
+    def reading(self) -> Reading:
+        """How its images are read."""
+        return Reading(self.spec.exif, self.spec.pixel_range)
 
     def samples(self, split: str) -> SampleSet:
         """Return the image table of a split."""

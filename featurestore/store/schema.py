@@ -40,6 +40,7 @@ SAMPLES = _table(
     ("readable", pa.bool_(), _REQUIRED),
     ("reason", pa.string()),  # why it is unreadable
     ("orientation", pa.int64()),  # EXIF: 2 to 8 is turned or mirrored; null: none is stated, or the file is older
+    ("mode", pa.string()),  # of its pixels, as Pillow calls it; null when unreadable, or the file is older
 )
 
 MODELS = _table(

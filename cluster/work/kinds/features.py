@@ -31,6 +31,7 @@ from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, Failure, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
+from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks import user_modules
 from featurestore.networks.identity import inputs_key
@@ -236,6 +237,7 @@ class Features(Work):
         self._stock = ShardStock(run.inventory)
         self._problems: dict[Place, str] = {}
         self._unreadable = UnreadableImages(run.datasets)
+        self._pixels: dict[tuple[str, str, int], PixelFacts] = {}
         self._queue: deque[MissingShard] = deque()
         self._total = 0
         wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
@@ -304,6 +306,13 @@ class Features(Work):
             self._fail_unit(unit, outcome)
         else:
             yield from self._extracted(unit, outcome)
+
+    def end(self) -> None:
+        """Say what was found about the pixels of each dataset."""
+        for name, dataset in self._run.datasets.items():
+            found = (facts for (of, _, _), facts in self._pixels.items() if of == name)
+            for note in sum(found, PixelFacts()).notes(dataset.spec):
+                self._run.tell(Note(note))
 
     # ---- what is wanted, and what is there ---------------------------------------------------------------------
 
@@ -418,6 +427,7 @@ class Features(Work):
         name = unit.dataset.name
         yield from map(Note, self._unreadable.note(name, unit.split, unit.shard, report.unreadable))
         counts["unreadable"] = self._unreadable.count
+        self._pixels[name, unit.split, unit.shard] = report.pixels  # a shard may come twice
         counts["passes"] += unit.n_images * len(
             {outcome.target.model for outcome in report.outcomes if not outcome.failure and not outcome.overflow}
         )

@@ -438,6 +438,26 @@ def test_every_probe_runs_where_it_applies(pool, study_file, store, tmp_path):
     assert (again.counts["cells"], again.counts["cells_wanted"]) == (0, len(wanted))
 
 
+def test_turned_images_are_counted_and_turned_where_the_dataset_asks(pool, study_file, images, store):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in sorted(images.rglob("*.png"))[::10]:
+        with Image.open(path) as image:
+            image.save(path, exif=exif)
+    summary, recorder = run(study_file(), store, pool)
+    assert (summary.failures, recorder.notes) == (
+        [],
+        ['4 of 40 images of pets state an EXIF orientation; exif = "apply" turns them.'],
+    )
+    as_stored = feature_bytes(store)
+    summary, recorder = run(study_file(more='exif = "apply"\n'), store, pool)
+    assert recorder.notes == ["4 of 40 images of pets state an EXIF orientation; they were turned."]
+    assert set(feature_bytes(store)) > set(as_stored), "turned images have a key of their own"
+    with Database(store) as database:
+        turned = database.sql("select width, height, mode from samples where orientation = 6")
+        assert turned.to_pylist() == 4 * [{"width": 24, "height": 30, "mode": "RGB"}]
+
+
 def test_a_study_of_several_probes_has_full_and_few_shot_cells(pool, study_file, store):
     summary, _ = run(study_file(1, PROBES), store, pool)
     assert (summary.counts["cells"], summary.counts["cells_wanted"], summary.failures) == (6, 6, [])
