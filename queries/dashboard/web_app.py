@@ -22,11 +22,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from featurestore.errors import QueryError
+from featurestore.plain_text import visible
 from queries.asking import formats, questions
 from queries.dashboard.guard import NONCE, Guard
 from queries.dashboard.live_page import LivePage
 from queries.dashboard.sql_process import BoxAnswer, BusyError, SqlProcess
 from queries.report import style
+from queries.report.page import shown
 
 SHOWN_ROWS = 1_000
 """Rows of an answer that the page shows; the CSV file has all of them."""
@@ -194,7 +196,7 @@ def _listed_questions() -> list[dict[str, Any]]:
 def _cell(value: Any) -> str:
     if isinstance(value, list) and len(value) > _SHOWN_ITEMS:
         value = [*value[:_SHOWN_ITEMS], f"... ({len(value)} values)"]
-    text = formats.readable(value)
+    text = visible(formats.readable(value))
     return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]} ... ({len(text)} characters)"
 
 
@@ -211,6 +213,7 @@ def _template(name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=shown,
     )
     environment.filters.update(readable=formats.readable)
     return environment.get_template(name)

@@ -66,7 +66,7 @@ def page_body(material: Material, drawn: Mapping[str, Spec]) -> str:
     )
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """Return a value with nothing in it that turns a text around or that HTML lacks; what is HTML already stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
@@ -80,7 +80,7 @@ def _environment(**names: object) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=shown,
     )
     environment.filters.update(readable=formats.readable, plural=cell_text.plural, fields=cell_text.fields)
     environment.globals.update(

@@ -187,6 +187,17 @@ def test_a_temporary_folder_that_is_no_plain_path_is_passed_over(
         assert len(database.sql("from features")) == len(NAMES)
 
 
+@pytest.mark.parametrize("tap", ["block:%41", "block:a/b=c", "block:null", "block:é [0]*?"])
+def test_a_tap_keeps_its_name(tmp_path: Path, tap: str) -> None:
+    store = FeatureStore.create(str(tmp_path / "store"))
+    item = FeatureSet("net", "pets", "test", "key", tap)
+    store.write_shard(item, 0, 1, feature_rows(0, np.ones((1, 2), np.float16)))
+    store.finish(item, 1, {})
+    assert store.sets() == [item]
+    with Database(store) as database:
+        assert database.sql("from features")["tap"].to_pylist() == [tap]
+
+
 def test_a_store_that_nobody_may_write_answers(tmp_path: Path) -> None:
     store = make(str(tmp_path / "store"), ("net",))
     copy = tmp_path / "read-only"
