@@ -100,9 +100,7 @@ def test_folders_that_each_have_splits_are_configurations_and_are_never_pooled()
     names = ["plain/train-0.parquet", "plain/test-0.parquet", "other/train-0.parquet", "other/test-0.parquet"]
     with pytest.raises(DatasetError, match=r'2 places: other, plain.*source = "parquet:/data/other".*"other/train"'):
         parts(*names)
-    with pytest.raises(
-        DatasetError, match=r'2 places: a, b\..*\{train = \["a/train"\], test = \["b/test"\]\}`'
-    ):
+    with pytest.raises(DatasetError, match=r'2 places: a, b\..*\{train = \["a/train"\], test = \["b/test"\]\}`'):
         parts("a/train.parquet", "b/test.parquet")
     with pytest.raises(DatasetError, match=r'2 places: de, en\..*/en", .*train = \["en/train"\], test = \["en/test"\]'):
         parts("de/train.parquet", "en/train.parquet", "en/test.parquet")
