@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from probes.objective import Features, Labels, Vector, class_frequencies
 
+ROUNDING = 1e-12
+"""Relative error that a mean of many images may have. Features have seven digits, so that none varies by less."""
+
 BLOCK = 4096  # rows, or columns, at a time: 64 MiB in float64 at 2048 features
 
 
@@ -49,6 +52,17 @@ def variances(X: Features, centre: Vector) -> Vector:
         total += np.sum(block**2, axis=0)
     total /= len(X)
     return total
+
+
+def deviations(X: Features) -> tuple[Vector, Vector]:
+    """Return the mean and the standard deviation of each feature (n_features,), the latter 1 for one that is constant.
+
+    A feature is constant, too, where it differs from its mean by no more than the rounding of the mean: to divide by
+    that would turn a feature that says nothing into one that decides.
+    """
+    centre = mean(X)
+    spread = variances(X, centre)
+    return centre, np.where(spread > (ROUNDING * centre) ** 2, np.sqrt(spread), 1.0)
 
 
 def class_means(X: Features, y: Labels, n_classes: int) -> Vector:

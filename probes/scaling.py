@@ -21,8 +21,7 @@ def scaler(scaling: Scaling, X_train: Features) -> Callable[[Features], Features
     The function does not centre features, because a free bias would undo that. It leaves a constant feature as it is.
     """
     if scaling == "standardize":
-        deviation = np.sqrt(moments.variances(X_train, moments.mean(X_train)))
-        deviation[deviation == 0] = 1
+        _, deviation = moments.deviations(X_train)
         return lambda X: (X / deviation).astype(np.float32)
     return unit if scaling == "unit" else lambda X: X
 

@@ -151,6 +151,11 @@ def _test(probe: FittedProbe, read_test: Callable[[], tuple[Features, Likeness |
     if probe.scores is None:
         return None
     test, likeness = read_test()  # only now, after every choice is made
+    if not len(test.X):
+        raise ProbeError(
+            "A probe is scored on the test images. Got none: all of them are unreadable. "
+            "`probestore query skipped_images` shows why."
+        )
     scores = probe.scores(test.X)
     names = metrics.names(multilabel=test.y.ndim == 2, probabilistic=probe.probabilistic)
     return Tested(test, scores, {name: metrics.by_name(name)(scores, test.y) for name in names}, likeness)

@@ -28,7 +28,7 @@ from featurestore.errors import ProbeError
 from probes.fitting.fitted import FittedProbe
 from probes.fitting.learning_task import LearningTask
 from probes.methods import FitResources
-from probes.moments import class_means, covariance, mean, row_blocks
+from probes.moments import ROUNDING, class_means, covariance, mean, row_blocks
 from probes.objective import Features, Vector, check_data, class_frequencies
 
 HYPERPARAMETER = None
@@ -57,7 +57,7 @@ def fit(task: LearningTask, options: Options, resources: FitResources) -> Fitted
     centre = mean(X)
     total = covariance(X, centre)
     variance = float(np.trace(total)) / X.shape[1]
-    if not variance > 0:
+    if not variance > ROUNDING**2 * float(np.mean(centre**2)):
         raise ProbeError("The H-score needs images with different features. Got images that all have the same.")
     shrinkage = _ledoit_wolf(X, centre, total, variance) if options.shrinkage == "ledoit_wolf" else 0.0
     eigenvalues, basis = np.linalg.eigh(total)

@@ -27,7 +27,7 @@ from probes.fitting.learning_task import LearningTask
 from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import check_grid, choose_value
 from probes.methods import FitResources
-from probes.moments import affine, by_blocks, class_means, covariance, mean
+from probes.moments import ROUNDING, affine, by_blocks, class_means, covariance, mean
 from probes.objective import Features, Labels, Vector, check_data, class_frequencies
 
 HYPERPARAMETER = "shrinkage"
@@ -97,9 +97,10 @@ class _Gaussians:
         centre, means = mean(X), class_means(X, y, n_classes)
         within = covariance(X, means, y)
         variance = float(np.trace(within)) / X.shape[1]
-        if not variance > 0:
+        if not variance > ROUNDING**2 * float(np.mean(means**2)):
             raise ProbeError(
-                "LDA needs features that vary within classes. Got images that all equal the mean of their class."
+                "LDA needs features that vary within classes: two different images of some class. Got images that all "
+                "equal the mean of their class."
             )
         with np.errstate(divide="ignore"):
             log_frequency = np.log(class_frequencies(y, n_classes))

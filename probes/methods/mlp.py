@@ -31,7 +31,7 @@ from probes.fitting.learning_task import LearningTask
 from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import CROSS_ENTROPY, check_grid, choose, measure_of
 from probes.methods import FitResources
-from probes.moments import mean, variances
+from probes.moments import deviations
 from probes.objective import Features, Labels, Vector, check_data
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class _Network:
 
         self.X, self.y, self.batch_size = X, y, options.batch_size
         self.device = resources.torch_device()
-        centre = mean(X)
-        deviation = np.sqrt(variances(X, centre))
-        deviation[deviation == 0] = 1
+        centre, deviation = deviations(X)
         self.mean, self.deviation = self._to_device(centre), self._to_device(deviation)
         # Random numbers are drawn on the CPU, whatever the device, from a generator of this network alone.
         self.generator = torch.Generator().manual_seed(resources.seed)

@@ -34,7 +34,7 @@ from probes.fitting.learning_task import LearningTask
 from probes.fitting.refit import checked_refit
 from probes.fitting.tuning import check_grid, choose, measure_of, squared_error
 from probes.methods import FitResources
-from probes.moments import affine, indicators, mean, variances
+from probes.moments import ROUNDING, affine, indicators, mean, variances
 from probes.objective import Features, Vector, check_data
 
 HYPERPARAMETER = "l2"
@@ -90,7 +90,7 @@ class _Units:
     def of(cls, X: Features) -> _Units:
         centre = mean(X)
         mean_square = float(variances(X, centre).sum())
-        if mean_square == 0:
+        if not mean_square > ROUNDING**2 * float(np.sum(centre**2)):
             raise ProbeError("An SVM needs images with different features. Got training images that all have the same.")
         return cls(centre, mean_square**0.5)
 

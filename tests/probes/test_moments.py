@@ -38,3 +38,15 @@ def test_class_means_leave_zeros_for_a_class_without_images():
 
 def test_no_rows_have_scores_of_the_right_shape():
     assert moments.affine(np.empty((0, 5), np.float16), np.ones((3, 5)), np.ones(3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1234.5, 0.0])
+def test_a_constant_feature_is_constant_whatever_the_rounding_of_its_mean(value):
+    X = np.random.default_rng(0).standard_normal((41, 3)).astype(np.float32)
+    X[:, 1] = value
+    centre, deviation = moments.deviations(X)
+    assert centre == pytest.approx(X.mean(axis=0, dtype=np.float64))
+    assert deviation[1] == 1
+    assert deviation[[0, 2]] == pytest.approx(X[:, [0, 2]].std(axis=0, dtype=np.float64))
+    X[7, 1] = np.nextafter(np.float32(value), np.float32(np.inf))
+    assert value == 0 or moments.deviations(X)[1][1] < 1e-3

@@ -74,12 +74,12 @@ def test_knn_of_several_labels_is_the_weighed_share_of_neighbours_that_have_each
     assert fit("knn", given, ks=(10,)).scores(X_test) == pytest.approx(np.array(expected), abs=1e-4)
 
 
-def test_knn_cuts_k_to_the_number_of_images_and_prefers_the_larger_at_a_tie():
+def test_knn_cuts_k_to_the_number_of_images_and_takes_the_middle_of_equals():
     choice = fit("knn", task(), ks=(1, 10, 200, 1000)).choice
     assert [trial.value for trial in choice.trials] == [1, 10, 60]
     given = task()
     far_apart = dataclasses.replace(given, X=(given.X + 1000 * np.eye(8, dtype=np.float32)[given.y]))
-    assert fit("knn", far_apart, ks=(5, 10, 15)).choice.value == 15
+    assert fit("knn", far_apart, ks=(5, 10, 15)).choice.value == 10
 
 
 def test_knn_never_holds_more_similarities_than_a_block(monkeypatch):
@@ -200,10 +200,12 @@ def test_mlp_is_reproducible_from_its_seed_and_moves_no_other_generator():
 
 
 @pytest.mark.parametrize("metric", ["top1", "nll"])
-def test_mlp_stops_when_patience_runs_out_and_chooses_the_first_best_epoch(metric):
+def test_mlp_stops_when_patience_runs_out_and_chooses_the_best_epoch_and_of_several_that_with_the_smallest_loss(metric):
     choice = fit("mlp", task(metric=metric), width=64, patience=4, learning_rate=0.02).choice
     values = [trial.validation for trial in choice.trials]
-    best = 1 + (np.argmax if metric == "top1" else np.argmin)(values)
+    best_value = (max if metric == "top1" else min)(values)
+    ties = [trial for trial in choice.trials if trial.validation == best_value]
+    best = min(ties, key=lambda trial: trial.loss).value
     assert [trial.value for trial in choice.trials] == list(range(1, len(values) + 1))
     assert choice.value == best
     assert len(values) == best + 4 < 100
@@ -237,3 +239,28 @@ def test_mlp_is_the_network_of_torch_under_its_adamw(multilabel):
             adamw.step()
     logits = network(rows).detach().numpy()
     assert probe.scores(X) == pytest.approx(expit(logits) if multilabel else softmax(logits, axis=1), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["knn", "logistic", "mlp", "ncm", "ridge", "svm"])
+def test_one_image_of_each_class_is_enough(name):
+    given = task(n=63, n_train=3)
+    for one in (given, dataclasses.replace(given, refit_on_validation=False)):
+        scores = fit(name, one).scores(given.X[:3])
+        assert scores.argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_lda_of_one_image_of_each_class_is_refused_and_not_fitted_on_rounding():
+    for seed in range(5):
+        given = task(n=63, n_train=3)
+        given.X[:] += seed / 7
+        with pytest.raises(ProbeError, match="two different images of some class"):
+            fit("lda", given)
+
+
+@pytest.mark.parametrize("name", ["knn", "lda", "logistic", "ridge", "svm"])
+def test_a_class_that_no_validation_image_has_is_predicted_nevertheless(name):
+    given = task(n=120)
+    rows = np.r_[:60, 60 + np.flatnonzero(given.y[60:] == 0)]
+    one_class = dataclasses.replace(given, X=given.X[rows], y=given.y[rows])
+    probe = fit(name, one_class)
+    assert metrics.mean_per_class(probe.scores(given.X), given.y).value > 0.7
