@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from featurestore.errors import DatasetError
 from featurestore.images.dataset_files import DatasetFolder, printable
 from featurestore.images.inventory import Inventory
 
@@ -34,8 +35,8 @@ _MADE_BY_SYSTEM = "made by a system, no part of the data"
 class FolderTree:
     """The images below a folder, by the folder that holds them.
 
-    Links are followed inside the permitted places; one that leads out is refused. A linked folder is listed under each
-    link to it, but not inside itself. Paths are relative to the root and have slashes; the root is an empty text.
+    Links are followed inside the permitted places; one that leads out is kept in mind and not followed. A linked folder
+    is listed under each link to it, but not inside itself. Paths are relative to the root and have slashes; the root is an empty text.
 
     Attributes
     ----------
@@ -43,11 +44,11 @@ class FolderTree:
         Folder -> names of the images directly in it, sorted. Every folder is a key that is not hidden or a system's.
     linked : list of str
         Images that are links, or that lie below a link.
+    leading_out : dict of str to DatasetError
+        Links that lead out -> what is wrong with them. They are not in the inventory.
 
     Raises
     ------
-    DatasetError
-        If a link leads out.
     PermissionError
         If a folder may not be read.
     """
@@ -55,6 +56,7 @@ class FolderTree:
     def __init__(self, folder: DatasetFolder, inventory: Inventory) -> None:
         self.images: dict[str, list[str]] = {}
         self.linked: list[str] = []
+        self.leading_out: dict[str, DatasetError] = {}
         self._folder = folder
         self._inventory = inventory
         self._links: list[str] = []
@@ -136,6 +138,10 @@ class FolderTree:
             name = joined(folder, entry.name)
             if (reason := _why_not(entry)) is not None:
                 self._leave_out(entry, name, reason)
+            elif (
+                entry.is_symlink() and (_is_folder(entry) or _may_be_image(entry.name)) and self._leads_out(entry, name)
+            ):
+                continue
             elif _is_folder(entry):
                 below.extend(self._folder_or_link(entry, name, linked=linked))
             elif self._is_image(entry, name):
@@ -147,15 +153,20 @@ class FolderTree:
     def _folder_or_link(self, entry: os.DirEntry[str], name: str, *, linked: bool) -> list[str]:
         if not entry.is_symlink():
             return [name]
-        path = Path(entry.path)
-        self._folder.check(path)
-        if self._is_inside_itself(path):
+        if self._is_inside_itself(Path(entry.path)):
             self._inventory.add("folder", printable(name), reason="a link to a folder that the link lies in")
         elif linked:
             return [name]
         else:
             self._links.append(name)
         return []
+
+    def _leads_out(self, link: os.DirEntry[str], name: str) -> bool:
+        try:
+            self._folder.check(Path(link.path))
+        except DatasetError as error:
+            self.leading_out[name] = error
+        return name in self.leading_out
 
     def _is_inside_itself(self, link: Path) -> bool:
         return PurePosixPath(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
@@ -165,12 +176,10 @@ class FolderTree:
 
         A link to nothing is an image that somebody has lost.
         """
-        if PurePosixPath(entry.name).suffix.lower() in _NOT_IMAGES:
+        if not _may_be_image(entry.name):
             self._inventory.add("file", printable(name), reason=_NO_IMAGE)
             return False
-        if entry.is_symlink():
-            self._folder.check(Path(entry.path))
-        elif not entry.is_file():
+        if not entry.is_symlink() and not entry.is_file():
             self._inventory.add("file", printable(name), reason="a pipe, a socket or a device")
             return False
         return True
@@ -196,6 +205,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     if not entry.is_symlink():
         return entry.is_dir()
     return os.path.isdir(entry.path)  # noqa: PTH112 - a DirEntry's own method raises on a link to itself
+
+
+def _may_be_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() not in _NOT_IMAGES
 
 
 def _why_not(entry: os.DirEntry[str]) -> str | None:

@@ -21,7 +21,7 @@ from featurestore.images.folder_layout import SplitFolder, split_folders, twice_
 from featurestore.images.folder_tree import FolderTree, joined
 from featurestore.images.inventory import Inventory, images_of
 from featurestore.images.sources import RawImage, raw_image
-from featurestore.images.split_names import assigned, usual_name
+from featurestore.images.split_names import assigned, split_of, usual_name
 from featurestore.plain_text import counted
 
 
@@ -38,7 +38,12 @@ class ImageFolder:
         self._folder = DatasetFolder(root, spec.link_roots)
         self._inventory = Inventory()
         tree = FolderTree(self._folder, self._inventory)
-        splits = split_folders(tree, spec)
+        try:
+            splits = split_folders(tree, spec)
+        except DatasetError:
+            for error in tree.leading_out.values():  # what lies behind the link may be all that is missing
+                raise error from None
+            raise
         names = sorted({name for split in splits for name in split.classes})
         self._index = {name: label for label, name in enumerate(names)}
         self.classes = tuple(printable(name) for name in names)
@@ -112,10 +117,23 @@ class ImageFolder:
                 _note_loose(found, tree, split.path, "it lies beside the class folders")
         if not any(split.path == "" for split in splits):
             _note_loose(found, tree, "", "it lies beside the folders of the splits")
+        self._check_links(tree, splits)
         tree.note_empty_folders()
         for remark in (twice_the_same(tree, splits), _said_of_links(self._folder, tree.linked, self._files)):
             if remark:
                 found.remark(remark)
+
+    def _check_links(self, tree: FolderTree, splits: Sequence[SplitFolder]) -> None:
+        """Refuse links that lead out of what is used, and count those beside the splits."""
+        own = self._spec.splits or {}
+        named = {name for names in own.values() for name in names}
+        use = {split.path for split in splits if split.name in assigned(self._files, self._spec)} | named
+        for link, error in tree.leading_out.items():
+            top = link.split("/")[0]
+            if "" in use or top in use or (not own and split_of(top)):
+                raise error
+            reason = "a link that leads out of the dataset's folder, beside the splits"
+            self._inventory.add("file", printable(link), reason=reason)
 
 
 def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one function of every source

@@ -231,6 +231,17 @@ def test_links_lead_into_folders_that_the_record_permits(tmp_path):
         opened(tmp_path / "data", link_roots=(str(tmp_path / "stor"),))
 
 
+def test_a_link_that_leads_out_beside_the_splits_is_counted_and_disturbs_nobody(tmp_path):
+    root = make(tmp_path / "data", "train/a", "train/b", "test/a", "test/b")
+    (root / "latest").symlink_to(tmp_path)
+    (root / "train" / "a" / "notes.txt").symlink_to(tmp_path / "nothing")
+    dataset = check_that_numbers_add_up(DatasetSpec(name="pets", source=f"image_folder:{root}"))
+    assert "1 file left out: a link that leads out of the dataset's folder, beside the splits (latest)" in said(dataset)
+    (root / "train" / "c").symlink_to(tmp_path)
+    with pytest.raises(DatasetError, match="outside the dataset's folder"):
+        opened(root)
+
+
 def test_links_to_their_own_parents_come_to_an_end(tmp_path):
     make(tmp_path, "cat/one", "dog")
     (tmp_path / "cat" / "up").symlink_to(tmp_path / "cat")
