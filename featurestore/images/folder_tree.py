@@ -36,7 +36,8 @@ class FolderTree:
     """The images below a folder, by the folder that holds them.
 
     Links are followed inside the permitted places; one that leads out is kept in mind and not followed. A linked folder
-    is listed under each link to it, but not inside itself. Paths are relative to the root and have slashes; the root is an empty text.
+    is listed under each link to it, but not inside itself. Paths are relative to the root and have slashes; the root is
+    an empty text.
 
     Attributes
     ----------
