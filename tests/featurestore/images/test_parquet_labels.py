@@ -1,12 +1,16 @@
 """Labels of any type and numbering become the classes that occur, or are refused with what is wrong."""
 
+import random
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from parquet_given import write
+from seeds import seeds
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
+from featurestore.images.sources import open_source
 from featurestore.images.splits import Dataset
 
 NAMES = ("ant", "bee", "cat", "dog", "eel")
@@ -204,3 +208,28 @@ def test_files_without_labels_because_they_have_no_rows_or_empty_lists_are_read(
 
 def test_half_precision_is_read(tmp_path):
     assert opened(both(tmp_path, pa.array(np.array([1, 3] * 20, np.float16)))).classes == ("1", "3")
+
+
+@pytest.mark.parametrize("seed", seeds(20, 300))
+def test_every_row_has_the_class_that_its_own_file_says_whatever_names_and_types_files_have_or_all_is_refused(
+    tmp_path, seed
+):
+    chance = random.Random(seed)
+    lists = [(), NAMES, NAMES, tuple(chance.sample(NAMES, k=5)), NAMES[:3], (*NAMES[:2], "fox")]
+    chosen = [chance.choice(lists) for _ in range(3)]
+    given = {names for names in chosen if names}
+    said: dict[str, list[str]] = {"train": [], "test": []}
+    for number, (split, names) in enumerate(zip(["train", "train", "test"], chosen, strict=True)):
+        own = names or next(iter(given), tuple("01234"))
+        labels = [chance.randrange(len(own)) for _ in range(20)] + list(range(len(own)))
+        type_ = chance.choice([pa.int8(), pa.int64(), pa.float64(), pa.uint32()])
+        write(tmp_path / f"{split}-{number}.parquet", pa.array(labels, type_), names=names)
+        said[split] += [own[label] for label in labels]
+    longest = max(given, key=len, default=())
+    if any(not set(names) <= set(longest) for names in given) or (len(given) > 1 and () in chosen):
+        with pytest.raises(DatasetError, match="class names"):
+            opened(tmp_path)
+        return
+    source = open_source(DatasetSpec(name="pets", source=f"parquet:{tmp_path}"))
+    for split, own in said.items():
+        assert [source.classes[label] for label in source.labels(split).tolist()] == own
