@@ -64,6 +64,7 @@ def split_folders(tree: FolderTree, spec: DatasetSpec) -> list[SplitFolder]:
     _refuse_wrapped_classes(tree, used, spec)
     for split in used:
         _refuse_splits_below_classes(tree, split, spec)
+        _refuse_classes_below_classes(tree, split, spec)
     return found
 
 
@@ -148,6 +149,19 @@ def _refuse_splits_below_classes(tree: FolderTree, split: SplitFolder, spec: Dat
                     f"folder {printable(top)}, and all images below it would belong to the class. Move the splits up: "
                     "<split>/<class>/<image>; or give the folder another name if it is none."
                 )
+
+
+def _refuse_classes_below_classes(tree: FolderTree, split: SplitFolder, spec: DatasetSpec) -> None:
+    """Refuse a folder among the classes that holds the other classes once more, such as ``train/extra/<class>/``."""
+    for name in split.classes:
+        place = joined(split.path, name)
+        below = tree.folders(place)
+        if len(below) > 1 and not tree.images[place] and set(below) <= set(split.classes) - {name}:
+            raise DatasetError(
+                f"Dataset {spec.name!r}: {printable(place)} holds the folders {_names(below)}, which are called as the "
+                "classes beside it, and all their images would belong to one class. Move the images into the classes, "
+                "or the folder out of the dataset."
+            )
 
 
 def _refuse_wrapped_classes(tree: FolderTree, splits: Sequence[SplitFolder], spec: DatasetSpec) -> None:

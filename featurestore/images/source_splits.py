@@ -49,7 +49,9 @@ class SourceSplits:
         self.inventory = source.inventory().of_dataset(self._use, reasons)
         self.classes = self._drop_absent_classes()
         if same := alike(self.classes):
-            self.inventory.remark(f"names of classes differ in case or Unicode form only: {said_of_alike(same)}")
+            self.inventory.remark(
+                f"names of classes differ in case, spaces or Unicode form only: {said_of_alike(same)}"
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -94,7 +96,9 @@ class SourceSplits:
         places = [split for split in self.sizes if split != "train" and self._present(split)[never].any()]
         text = f"{shortly(names)} {'is' if len(names) == 1 else 'are'} in {' and '.join(places)} only."
         if same := [group for group in alike(self.classes) if set(group) & set(names)]:
-            return f"{text} Names differ in case or Unicode form only: {said_of_alike(same)}. Rename one of them."
+            return (
+                f"{text} Names differ in case, spaces or Unicode form only: {said_of_alike(same)}. Rename one of them."
+            )
         foreign = [split for split in places if not (self._present(split) & in_train).any()]
         guess = f" No class of {foreign[0]} is one of train: perhaps it has no labels." if foreign else ""
         return f"{text}{guess} Give train images of such classes, or remove these. {self.without(places[0])}"

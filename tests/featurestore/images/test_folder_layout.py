@@ -82,6 +82,12 @@ def test_splits_below_classes_are_refused_because_they_would_be_pooled(tmp_path)
         opened(tmp_path)
 
 
+def test_classes_once_more_below_a_class_are_refused(tmp_path):
+    make(tmp_path, "train/a", "train/b", "train/extra/a", "train/extra/b", "test/a", "test/b")
+    with pytest.raises(DatasetError, match="train/extra holds the folders 'a', 'b', which are called as the classes"):
+        opened(tmp_path)
+
+
 def test_folders_that_all_classes_have_may_be_the_classes(tmp_path):
     make(tmp_path, "2021/a", "2021/b", "2022/a", "2022/b")
     assert "all of them hold the folders 'a', 'b'. If these are the classes, `splits`" in said(opened(tmp_path))
@@ -193,7 +199,7 @@ def test_an_empty_split_folder_is_named_and_held_out(tmp_path):
     [
         (
             (("Cat", "Dog"), ("cat", "dog")),
-            "differ in case or Unicode form only: 'Cat' and 'cat', 'Dog' and 'dog'. Rename",
+            "differ in case, spaces or Unicode form only: 'Cat' and 'cat', 'Dog' and 'dog'. Rename",
         ),
         ((("caf\u00e9", "th\u00e9"), ("cafe\u0301", "th\u00e9")), r"'cafe\\u0301' and 'caf\\xe9'. Rename"),
     ],
@@ -204,7 +210,7 @@ def test_classes_that_differ_in_form_only_are_said_to(tmp_path, classes, message
     with pytest.raises(DatasetError, match=message):
         opened(tmp_path)
     both = make(tmp_path / "both", *{*train, *test})
-    assert "names of classes differ in case or Unicode form only" in said(opened(both))
+    assert "names of classes differ in case, spaces or Unicode form only" in said(opened(both))
 
 
 def test_names_are_alike_whatever_the_order():
