@@ -23,7 +23,7 @@ from cluster.work.store_inventory import Inventory
 from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
-from featurestore.networks import user_modules
+from featurestore.networks import backbones, user_modules
 from featurestore.networks.identity import Model, identify
 from featurestore.store.feature_store import rows_table
 from probes import metrics
@@ -84,6 +84,9 @@ def begin(
 ) -> Run:
     """Identify the models of a study, and open its datasets and say what is odd in them. Nothing is computed."""
     models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
+    for model in models.values():
+        if said := backbones.accuracy_note(model.spec):
+            reporter.tell(Note(said))
     for name, dataset in datasets.items():
         for note in dataset.notes:
             reporter.tell(Note(f"Dataset {name}: {note}"))

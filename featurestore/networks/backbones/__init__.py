@@ -16,6 +16,11 @@ A family that reads weights files has a fifth:
 
 ``notes(spec) -> tuple[str, ...]``
     What had to be decided to fit the record's file to the network, in words.
+
+and one that knows accuracies that were published has a sixth:
+
+``accuracy_note(spec) -> str | None``
+    A sentence where a published accuracy belongs to another size or crop than the record's.
 """
 
 from __future__ import annotations
@@ -68,6 +73,12 @@ def notes(spec: ModelSpec) -> tuple[str, ...]:
     """Say what had to be decided to fit a weights file to its network: which entry, which prefix, what is left out."""
     of_family = getattr(family(spec.family), "notes", None)
     return of_family(spec) if of_family else ()
+
+
+def accuracy_note(spec: ModelSpec) -> str | None:
+    """Say where the published accuracy of a resolved record's weights does not belong to its size or crop."""
+    of_family = getattr(family(spec.family), "accuracy_note", None)
+    return of_family(spec) if of_family else None
 
 
 def head(spec: ModelSpec) -> Head | None:

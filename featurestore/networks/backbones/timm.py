@@ -114,6 +114,27 @@ def _top1(spec: ModelSpec, found: ModelSpec, config: Mapping[str, Any]) -> float
     return None
 
 
+def accuracy_note(spec: ModelSpec) -> str | None:
+    """Say where the accuracy that timm publishes is that of another size or crop than a resolved record's."""
+    config = _config(spec)
+    known = timm_accuracy.measured(f"{config.get('architecture')}.{config.get('tag')}")
+    here = f"{spec.input_size} pixels and crop_pct {spec.crop_pct:.4g}"
+    measured = " and ".join(f"{entry.input_size} pixels and crop_pct {entry.crop_pct:g}" for entry in known)
+    if spec.weights != "pretrained" or not known:
+        return None
+    if spec.imagenet_top1 is None:
+        return (
+            f"timm measured {spec.name} at {measured}; here it has {here}, or is prepared for otherwise. "
+            "Its imagenet_top1 is not known, and correlations leave it out, unless its record states one."
+        )
+    entry = next((entry for entry in known if entry.input_size == spec.input_size), None)
+    if entry is None or entry.top1 != spec.imagenet_top1 or spec.crops_as(entry.crop_pct):
+        return None
+    return (
+        f"imagenet_top1 of {spec.name} was measured with crop_pct {entry.crop_pct:g}; timm has set {here} since then."
+    )
+
+
 def weights_digest(spec: ModelSpec) -> str:
     """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
     if spec.weights == "none":

@@ -36,6 +36,19 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     return spec.filled(known)
 
 
+def accuracy_note(spec: ModelSpec) -> str | None:
+    """Say where a resolved record has another size or crop than its name's weights were measured with."""
+    if spec.weights != "pretrained" or spec.imagenet_top1 is not None or "/" not in spec.identifier:
+        return None
+    own = _from_metadata(_weights(spec), replace(spec, input_size=None, crop_pct=None))
+    measured = f"{own['input_size']} pixels and crop_pct {own['crop_pct']:.4g}"
+    here = f"{spec.input_size} pixels and crop_pct {spec.crop_pct:.4g}"
+    return (
+        f"torchvision measured {spec.name} at {measured}; here it has {here}, or is prepared for otherwise. "
+        "Its imagenet_top1 is not known, and correlations leave it out, unless its record states one."
+    )
+
+
 def weights_digest(spec: ModelSpec) -> str:
     """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
     if spec.weights == "none":

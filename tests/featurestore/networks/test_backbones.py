@@ -216,6 +216,45 @@ def test_torchvisions_accuracy_belongs_to_its_own_weights_size_and_crop(changes,
     assert spec.imagenet_top1 == (pytest.approx(top1) if top1 else None)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "stated", "said"),
+    [
+        ("timm:resnet50.a1_in1k", {}, None),
+        ("timm:resnet50.a1_in1k", {"imagenet_top1": 0.5, "input_size": 160}, None),
+        ("timm:resnet50.a1_in1k", {"weights": "none", "input_size": 160}, None),
+        ("timm:resnet50_clip.openai", {}, None),
+        (
+            "timm:resnet50.a1_in1k",
+            {"input_size": 160},
+            "timm measured net at 224 pixels and crop_pct 0.95 and 288 pixels and crop_pct 1; here it has 160 pixels",
+        ),
+        ("timm:fasternet_t0.in1k", {}, "was measured with crop_pct 1; timm has set 224 pixels and crop_pct 0.9 since"),
+        ("torchvision:resnet18/IMAGENET1K_V1", {}, None),
+        (
+            "torchvision:resnet18/IMAGENET1K_V1",
+            {"input_size": 96},
+            "torchvision measured net at 224 pixels and crop_pct 0.875; here it has 96 pixels and crop_pct 0.875",
+        ),
+        ("packaged:mobilenet_v2", {}, None),
+    ],
+)
+def test_an_accuracy_of_another_size_or_crop_is_said(backbone, stated, said):
+    spec = backbones.resolve(ModelSpec(name="net", backbone=backbone, **stated))
+    found = backbones.accuracy_note(spec)
+    assert found is None if said is None else said in found
+
+
+@pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.name)
+def test_a_packaged_network_is_prepared_for_as_the_library_does_that_published_its_weights(spec):
+    if spec.name.startswith("mobilenet"):
+        own = backbones.resolve(find_model("torchvision:mobilenet_v2/IMAGENET1K_V1"))
+    else:
+        own = backbones.resolve(find_model(f"timm:tf_{spec.name}.in1k"))
+    ours = backbones.resolve(spec)
+    fields = ("input_size", "mean", "std", "crop_pct")
+    assert [getattr(ours, name) for name in fields] == [getattr(own, name) for name in fields]
+
+
 def test_networks_of_other_channels_are_refused_by_name():
     config = {"input_size": (1, 64, 64), "mean": (0.5,), "std": (0.5,)}
     with pytest.raises(BackboneError, match=r"timm's net takes images of 1 channels"):
