@@ -542,13 +542,23 @@ print(*sys.modules)
 
 def test_a_probe_that_fails_leaves_the_others_alone(pool, study_file, store):
     run(study_file(1), store, pool)
-    summary, recorder = add(store, pool, "knn", "ncm", n_per_class=[1000], few_shot_seeds=1)
-    failed = [work.failure.message for work in summary.failures]
-    assert len(failed) == 2
-    assert all("training images of the smallest class" in message for message in failed)
-    assert (summary.counts["cells"], len(recorder.failures)) == (2, 2)
+    summary, recorder = add(store, pool, "lda", "ncm", n_per_class=[1], few_shot_seeds=1)
+    (failed,) = [work.failure.message for work in summary.failures]
+    assert "two different images of some class" in failed
+    assert (summary.counts["cells"], len(recorder.failures)) == (3, 1)
     with Database(store) as database:
-        assert database.query("open_failures").num_rows == 2
+        assert database.query("open_failures").num_rows == 1
+
+
+def test_few_shot_tasks_take_what_there_is_and_that_is_said_first(pool, study_file, store):
+    run(study_file(1), store, pool)
+    summary, recorder = add(store, pool, "ncm", n_per_class=[1000], few_shot_seeds=3)
+    assert (summary.counts["cells"], summary.failures) == (2, [])
+    (note,) = recorder.notes
+    assert re.fullmatch(
+        r"No class of pets has 1000 training images: few-shot tasks with n_per_class = 1000 use all \d+, in one draw.",
+        note,
+    )
 
 
 def test_a_probe_that_no_network_allows_is_left_out_and_said(pool, study_file, store):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cluster.runs.stored_runs import study_name
 from cluster.study.probe_settings import ProbeSettings, probe_settings
-from cluster.work.kinds.probes import cells_of, left_out
+from cluster.work.kinds.probes import cells_of, few_images, left_out
 from cluster.work.pairs import Pair
 from featurestore import SplitSets
 from featurestore.store.layout import check_name
@@ -69,3 +69,16 @@ def test_the_name_of_added_probes_can_be_part_of_a_path():
     assert study_name(ProbeSettings(probes=("knn", "ridge"))) == "probe+knn+ridge"
     names = tuple(f"a_probe_of_a_long_name_{i}" for i in range(9))
     assert check_name("study", study_name(ProbeSettings(probes=names)))
+
+
+def test_few_shot_tasks_that_want_more_images_than_there_are_are_said():
+    settings = ProbeSettings(probes=("ncm",), n_per_class=(2, 5, 100), few_shot_seeds=2)
+    uneven = replace(PETS, features=replace(FEATURES, dataset="d"), class_counts=(3, 40))
+    assert list(few_images(uneven, settings)) == [
+        "1 of 2 classes of d have fewer than 5 training images: few-shot tasks with n_per_class = 5 use what there is.",
+        "No class of d has 100 training images: few-shot tasks with n_per_class = 100 use all 43, in one draw.",
+    ]
+    assert grain(cells_of(uneven, settings))[1:] == [
+        ("ncm", 2, 0), ("ncm", 2, 1), ("ncm", 5, 0), ("ncm", 5, 1), ("ncm", 100, 0)
+    ]  # fmt: skip
+    assert list(few_images(PETS, settings)) == []
