@@ -11,6 +11,7 @@ from cluster.pool.local_pool import LocalPool
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
 from cluster.runs.alike_names import alike_names
+from cluster.runs.rehearsals import rehearsed
 from cluster.study.study_file import Study
 from cluster.work import kinds
 from cluster.work.contract import Run, Work
@@ -72,6 +73,8 @@ def run_study(
     run = begin(study, store, ledger, reporter)
     ledger.summary.nothing_usable = not (run.models and run.datasets)
     _record_catalogue(store, run)
+    if ledger.summary.nothing_usable:
+        return ledger.close()
     works = works_of(run)
     if analyse:
         works.append(Analysis(run))
@@ -90,7 +93,11 @@ def begin(
     for name, dataset in datasets.items():
         for note in dataset.notes:
             reporter.tell(Note(f"Dataset {name}: {note}"))
-    return Run(store, Inventory(store), Pairs(), ledger, reporter.tell, study, models, datasets, rates or Rates())
+    inventory = Inventory(store)
+    models = rehearsed(
+        study, models, datasets, inventory, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))
+    )
+    return Run(store, inventory, Pairs(), ledger, reporter.tell, study, models, datasets, rates or Rates())
 
 
 def works_of(run: Run) -> list[Work]:

@@ -263,7 +263,7 @@ def _notes(target: Target, chosen: _Try, others: Sequence[_Try]) -> Iterator[str
     if chosen.entry or chosen.prefix:
         yield f"taken from {chosen.place}"
     if others:
-        yield f"{'; '.join(one.place for one in others)} would fit as well, with other values, and is not used"
+        yield f"not those of {'; '.join(one.place for one in others)}, which would fit as well, with other values"
     if chosen.outside:
         yield f"left out, as not under {chosen.prefix!r}: {shortly(chosen.outside)}"
     linear = {f"{place}.{part}" for place in target.places for part in ("weight", "bias")}

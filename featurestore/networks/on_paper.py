@@ -43,6 +43,6 @@ def refusal(network: Any, size: int) -> Exception | None:
     return None
 
 
-def is_of_paper(error: Exception) -> bool:
+def is_of_paper(error: BaseException) -> bool:
     """Return whether an error may come of tensors that have no memory, and not of the network."""
     return isinstance(error, NotImplementedError) or "meta" in str(error).lower()

@@ -61,6 +61,12 @@ def find(top: str) -> ModuleSpec | None:
     return PathFinder.find_spec(top, [str(folder)] if folder else None)
 
 
+def registered_name(top: str) -> str:
+    """Return the name under which Python keeps a module: studies of two folders may have modules of one name."""
+    folder = _folder_of(top)
+    return f"{_package(folder)}.{top}" if folder else top
+
+
 def forget(top: str) -> None:
     """Forget a module, and all that its folder holds, so that the next import reads the files again."""
     folder = _folder_of(top)

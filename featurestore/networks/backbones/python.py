@@ -98,13 +98,13 @@ def _code_digest(spec: ModelSpec) -> str:
 def _forget_what_has_changed(spec: ModelSpec) -> None:
     """Forget modules whose code has changed: a notebook or a worker lives longer than the code that it imported."""
     top, digest = _module_name(spec).split(".")[0], _code_digest(spec)
-    place = str(_source_files(spec)[:1])  # studies of two folders may have modules of one name
-    if _imported.setdefault((top, place), digest) != digest:
+    name = user_modules.registered_name(top)
+    if _imported.setdefault(name, digest) != digest:
         user_modules.forget(top)
-        _imported[top, place] = digest
+        _imported[name] = digest
 
 
-_imported: dict[tuple[str, str], str] = {}  # digest of the code of every module that was imported here
+_imported: dict[str, str] = {}  # digest of the code of every module that was imported here
 
 
 def _not_importable(spec: ModelSpec, why: object) -> BackboneError:

@@ -272,6 +272,11 @@ def _size_options(name: str, size: int) -> dict[str, int]:
     BackboneError
         If the network cannot take them.
     """
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is not None and config.input_size[-1] == size:
+        return {}  # the size that it is made for
     with on_paper():
         network = _made(name, num_classes=0)
     first = refusal(network, size)

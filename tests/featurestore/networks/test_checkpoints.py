@@ -164,7 +164,7 @@ def test_of_weights_and_their_average_the_plain_ones_are_taken_and_it_is_said(ne
     torch.save({"state_dict_ema": average, "state_dict": whole.state_dict()}, path := tmp_path / "net.pth.tar")
     spec = backbones.resolve(spec_of("timm:mobilenetv3_small_050", path))
     assert same_tensors(backbones.build(spec), whole)
-    assert "entry 'state_dict_ema' would fit as well" in " ".join(backbones.notes(spec))
+    assert "not those of entry 'state_dict_ema', which would fit as well" in " ".join(backbones.notes(spec))
 
 
 @pytest.mark.parametrize("nested", [True, False])
