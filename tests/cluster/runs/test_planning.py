@@ -105,9 +105,9 @@ def test_what_failed_before_is_a_problem_until_it_would_be_tried(study_file, ran
 
 
 def test_a_probe_that_failed_before_is_a_problem(study_file, ran):
-    too_many = '[probe]\nprobes = ["ncm"]\nn_per_class = [1000]\nfew_shot_seeds = 2\n'
-    store = ran(study_file(1, too_many))
-    (row,) = plan_study(read_study(study_file(1, too_many)), store)
+    too_few = '[probe]\nprobes = ["lda"]\nn_per_class = [1]\nfew_shot_seeds = 2\n'
+    store = ran(study_file(1, too_few))
+    (row,) = plan_study(read_study(study_file(1, too_few)), store)
     assert (row.block("cells").wanted, row.block("cells").missing) == (3, 2)
     assert row.problem.endswith("(and 1 more)")
 
