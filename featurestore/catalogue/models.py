@@ -7,6 +7,7 @@ parameters) is filled in by its backbone family; see `featurestore.networks.back
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from featurestore.store.layout import check_name
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")  # in the names of models, by default
 _ROUNDING_OF_CROPS = 6e-4
 _LARGEST_CROP = 2  # beyond 1 the image has a black border, as two of timm's networks are tested with
 
@@ -234,5 +236,5 @@ def find_model(name: str, extra: Iterable[ModelSpec] = ()) -> ModelSpec:
     if name in known:
         return known[name]
     if ":" in name:
-        return ModelSpec(name=name.split(":", 1)[1].replace("/", "-").replace(":", "-"), backbone=name)
+        return ModelSpec(name=_NO_NAME.sub("-", name.split(":", 1)[1]).lstrip(".-"), backbone=name)
     raise UnknownNameError("model", name, known, "`probestore list models` shows all; timm:NAME takes any of timm's.")

@@ -37,6 +37,12 @@ def look_in(folder: Path | str) -> None:
     _folders.insert(0, found)
 
 
+def beside_a_study(path: str) -> Path:
+    """Return where a path lies that is relative to a study file; as it is where nothing lies there."""
+    given = Path(path).expanduser()
+    return next((folder / given for folder in _folders if (folder / given).exists()), given)
+
+
 def import_named(name: str) -> ModuleType:
     """Import a module by the name that a study gives: from a folder of `look_in`, else as Python does.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from featurestore.catalogue import timm_accuracy
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, UnknownNameError
-from featurestore.networks import checkpoint_fit, weights
+from featurestore.networks import checkpoint_fit, user_modules, weights
 from featurestore.networks.checkpoint_file import read_checkpoint
 from featurestore.networks.checkpoint_fit import Fit, Target
 from featurestore.networks.on_paper import on_paper, refusal
@@ -96,7 +96,7 @@ def _config(spec: ModelSpec) -> Mapping[str, Any]:
     import torch
 
     _check_name(spec)
-    found = timm.get_pretrained_cfg(spec.identifier)
+    found = None if _place(spec) else timm.get_pretrained_cfg(spec.identifier)
     if found is not None:
         return found.to_dict()  # type: ignore[no-any-return]
     with torch.device("meta"):
@@ -139,7 +139,9 @@ def weights_digest(spec: ModelSpec) -> str:
     """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
     if spec.weights == "none":
         return weights.random_digest(spec, ("torch", "timm"))
-    return weights.file_digest(_weights_path(spec))
+    digest = weights.file_digest(_weights_path(spec))
+    config = _config_path(spec)
+    return f"{digest}+config:{weights.file_digest(config).removeprefix('sha256:')}" if config else digest
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
@@ -187,7 +189,7 @@ def notes(spec: ModelSpec) -> tuple[str, ...]:
 
 def _pretrained(spec: ModelSpec, num_classes: int | None) -> torch.nn.Module:
     """Read weights as timm does, which knows its oldest formats; with None, as many classes as the weights have."""
-    overlay = {"file": str(_weights_path(spec)), "hf_hub_id": None}
+    overlay = {"file": str(_weights_path(spec)), "hf_hub_id": None, "source": ""}
     return _create(spec, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
@@ -247,9 +249,9 @@ def _head_names(network: Any) -> list[str]:
 def _create(spec: ModelSpec, *, num_classes: int | None = 0, **options: Any) -> torch.nn.Module:
     _check_name(spec)
     if spec.input_size is not None:
-        options.update(_size_options(spec.identifier, spec.input_size))
+        options.update(_size_options(_timm_name(spec), spec.input_size))
     try:
-        network: torch.nn.Module = _made(spec.identifier, num_classes=num_classes, **options)
+        network: torch.nn.Module = _made(_timm_name(spec), num_classes=num_classes, **options)
     except Exception as error:  # each architecture fails in its own way
         raise BackboneError(f"timm cannot make {spec.identifier!r}: {error}") from error
     return network
@@ -274,7 +276,7 @@ def _size_options(name: str, size: int) -> dict[str, int]:
     """
     import timm
 
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    config = None if ":" in name else timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config is not None and config.input_size[-1] == size:
         return {}  # the size that it is made for
     with on_paper():
@@ -308,9 +310,46 @@ def _left_over(network: Any, size: int) -> Exception | None:
     return BackboneError(f"input_size must be a multiple of its patches' {side}, such as {near}")
 
 
+_SOURCES = ("hf-hub", "local-dir")
+"""Prefixes by which timm finds a network's description, ``config.json``, beside its weights."""
+
+
+def _place(spec: ModelSpec) -> tuple[str, str] | None:
+    """Return the source of a network and its place there; None for one of timm's own names."""
+    source, colon, place = spec.identifier.partition(":")
+    if not colon:
+        return None
+    if source not in _SOURCES:
+        raise UnknownNameError("source of timm's networks", source, _SOURCES, "Write timm:hf-hub:OWNER/NAME.")
+    return source, str(user_modules.beside_a_study(place)) if source == "local-dir" else place
+
+
+def _timm_name(spec: ModelSpec) -> str:
+    return ":".join(_place(spec) or (spec.identifier,))
+
+
+def _config_path(spec: ModelSpec) -> Path | None:
+    """Return the description of a network that is none of timm's own; a hub's is fetched if the cache lacks it."""
+    found = _place(spec)
+    if found is None:
+        return None
+    source, place = found
+    if source == "hf-hub":
+        return weights.download_from_hub(place, ("config.json",))
+    path = Path(place) / "config.json"
+    if not path.is_file():
+        raise BackboneError(
+            "timm:local-dir: must name a folder with config.json and weights, as timm saves them; its path is relative "
+            f"to the study file. There is no {path}."
+        )
+    return path
+
+
 def _check_name(spec: ModelSpec) -> None:
     import timm
 
+    if _config_path(spec) is not None:
+        return
     architecture, _, tag = spec.identifier.partition(".")
     hint = f"timm.list_models('*{architecture[:6]}*', pretrained=True) finds names."
     if not timm.is_model(architecture):
@@ -325,6 +364,12 @@ def _check_name(spec: ModelSpec) -> None:
 def _weights_path(spec: ModelSpec) -> Path:
     if spec.weights != "pretrained":
         return Path(spec.weights)
+    found = _place(spec)
+    if found is not None and found[0] == "hf-hub":
+        return weights.download_from_hub(found[1], _HUB_FILES)
+    if found is not None:
+        paths = [Path(found[1]) / name for name in _HUB_FILES]
+        return next((path for path in paths if path.is_file()), paths[0])
     import timm
 
     config = timm.get_pretrained_cfg(spec.identifier)
