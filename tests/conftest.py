@@ -22,6 +22,7 @@ from cluster.pool.local_pool import LocalPool
 from featurestore import FeatureStore
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.catalogue.models import ModelSpec
+from featurestore.networks import user_modules
 from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
@@ -38,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # What a module makes once is made once, and there is one Ray for all that need it.
         item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.fixture(autouse=True)
+def no_former_study() -> Iterator[None]:
+    """No test finds modules in the folder of the study of another one."""
+    yield
+    user_modules._folders.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,15 +26,12 @@ _INSTALLED = frozenset({"featurestore", "probes", "queries", "cluster", "probest
 }  # fmt: skip
 """Ours, and those that networks are made of: an import of these names never means a file of the user's."""
 
-_folders: list[Path] = []  # that of the last study first
+_folders: list[Path] = []  # that of the present study, if there is one
 
 
 def look_in(folder: Path | str) -> None:
-    """Look for modules in this folder first, from now on."""
-    found = Path(folder).absolute()
-    if found in _folders:
-        _folders.remove(found)
-    _folders.insert(0, found)
+    """Look for modules in this folder first, from now on, and no longer in that of another study."""
+    _folders[:] = [Path(folder).absolute()]
 
 
 def beside_a_study(path: str) -> Path:

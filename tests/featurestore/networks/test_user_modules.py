@@ -26,8 +26,7 @@ NAMES_OF_OTHERS = [
 @pytest.fixture
 def folder(tmp_path):
     user_modules.look_in(tmp_path)
-    yield tmp_path
-    user_modules._folders.remove(tmp_path)
+    return tmp_path
 
 
 def test_files_with_names_of_others_hide_nothing_and_are_not_run(folder):
@@ -100,8 +99,17 @@ def test_modules_of_two_studies_may_have_one_name(tmp_path):
         user_modules.look_in(tmp_path / name)
         values[name] = user_modules.import_named("net").value
     assert values == {"one": "one", "two": "two"}
-    for name in values:
-        user_modules._folders.remove(tmp_path / name)
+
+
+def test_a_study_does_not_find_the_modules_of_the_one_before(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "net_of_one.py").write_text("")
+    user_modules.look_in(tmp_path / "one")
+    user_modules.import_named("net_of_one")
+    user_modules.look_in(tmp_path / "two")
+    with pytest.raises(ImportError, match="net_of_one"):
+        user_modules.import_named("net_of_one")
 
 
 def test_what_has_changed_is_read_again_its_neighbours_too(folder):
