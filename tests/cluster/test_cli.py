@@ -114,6 +114,7 @@ def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
     assert (code, said in " ".join(err.split())) == (0, True), err
 
 
+@pytest.mark.slow
 def test_events_go_to_a_file_or_to_standard_output_alone(command, pool, study_file, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.ray_pool.RayPool", lambda *_, **__: nullcontext(pool))
     run = ["run", study_file(1), "--store", tmp_path / "s", "--events"]

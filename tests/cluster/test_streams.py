@@ -62,6 +62,7 @@ def test_text_of_an_ascii_locale_is_the_utf_8_that_was_typed(ask: Streams) -> No
     assert ask(as_decoded, "--format", "csv")[1] == "x\né→\n".encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv", "parquet"])
 @pytest.mark.parametrize("rows", [1, 20_000])
 def test_a_pipe_that_closes_is_no_error(ask: Streams, form: str, rows: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
 
+@pytest.mark.slow
 def test_images_that_are_all_black_are_said_by_the_run_that_met_them(
     study_file: Callable[..., Path], images: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_no_more_than_a_screen_of_warnings_is_shown_and_the_others_are_counted(
     assert lines[-1] == f"  and 3 more:  probestore query sanity --store {shlex.quote(store.uri)}"
 
 
+@pytest.mark.slow
 def test_a_run_that_computed_nothing_does_not_open_many_image_tables(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

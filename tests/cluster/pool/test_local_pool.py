@@ -118,6 +118,7 @@ def test_an_interrupt_ends_the_run_and_the_next_one_carries_on(study_file, store
     assert summary.counts["cells"] == 1
 
 
+@pytest.mark.slow
 def test_a_study_runs_from_the_command_line_without_ray(study_file, tmp_path: Path):
     """In a process of its own, as a user would run it."""
     code = (

@@ -35,6 +35,7 @@ class Noted(Reporter):
             self.notes.append(event.text)
 
 
+@pytest.mark.slow
 def test_both_are_computed_and_it_is_said(study: Study, store: FeatureStore, pool: Any) -> None:
     reporter = Noted()
     summary = run_study(study, store, pool=pool, reporter=reporter)

@@ -406,6 +406,7 @@ def add(store: FeatureStore, pool: LocalPool, *probes: str, **keys) -> tuple[Sum
     return add_probes(settings, store, pool=pool, reporter=recorder), recorder
 
 
+@pytest.mark.slow
 def test_every_probe_runs_where_it_applies(pool, study_file, store, tmp_path):
     """Two networks: one without a classifier of its own, on which LEEP and NCE are left out, and one with."""
     torch.manual_seed(0)

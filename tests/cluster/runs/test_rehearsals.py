@@ -26,6 +26,7 @@ def other_weights(tmp_path):
     torch.save(torch.nn.Conv2d(3, 4, 3).state_dict(), tmp_path / "other.pth")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_work_is_named_before_work_starts_and_the_others_go_on(
     pool, study_file, store, other_weights
 ):

@@ -66,6 +66,7 @@ def run(path: Path, store: FeatureStore, count: int, **options: bool) -> Silent:
     return reporter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 32])
 def test_what_float16_cannot_hold_is_extracted_again_whatever_is_on_its_way(
     loud_in_training: None, study_file, store: FeatureStore, count: int

@@ -77,6 +77,7 @@ def by_head(spec: ModelSpec, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(stored.astype(np.float64) @ weight.T + bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
 def test_the_head_of_a_packaged_network_says_of_features_what_the_network_says_of_images(name):
     spec = backbones.resolve(find_model(name))
@@ -137,6 +138,7 @@ def test_two_heads_are_not_one_linear_layer_of_the_features(tmp_path):
     assert backbones.head(spec) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_source"), [("mobilenet_v2", 1000), ("mobilenet_v2_deepsort", 0)])
 def test_a_head_is_stored_with_the_first_features_and_once(name, n_source, image_spec, store, monkeypatch):
     dataset = Dataset(image_spec)

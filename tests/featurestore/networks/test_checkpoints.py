@@ -82,6 +82,7 @@ PREFIXES = ["", "module.", "_orig_mod.", "model.", "backbone.", "model.module._o
 ENTRIES = [None, "state_dict", "model", "model_state_dict", "model_ema", "weights_of_mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_every_family_loads_what_training_scripts_save(backbone, networks, tmp_path):
     """Whatever prefix, entry and classifier: the network has exactly the tensors that were saved."""
@@ -188,6 +189,7 @@ def test_of_two_networks_that_differ_none_is_guessed(nested, networks, tmp_path)
 # ---- input sizes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:timm.layers")
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224"])
 def test_a_transformer_at_another_size_is_what_timm_makes_of_it(name, tmp_path):

@@ -152,6 +152,7 @@ def test_a_second_run_computes_nothing(fitted_again, study, store):
     assert lines == ["Nothing is missing: 16 shards and 6 cells are in the store."]
 
 
+@pytest.mark.slow
 def test_a_new_store_agrees_with_the_old_one(fitted_again, study, store, tmp_path):
     new = FeatureStore.create(str(tmp_path / "new"))
     study_run.run_study(study, new, reporter=Silent())

@@ -49,6 +49,7 @@ def best(probe):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "val", "scale"), [(BALANCED, SKEWED, 0.05), (SKEWED, BALANCED, 20.0), ((8, 8, 8), (30, 8, 2), 1.0)]
 )
@@ -63,6 +64,7 @@ def test_classes_that_can_be_told_apart_are_told_apart_whatever_their_counts(nam
         assert not probe.probabilistic or metrics.nll(scores, y_test).value < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PREDICT if methods.load(name).MULTILABEL])
 def test_labels_that_can_be_told_apart_are_told_apart_whatever_their_counts(name):
     X_test, y_test = labelled((20, 20, 20), distance=6.0, scale=0.05, seed=7)

@@ -280,6 +280,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SqlProcess, 
     box.close()
 
 
+@pytest.mark.slow
 def test_the_box_shows_what_the_report_shows(box: tuple[SqlProcess, FeatureStore]) -> None:
     sql, store = box
     count = "select count(*) as n from results"
@@ -289,6 +290,7 @@ def test_the_box_shows_what_the_report_shows(box: tuple[SqlProcess, FeatureStore
     assert sql.run(count, {}, version=2).table.to_pylist() == [{"n": 1}]
 
 
+@pytest.mark.slow
 def test_one_query_at_a_time_and_it_can_be_cancelled(box: tuple[SqlProcess, FeatureStore]) -> None:
     sql, _ = box
     said: list[str] = []
@@ -333,6 +335,7 @@ def test_a_query_that_takes_too_much_is_ended_and_the_next_one_runs(
     assert sql.run("select 1 as n", {}).table.num_rows == 1
 
 
+@pytest.mark.slow
 def test_sql_that_python_cannot_check_is_a_message_and_the_process_stays(
     box: tuple[SqlProcess, FeatureStore],
 ) -> None:
