@@ -7,6 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from featurestore.plain_text import shortly
 
+_NO_LABEL = {"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-1", "-1.0", "?", "undefined"}
+
+
+def mean_no_label(names: Iterable[str]) -> list[str]:
+    """Return the names that programs write where there is no label, such as pandas ``nan`` when it makes texts.
+
+    Examples
+    --------
+    >>> mean_no_label(["cat", "nan", "None"])
+    ['nan', 'None']
+    """
+    return [name for name in names if name.strip().lower() in _NO_LABEL]
+
 
 def alike(names: Iterable[str]) -> list[list[str]]:
     """Return groups of names that differ only in case, in Unicode form, or in spaces at their ends.

@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from featurestore.errors import DatasetError
 from featurestore.given_files import given_path
 from featurestore.images.image_limits import MAX_BYTES, UnreadableImageError, check_bytes
+from featurestore.plain_text import counted
 
 
 class DatasetFolder:
@@ -32,6 +33,7 @@ class DatasetFolder:
     def __init__(self, path: Path, link_roots: Collection[str] = ()) -> None:
         self.path = path
         self._real = os.path.realpath(path)
+        self._given = list(link_roots)
         self._roots = [self._real, *(os.path.realpath(given_path(root)) for root in link_roots)]
 
     def name(self, path: Path) -> str:
@@ -51,11 +53,17 @@ class DatasetFolder:
             If it does.
         """
         if not self.holds(path):
-            target = os.path.realpath(path)
-            raise DatasetError(
-                f"{path} links to {target}, outside the dataset's folder {self._real}. Copy it there, or permit links "
-                f"into its folder: `link_roots = {json.dumps([str(Path(target).parent)], ensure_ascii=False)}`."
-            )
+            raise self.leads_out([path])
+
+    def leads_out(self, links: Sequence[Path]) -> DatasetError:
+        """Return the error that says how to permit links that lead out, the first of which it names."""
+        targets = [os.path.realpath(link) for link in links]
+        roots = [*self._given, *_common_folders({str(Path(target).parent) for target in targets})]
+        more = f", and {counted(len(links) - 1, 'other link')} lead out, too" if len(links) > 1 else ""
+        return DatasetError(
+            f"{links[0]} links to {targets[0]}, outside the dataset's folder {self._real}{more}. Copy it there, or "
+            f"permit links into its folder: `link_roots = {json.dumps(roots, ensure_ascii=False)}`."
+        )
 
     def read(self, path: Path) -> bytes:
         """Read an image file, after looking again at what it is: it may have changed since it was listed.
@@ -88,6 +96,12 @@ class DatasetFolder:
 
     def _is_inside(self, real: str) -> bool:
         return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots)
+
+
+def _common_folders(folders: Collection[str]) -> list[str]:
+    """Return the folder that all of these lie in, or all of these where only the root or one folder in it is that."""
+    common = os.path.commonpath(folders)
+    return [common] if len(folders) == 1 or common.count(os.sep) > 1 else sorted(folders)
 
 
 def printable(name: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from featurestore.errors import DatasetError
 from featurestore.images.dataset_files import DatasetFolder, printable
 from featurestore.images.inventory import Inventory
 
@@ -45,8 +44,8 @@ class FolderTree:
         Folder -> names of the images directly in it, sorted. Every folder is a key that is not hidden or a system's.
     linked : list of str
         Images that are links, or that lie below a link.
-    leading_out : dict of str to DatasetError
-        Links that lead out -> what is wrong with them. They are not in the inventory.
+    leading_out : list of str
+        Links that lead out. They are not in the inventory.
 
     Raises
     ------
@@ -57,7 +56,7 @@ class FolderTree:
     def __init__(self, folder: DatasetFolder, inventory: Inventory) -> None:
         self.images: dict[str, list[str]] = {}
         self.linked: list[str] = []
-        self.leading_out: dict[str, DatasetError] = {}
+        self.leading_out: list[str] = []
         self._folder = folder
         self._inventory = inventory
         self._links: list[str] = []
@@ -163,11 +162,10 @@ class FolderTree:
         return []
 
     def _leads_out(self, link: os.DirEntry[str], name: str) -> bool:
-        try:
-            self._folder.check(Path(link.path))
-        except DatasetError as error:
-            self.leading_out[name] = error
-        return name in self.leading_out
+        if self._folder.holds(Path(link.path)):
+            return False
+        self.leading_out.append(name)
+        return True
 
     def _is_inside_itself(self, link: Path) -> bool:
         return PurePosixPath(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))

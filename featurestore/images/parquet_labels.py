@@ -41,7 +41,7 @@ class _Values:
     lengths : ndarray of int64, shape (n_rows,), or None
         How many each row has; None if each has one.
     missing : ndarray of bool, shape (n_rows,)
-        The rows that have no label at all: null, NaN or an empty text. An empty list is a label.
+        The rows that have no label at all: null, NaN, or a text that is empty or blank. An empty list is a label.
     """
 
     file: ParquetImageFile
@@ -202,7 +202,7 @@ class PartLabels:
             column = column.cast(column.type.value_type)
         if is_text(column.type):
             column = column.cast(pa.large_string())
-            return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
+            return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.large_string()), column)
         if pa.types.is_float16(column.type):
             column = column.cast(pa.float32())
         if pa.types.is_floating(column.type):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.images.parquet_files import ParquetImageFile, is_text
 from featurestore.images.parquet_rows import Piece
-from featurestore.images.split_names import split_of
+from featurestore.images.split_names import as_toml, split_of
+from featurestore.store.schema import SPLITS
 
 _USUAL = "split"
+_LIKE = {"split", "splits", "set", "subset", "partition", "part", "phase", "usage", "stage", "fold"}
+_FLAG = re.compile("(is|in|for)?_?(train|training|val|valid|validation|test|testing)(_?set|_?split)?")
+_MOST_SPLITS = 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,71 @@ def usual_split_column(files: Sequence[ParquetImageFile]) -> SplitColumn | None:
         return None
     found = read_split_column(files, name, f"the column {name!r} says so")
     return found if any(split_of(split) == "train" for split in found.pieces) else None
+
+
+def refuse_unread_splits(files: Sequence[ParquetImageFile], spec: DatasetSpec) -> None:
+    """Refuse files in which a column may say the split of each row, where nothing else does.
+
+    Without it all rows would be training images, those of a test split among them. A column may say it if it is called
+    like one and names a split that is not train (``set``), if it says yes and no to a split (``is_train``), or if it is
+    called split and has a few values, whatever they are.
+
+    Raises
+    ------
+    DatasetError
+        If there is such a column; the message has the record that decides.
+    """
+    named = (spec.image_column, spec.label_column, spec.group_column)
+    for name in dict.fromkeys(name for file in files for name in file.schema.names if name not in named):
+        having = [file for file in files if file.schema.names.count(name) == 1]
+        if having and (found := _maybe_splits(having, name)):
+            counts = ", ".join(f"{value!r} {count:,}" for value, count in found.most_common(5))
+            raise DatasetError(
+                f"Dataset {spec.name!r}: the column {name!r} may say which split each row is of ({counts}), and no "
+                f"name of a file or folder does. If it says so, give the dataset {_remedy(name, found)}; if all rows "
+                f"are training images, `splits = {as_toml({'train': ('train',)})}`."
+            )
+
+
+def _maybe_splits(files: Sequence[ParquetImageFile], name: str) -> Counter[str] | None:
+    """Return how many rows have each value of a column that may say splits; None if it cannot."""
+    types = {file.column_type(name) for file in files}
+    words = set(re.findall("[a-z]+", name.lower()))
+    flag = _FLAG.fullmatch(name.lower()) and all(pa.types.is_boolean(one) or pa.types.is_integer(one) for one in types)
+    if not flag and not (words & _LIKE and all(map(_is_text, types))) and name.lower() != _USUAL:
+        return None
+    if any(pa.types.is_nested(one) or pa.types.is_binary(one) for one in types):
+        return None
+    found = Counter(value for file in files for value in _texts(file, name).tolist() if value)
+    few = 1 < len(found) <= _MOST_SPLITS
+    if flag:
+        return found if len(found) == 2 and set(found) in ({"0", "1"}, {"False", "True"}) else None
+    names_others = any(split_of(value) in ("val", "test") for value in found)
+    return found if names_others or (few and name.lower() == _USUAL) else None
+
+
+def _remedy(name: str, found: Counter[str]) -> str:
+    """Return the keys of a record that take a column for one of splits."""
+    keys = f"`split_column = {json.dumps(name, ensure_ascii=False)}`"
+    known = [split_of(value) for value in found]
+    if "train" in known and len(set(known)) == len(known):
+        return keys
+    own: dict[str, list[str]] = {}
+    for place, value in enumerate(_train_first(name, found)):
+        own.setdefault(split_of(value) or ("train", "test")[place > 0], []).append(value)
+    splits = {split: tuple(own[split]) for split in SPLITS if split in own}
+    return f"{keys} and, for example, `splits = {as_toml({'train': ('...',), **splits})}`"
+
+
+def _train_first(name: str, found: Counter[str]) -> list[str]:
+    """Return the values of a column, that of train first, as far as one can tell."""
+    values = [value for value, _ in found.most_common()]
+    flag = _FLAG.fullmatch(name.lower())
+    if flag is None:
+        return values
+    yes = next(value for value in values if value in ("1", "True"))
+    others = [value for value in values if value != yes]
+    return [yes, *others] if split_of(flag[2]) == "train" else [*others, yes]
 
 
 def contradicting(piece: Piece, split: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
-from featurestore.images.class_names import alike, said_of_alike
+from featurestore.images.class_names import alike, mean_no_label, said_of_alike
 from featurestore.images.sources import RawImage, Source
 from featurestore.images.split_names import as_toml, assigned, split_of
 from featurestore.plain_text import shortly
@@ -53,6 +53,12 @@ class SourceSplits:
                 f"names of classes differ in case, spaces or Unicode form only: {said_of_alike(same)}"
             )
 
+        if names := mean_no_label(self.classes):
+            self.inventory.remark(
+                f"{shortly([repr(name) for name in names])} {'is' if len(names) == 1 else 'are'} taken for "
+                f"{'a class' if len(names) == 1 else 'classes'}, though programs write so where there is no label"
+            )
+
     @property
     def sizes(self) -> dict[str, int]:
         """Number of images of each split that the source has."""
@@ -78,12 +84,13 @@ class SourceSplits:
         for part, positions in groupby(range(len(rows)), key=lambda position: int(parts[position])):
             yield from self._source.read(names[part], rows[list(positions)] - starts[part])
 
-    def without(self, split: str) -> str:
-        """Say how to use the source without one of its splits."""
-        others = {other: tuple(names) for other, names in self._names.items() if names and other != split}
+    def without(self, *splits: str) -> str:
+        """Say how to use the source without some of its splits."""
+        others = {other: tuple(names) for other, names in self._names.items() if names and other not in splits}
+        it, are = ("it", "split is") if len(splits) == 1 else ("them", "splits are")
         return (
-            f"To work without it, give the dataset `splits = {as_toml(others)}`; its {split} split is then held out "
-            "from train."
+            f"To work without {it}, give the dataset `splits = {as_toml(others)}`; its {' and '.join(splits)} {are} "
+            "then held out from train."
         )
 
     def why_not_in_train(self, absent: npt.NDArray[np.int64]) -> str | None:
@@ -100,8 +107,9 @@ class SourceSplits:
                 f"{text} Names differ in case, spaces or Unicode form only: {said_of_alike(same)}. Rename one of them."
             )
         foreign = [split for split in places if not (self._present(split) & in_train).any()]
-        guess = f" No class of {foreign[0]} is one of train: perhaps it has no labels." if foreign else ""
-        return f"{text}{guess} Give train images of such classes, or remove these. {self.without(places[0])}"
+        it = "it has" if len(foreign) == 1 else "they have"
+        guess = f" No class of {' and '.join(foreign)} is one of train: perhaps {it} no labels." if foreign else ""
+        return f"{text}{guess} Give train images of such classes, or remove these. {self.without(*places)}"
 
     def _present(self, split: str) -> npt.NDArray[np.bool_]:
         return present_classes(self.labels(split), len(self.classes))

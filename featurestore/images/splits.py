@@ -20,7 +20,7 @@ from featurestore.errors import DatasetError
 from featurestore.images.preprocessing import Reading
 from featurestore.images.source_splits import SourceSplits, present_classes
 from featurestore.images.sources import RawImage, open_source
-from featurestore.plain_text import shortly
+from featurestore.plain_text import counted, shortly
 from featurestore.store.layout import SampleSet, content_key, key_fields
 from featurestore.store.schema import SPLITS
 
@@ -171,6 +171,7 @@ class Dataset:
             raise DatasetError(f"Dataset {name!r}: every class needs a training image, but {n_absent}: {why}")
         for split in ("val", "test"):
             self._note_absent(split)
+        self._note_shared_groups()
 
     def _why_empty(self, split: str) -> str:
         """Say why a split has no image, and what to do."""
@@ -208,6 +209,20 @@ class Dataset:
             names = shortly([self.classes[label] for label in absent])
             n_absent = f"{len(absent)} of {len(self.classes)} classes {'has' if len(absent) == 1 else 'have'}"
             self.inventory.remark(f"{n_absent} no {split} image: {names} ({self.splits[split].made})")
+
+    def _note_shared_groups(self) -> None:
+        """Say how many test images are of a group of which training or validation images are, too."""
+        if not self.spec.group_column:
+            return
+        groups = {split: self.groups(split, 0, len(self.splits[split].rows)) for split in SPLITS}
+        known = {group for split in ("train", "val") for group in groups[split] if group is not None}
+        shared = [group for group in groups["test"] if group in known]
+        if shared:
+            self.inventory.remark(
+                f"{counted(len(shared), 'test image')} of {len(groups['test']):,} are of "
+                f"{counted(len(set(shared)), 'group')} ({self.spec.group_column}) of which train or val has images, "
+                f"too: {shortly(list(dict.fromkeys(shared)), 3)} ({self.splits['test'].made})"
+            )
 
 
 def _make_splits(spec: DatasetSpec, source: SourceSplits) -> dict[str, Split]:

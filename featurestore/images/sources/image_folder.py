@@ -41,8 +41,8 @@ class ImageFolder:
         try:
             splits = split_folders(tree, spec)
         except DatasetError:
-            for error in tree.leading_out.values():  # what lies behind the link may be all that is missing
-                raise error from None
+            if tree.leading_out:  # what lies behind the links may be all that is missing
+                raise self._folder.leads_out([root / link for link in tree.leading_out]) from None
             raise
         names = sorted({name for split in splits for name in split.classes})
         self._index = {name: label for label, name in enumerate(names)}
@@ -128,12 +128,16 @@ class ImageFolder:
         own = self._spec.splits or {}
         named = {name for names in own.values() for name in names}
         use = {split.path for split in splits if split.name in assigned(self._files, self._spec)} | named
-        for link, error in tree.leading_out.items():
+        refused = []
+        for link in tree.leading_out:
             top = link.split("/")[0]
             if "" in use or top in use or (not own and split_of(top)):
-                raise error
-            reason = "a link that leads out of the dataset's folder, beside the splits"
-            self._inventory.add("file", printable(link), reason=reason)
+                refused.append(self._folder.path / link)
+            else:
+                reason = "a link that leads out of the dataset's folder, beside the splits"
+                self._inventory.add("file", printable(link), reason=reason)
+        if refused:
+            raise self._folder.leads_out(refused)
 
 
 def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one function of every source

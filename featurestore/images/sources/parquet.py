@@ -29,6 +29,7 @@ from featurestore.images.parquet_split_column import (
     SplitColumn,
     contradicting,
     read_split_column,
+    refuse_unread_splits,
     usual_split_column,
 )
 from featurestore.images.sources import RawImage, raw_image
@@ -154,7 +155,12 @@ class ParquetImages:
         if self._spec.split_column:
             check_named(files[0], self._spec)
             return read_split_column(files, self._spec.split_column)
-        return usual_split_column(files) if any(part.reason for part in self._parts) else None
+        if not any(part.reason for part in self._parts):
+            return None
+        found = usual_split_column(files)
+        if found is None and self._spec.splits is None:
+            refuse_unread_splits(files, self._spec)
+        return found
 
     def _pieces_by_file(self) -> dict[str, list[Piece]]:
         return {part.name: [Piece(self._opened[file]) for file in part.files] for part in self._parts}

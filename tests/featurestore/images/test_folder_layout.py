@@ -1,6 +1,8 @@
 """What folders of images people have, and what they are read as. The files need no content here."""
 
 import os
+import re
+import tomllib
 
 import numpy as np
 import pytest
@@ -311,3 +313,17 @@ def test_the_order_of_a_flat_folder_is_that_of_names(tmp_path):
     source = open_source(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
     origins = [raw.origin for raw in source.read("train", np.arange(24))]
     assert origins == sorted(origins)
+
+
+def test_all_links_that_lead_out_are_permitted_by_the_one_line_that_is_advised(tmp_path):
+    for place in ("one/a", "one/b", "two/a", "two/b"):
+        store, own = make(tmp_path, place) / place, tmp_path / "data" / place[-1]
+        own.mkdir(parents=True, exist_ok=True)
+        for image in store.iterdir():
+            (own / f"{place[:3]}_{image.name}").symlink_to(image)
+    given = (str(tmp_path / "one" / "b"),)
+    with pytest.raises(DatasetError, match="and 17 other links lead out, too") as caught:
+        opened(tmp_path / "data", link_roots=given)
+    advised = tomllib.loads(re.findall("`(link_roots = .*)`", str(caught.value))[0])["link_roots"]
+    assert advised == [*given, str(tmp_path)]
+    assert sizes(opened(tmp_path / "data", link_roots=tuple(advised))) == {"train": 24}

@@ -146,6 +146,7 @@ def test_a_column_that_another_file_lacks_is_named(tmp_path):
 # ---- a column of splits ---------------------------------------------------------------------------------------------
 
 SPLITS = ["train", "test", "train", "train", None, "extra", "train", "val"]
+ALL_TRAIN = {"splits": {"train": ["train"]}}
 
 
 def test_a_column_that_the_record_names_says_the_split_of_each_row(tmp_path):
@@ -179,5 +180,60 @@ def test_rows_that_a_column_called_split_gives_to_another_split_than_their_file_
 
 def test_a_column_of_splits_is_part_of_what_a_dataset_is(tmp_path):
     write(tmp_path / "data.parquet", LABELS * 2, part=["train"] * 40 + ["test"] * 40)
-    keys = {Dataset(spec(tmp_path, **more)).samples("train").key for more in ({}, {"split_column": "part"})}
+    keys = {Dataset(spec(tmp_path, **more)).samples("train").key for more in (ALL_TRAIN, {"split_column": "part"})}
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "advice"),
+    [
+        ("set", ["train"] * 24 + ["test"] * 16, {}),
+        ("Subset", ["training"] * 24 + ["dev"] * 8 + ["testing"] * 8, {}),
+        ("data_partition", ["test"] * 16 + ["rest"] * 24, {"train": ["rest"], "test": ["test"]}),
+        ("split", ["test"] * 16 + ["extra"] * 24, {"train": ["extra"], "test": ["test"]}),
+        ("Split", ["trn"] * 24 + ["tst"] * 16, {"train": ["trn"], "test": ["tst"]}),
+        ("split", [0] * 24 + [1] * 16, {"train": ["0"], "test": ["1"]}),
+        ("is_train", [False] * 16 + [True] * 24, {"train": ["True"], "test": ["False"]}),
+        ("test", [1] * 16 + [0] * 24, {"train": ["0"], "test": ["1"]}),
+    ],
+)
+def test_a_column_that_may_say_splits_is_refused_with_a_record_that_decides(tmp_path, column, values, advice):
+    write(tmp_path / "data.parquet", LABELS, **{column: values})
+    with pytest.raises(DatasetError, match=f'split_column = "{column}"') as caught:
+        open_source(spec(tmp_path))
+    for split, names in advice.items():
+        assert f'{split} = ["{names[0]}"]' in str(caught.value)
+    decided = Dataset(spec(tmp_path, split_column=column, splits=advice or None))
+    assert len(decided.splits["test"].rows) in (8, 16)
+    assert open_source(spec(tmp_path, **ALL_TRAIN)).splits() == {"train": 40}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("set", ["red", "blue"] * 20),
+        ("split", ["same"] * 40),
+        ("split", [f"id {number}" for number in range(40)]),
+        ("test", [0.5] * 40),
+        ("is_train", [True] * 40),
+        ("caption", ["test"] * 40),
+    ],
+)
+def test_a_column_that_says_something_else_leaves_all_rows_in_train(tmp_path, column, values):
+    write(tmp_path / "data.parquet", LABELS, **{column: values})
+    assert open_source(spec(tmp_path)).splits() == {"train": 40}
+
+
+def test_groups_that_are_in_train_and_in_test_are_said(tmp_path):
+    write(tmp_path / "train.parquet", LABELS, patient=[f"p{row // 8}" for row in range(40)])
+    write(tmp_path / "test.parquet", LABELS[:20], start=40, patient=["p1"] * 3 + [None] * 2 + ["p9"] * 15)
+    notes = Dataset(spec(tmp_path, group_column="patient")).notes
+    assert any(note.startswith("3 test images of 20 are of 1 group (patient) of which train or val") for note in notes)
+    write(tmp_path / "test.parquet", LABELS[:20], start=40, patient=["p9"] * 20)
+    assert not Dataset(spec(tmp_path, group_column="patient")).notes
+
+
+def test_groups_that_holding_out_tears_apart_are_said(tmp_path):
+    write(tmp_path / "train.parquet", LABELS, patient=[f"p{row // 8}" for row in range(40)])
+    notes = Dataset(spec(tmp_path, group_column="patient")).notes
+    assert any("8 test images of 8 are of" in note and "held out, stratified, seed 0" in note for note in notes)

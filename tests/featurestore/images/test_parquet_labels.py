@@ -233,3 +233,15 @@ def test_every_row_has_the_class_that_its_own_file_says_whatever_names_and_types
     source = open_source(DatasetSpec(name="pets", source=f"parquet:{tmp_path}"))
     for split, own in said.items():
         assert [source.classes[label] for label in source.labels(split).tolist()] == own
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u00a0"])
+def test_a_blank_text_is_no_label(tmp_path, blank):
+    write(tmp_path / "train.parquet", ["cat", "dog", blank] * 10)
+    with pytest.raises(DatasetError, match="10 rows of train have none in the column 'label'"):
+        opened(tmp_path)
+
+
+def test_names_that_programs_write_where_there_is_no_label_are_said(tmp_path):
+    write(tmp_path / "train.parquet", ["cat", "dog", "nan", "<NA>"] * 10)
+    assert any(note.startswith("'<NA>', 'nan' are taken for classes, though") for note in opened(tmp_path).notes)

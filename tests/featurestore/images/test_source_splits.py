@@ -106,3 +106,13 @@ def test_a_map_enters_keys_and_no_map_does_not(source):
 def test_a_map_that_cannot_be_meant_is_refused_before_anything_is_opened(splits, message):
     with pytest.raises(ConfigurationError, match=message):
         DatasetSpec(name="pets", source="packaged:digits", splits=splits)
+
+
+def test_the_advice_to_work_without_splits_names_all_that_have_no_labels(tmp_path):
+    save_images(tmp_path / "train", {"cats": 8, "dogs": 8})
+    save_images(tmp_path / "val", {"images": 4})
+    save_images(tmp_path / "test", {"images": 4})
+    with pytest.raises(DatasetError, match="No class of val and test is one of train: perhaps they have") as caught:
+        opened(f"image_folder:{tmp_path}")
+    assert 'splits = {train = ["train"]}`; its val and test splits are then held out' in str(caught.value)
+    assert sizes(opened(f"image_folder:{tmp_path}", train=("train",))) == {"train": 10, "val": 3, "test": 3}
