@@ -76,7 +76,7 @@ class _Notes:
     def lines(self) -> list[str]:
         """Return the first of the notes, and where the others are."""
         more = len(self._texts) - _MOST_NOTES
-        rest = [f"{counted(more, 'more note')}: `probestore data check` shows all of a dataset."] if more > 0 else []
+        rest = [f"{counted(more, 'more note')}, which `probestore run` tells, too."] if more > 0 else []
         return self._texts[:_MOST_NOTES] + rest
 
 

@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _content(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" or _starts_as_safetensors(path):
             from safetensors.torch import load_file
 
             return dict(load_file(path))
@@ -99,9 +99,39 @@ def _content(path: Path) -> Any:
         pickle.UnpicklingError, _safetensors_error(),
     ) as error:  # fmt: skip
         raise BackboneError(
-            f"Cannot read weights from {path}: {_first_line(error)}. They must be a state dict of tensors, as "
-            "safetensors or as saved by torch.save(model.state_dict(), path)."
+            f"Cannot read weights from {path}: {_known_kind(path) or _cause(error)}. They must be a state dict "
+            "of tensors, as safetensors or as saved by torch.save(model.state_dict(), path)."
         ) from error
+
+
+def _starts_as_safetensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors do, whatever its name: the length of a header, then its brace."""
+    return _start_of(path)[8:9] == b"{" and int.from_bytes(_start_of(path)[:8], "little") < path.stat().st_size
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _known_kind(path: Path) -> str | None:
+    """Say what a file is that holds no weights, if it is of a kind that people meet."""
+    try:
+        start = _start_of(path)
+        names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that"
+    if start.lstrip()[:1] == b"<":
+        return "it is a page of HTML or XML, perhaps that of a download that failed"
+    if any(name.endswith("/constants.pkl") for name in names):
+        return "it is a TorchScript program; torch.jit.load(path).state_dict() has its weights"
+    if any(name.endswith(".npy") for name in names) or start.startswith(b"\x93NUMPY"):
+        return "it holds arrays of numpy; make tensors of them with torch.from_numpy"
+    return None
 
 
 def _unpickled(path: Path) -> Any:
@@ -182,6 +212,14 @@ def _safetensors_error() -> type[Exception]:
 
     error: type[Exception] = SafetensorError
     return error
+
+
+def _cause(error: BaseException) -> str:
+    """Say why a file cannot be read; pickle may say a bare number, and torch advises to run the file's code."""
+    line = _first_line(error)
+    if isinstance(error, (LookupError, EOFError)) or "weights_only" in line:
+        return "it is not a file of tensors that torch.save wrote, or it is damaged"
+    return line
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,8 +2,8 @@
 
 A state dict may lie in an entry of the file, under a prefix that a wrapper gave it (DataParallel, torch.compile,
 Lightning, a training script's own module), and its classifier may be of other classes, or absent. All of that is
-allowed where every tensor of the network is found with its shape and nothing is left over beside it; what was done is
-said in notes. Which of several state dicts is taken:
+allowed where every tensor of the network is found with its shape, in floating point where the network's is, and nothing
+is left over beside it; what was done is said in notes. Which of several state dicts is taken:
 
 1. the file itself, then its entry ``state_dict``, ``model`` or ``model_state_dict``, then an averaged one (``ema`` in
    its place); within it names as they are, then those under prefixes that wrappers are known to give;
@@ -67,14 +67,16 @@ class _Try:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     other_shape: tuple[str, ...]
+    other_kind: tuple[str, ...]
 
     @property
     def n_problems(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.other_shape)
+        return len(self.missing) + len(self.unexpected) + len(self.other_shape) + len(self.other_kind)
 
     def resizable(self, part: str) -> bool:
         """Return whether all that does not fit is the shape of tensors with that part in their names."""
-        return not self.missing and not self.unexpected and all(part in name for name in self.other_shape)
+        fits = not (self.missing or self.unexpected or self.other_kind)
+        return fits and all(part in name for name in self.other_shape)
 
     @property
     def place(self) -> str:
@@ -106,17 +108,22 @@ class Target:
         Part of the names of tensors whose shape may differ, because they are resampled afterwards.
     rename : callable
         What is done to the names in a file first.
+    floats : frozenset of str
+        Tensors that hold floating-point numbers.
     """
 
     shapes: Mapping[str, torch.Size]
     places: Sequence[str] = ()
     resizable: str | None = None
     rename: Callable[[str], str] = field(default=lambda name: name)
+    floats: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, network: torch.nn.Module, places: Sequence[str] = (), **options: Any) -> Target:
         """Return what `network`, from which the classifiers at `places` were taken, needs."""
-        return cls({name: value.shape for name, value in network.state_dict().items()}, tuple(places), **options)
+        state = network.state_dict()
+        floats = frozenset(name for name, value in state.items() if value.is_floating_point())
+        return cls({name: value.shape for name, value in state.items()}, tuple(places), floats=floats, **options)
 
 
 def fit(target: Target, checkpoint: Checkpoint, named: str) -> Fit:
@@ -224,7 +231,13 @@ def _laid_beside(target: Target, ours: Mapping[str, str], own: str, entry: str, 
         missing=tuple(name for name in target.shapes if name not in state and not name.endswith(_COUNTER)),
         unexpected=tuple(name for name in inside if name not in ours and f"{own}{name}" not in head),
         other_shape=tuple(name for name, value in state.items() if value.shape != target.shapes[name]),
+        other_kind=tuple(name for name, value in state.items() if name in target.floats and not _is_plain(value)),
     )
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Return whether a tensor holds floating-point numbers, each of them, as weights that were not quantised do."""
+    return value.is_floating_point() and not (value.is_quantized or value.is_sparse)
 
 
 # ---- which one ------------------------------------------------------------------------------------------------------
@@ -281,6 +294,13 @@ def _misfit(target: Target, checkpoint: Checkpoint, named: str, tries: Sequence[
         name = best.other_shape[0]
         shapes = f"{name} is {tuple(best.state[name].shape)} where the network has {tuple(target.shapes[name])}"
         problems.append(f"{counted(len(best.other_shape), 'tensor')} of another shape ({shapes})")
+    if best.other_kind:
+        name, value = best.other_kind[0], best.state[best.other_kind[0]]
+        kind = f"{name} is {'sparse ' if value.is_sparse else ''}{str(value.dtype).removeprefix('torch.')}"
+        problems.append(
+            f"{counted(len(best.other_kind), 'tensor')} not of plain floating-point numbers ({kind}), as weights are "
+            "before they are quantised"
+        )
     where = f", laid beside {best.place}" if best.entry or best.prefix else ""
     return BackboneError(
         f"The weights of {checkpoint.path} belong to another architecture than {named}: {'; '.join(problems)}{where}. "

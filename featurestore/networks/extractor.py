@@ -19,6 +19,7 @@ from featurestore.images.preprocessing import Geometry, Preprocessing
 from featurestore.machine import available_cpus, available_memory
 from featurestore.networks import backbones, fusion, steadiness, taps
 from featurestore.networks.identity import Model
+from featurestore.networks.kept_running import kept_running
 from featurestore.store.layout import PENULTIMATE
 
 Uploaded = dict[Geometry, torch.Tensor]
@@ -52,6 +53,7 @@ class Extractor:
         If the network cannot be loaded, or its weights are no longer those that the key names.
     """
 
+    @kept_running("when images pass through it")
     def __init__(self, model: Model, device: str, tap_names: Sequence[str] = (PENULTIMATE,)) -> None:
         _check_digest(model)
         self.model = model
@@ -122,6 +124,7 @@ class Extractor:
             "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "numpy")},
         }
 
+    @kept_running("when images pass through it")
     def _forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         with self._computing():
             found = self._tapped(self._normalised(pixels))

@@ -85,7 +85,7 @@ def _fold_batch_norms(network: nn.Module, images: torch.Tensor, kept: Sequence[s
         weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
         conv.weight = nn.Parameter(_like(weight, conv.weight), requires_grad=False)
         conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
-        network.set_submodule(names[norm], _rest_of(norm))
+        network.set_submodule(names[norm], _rest_of(norm).eval())
 
 
 def _like(values: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
@@ -106,9 +106,9 @@ def _fuse_activations(network: nn.Module, images: torch.Tensor, kept: Sequence[s
         # A subclass may pad in a way of its own (timm's "same" padding), and does so in its forward().
         if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             continue
-        network.set_submodule(names[conv], _FusedConvolution(conv, activation, shape))
+        network.set_submodule(names[conv], _FusedConvolution(conv, activation, shape).eval())
         if activation is not None:
-            network.set_submodule(names[activation], nn.Identity())
+            network.set_submodule(names[activation], nn.Identity().eval())
 
 
 _POINTWISE: dict[type[nn.Module], Callable[[Any], tuple[str, list[float]]]] = {

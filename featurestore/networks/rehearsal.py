@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from featurestore.errors import BackboneError
 from featurestore.networks import backbones
 from featurestore.networks.identity import Model
+from featurestore.networks.kept_running import kept_running, printing_aside
 from featurestore.networks.on_paper import images_on_paper, is_of_paper, on_paper
 from featurestore.networks.taps import Tapped
 
@@ -32,6 +33,8 @@ class Rehearsal:
     problems: dict[str, BackboneError] = field(default_factory=dict)
 
 
+@printing_aside()
+@kept_running("when images pass through it")
 def rehearse(model: Model, tap_names: Iterable[str]) -> Rehearsal:
     """Lay a network out with its weights, and run it on paper.
 

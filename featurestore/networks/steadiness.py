@@ -7,6 +7,7 @@ and are none. All that it takes to see this is a few passes over two images at l
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +47,10 @@ def unsteady(run: Callable[[torch.Tensor], Features], network: torch.nn.Module, 
         The network that `run` uses; looked into for the cause.
     images : Tensor of float32, shape (2, 3, size, size)
     """
-    before = torch.get_rng_state()
-    first = run(images)
-    drew = not torch.equal(before, torch.get_rng_state())
-    second = run(images)
+    before = _random_states()
+    first = run(images.clone())  # a network may work in place
+    drew = before != _random_states()
+    second = run(images.clone())
     alone = _one_by_one(run, images)
     bound = _tolerance(network)
     found = {}
@@ -68,10 +69,16 @@ def unsteady(run: Callable[[torch.Tensor], Features], network: torch.nn.Module, 
     return found
 
 
+def _random_states() -> tuple[Any, ...]:
+    """Return where the generators stand that a network may draw from: torch's, Python's and numpy's."""
+    ours = np.random.get_state(legacy=False)["state"]
+    return torch.get_rng_state().tolist(), random.getstate(), ours["pos"], ours["key"].tolist()
+
+
 def _one_by_one(run: Callable[[torch.Tensor], Features], images: torch.Tensor) -> Features | None:
     """Return the features of images that go through alone; None if the network refuses one image."""
     try:
-        parts = [run(images[row : row + 1]) for row in range(len(images))]
+        parts = [run(images[row : row + 1].clone()) for row in range(len(images))]
         return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
     except (torch.OutOfMemoryError, MemoryError, torch.AcceleratorError):
         raise
@@ -97,11 +104,12 @@ def _tolerance(network: torch.nn.Module) -> float:
 def _not_the_same_twice(network: torch.nn.Module, difference: float, drew: bool) -> BackboneError:
     training = [name or "itself" for name, module in network.named_modules() if module.training]
     if training:
-        why = f"{shortly(training)} is in training mode, although the network was told to evaluate"
+        verb = "is" if len(training) == 1 else "are"
+        why = f"{shortly(training)} {verb} in training mode, although the network was told to evaluate"
     elif drew:
         why = "it draws random numbers: functional dropout needs training=self.training, or it drops in evaluation, too"
     else:
-        why = "it keeps something from one call to the next"
+        why = "it keeps something from one call to the next, or draws random numbers of its own"
     return BackboneError(
         f"It gives other features for the same images at a second call (by {difference:.1%}): {why}. Features must be "
         "a function of the image."
@@ -110,7 +118,11 @@ def _not_the_same_twice(network: torch.nn.Module, difference: float, drew: bool)
 
 def _of_the_batch(network: torch.nn.Module, what: str) -> BackboneError:
     names = [name or "itself" for name, module in network.named_modules() if _uses_the_batch(module)]
-    why = f"{shortly(names)} normalises by the statistics of the batch" if names else "the other images take part in it"
+    why = (
+        f"{shortly(names)} normalises by the statistics of the batch"
+        if names
+        else "the other images, their number or an earlier call take part"
+    )
     return BackboneError(
         f"The features of an image {what}: {why}. Features must be a function of the image; batch norms need the "
         "statistics of their training (track_running_stats)."

@@ -123,8 +123,8 @@ class Tapped:
         import torch
 
         width = self._width if tap == PENULTIMATE else None
-        good = isinstance(features, torch.Tensor) and features.ndim == 2 and len(features) == n_images
-        if good and width in (None, features.shape[1]):
+        real = isinstance(features, torch.Tensor) and not features.is_complex()
+        if real and features.ndim == 2 and len(features) == n_images and width in (None, features.shape[1]):
             return
         own = tap in CLASSIFIER_INPUTS
         advice = " build() must return a module whose output is one tensor of features." if own else ""
@@ -284,7 +284,7 @@ def _described(output: Any) -> str:
     import torch
 
     if isinstance(output, torch.Tensor):
-        return str(tuple(output.shape))
+        return f"{tuple(output.shape)}{' of complex numbers' if output.is_complex() else ''}"
     if isinstance(output, Mapping):
         inner = ", ".join(f"{name} {_described(value)}" for name, value in list(output.items())[:6])
         return f"a {type(output).__name__} of {inner}"

@@ -35,6 +35,7 @@ import numpy.typing as npt
 from featurestore import registry
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError
+from featurestore.networks.kept_running import kept_running, printing_aside
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,8 @@ def weights_digest(spec: ModelSpec) -> str:
 
 def build(spec: ModelSpec) -> torch.nn.Module:
     """Load the network of a record, in evaluation mode, up to its penultimate layer."""
-    network: torch.nn.Module = family(spec.family).build(spec)
+    with printing_aside(), kept_running("when it is built"):
+        network: torch.nn.Module = family(spec.family).build(spec)
     return network.eval().requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ mapping images (batch, 3, size, size) to features (batch, feature_dim)."""
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from featurestore.errors import BackboneError, did_you_mean
 from featurestore.networks import checkpoint_fit, user_modules, weights
 from featurestore.networks.checkpoint_file import read_checkpoint
 from featurestore.networks.checkpoint_fit import Fit, Target, vacant_places
+from featurestore.networks.kept_running import printing_aside
 from featurestore.networks.on_paper import on_paper
 
 if TYPE_CHECKING:
@@ -114,19 +116,31 @@ def _not_importable(spec: ModelSpec, why: object) -> BackboneError:
     )
 
 
+def _place_of(error: Exception) -> str:
+    """Say which line of a file raised an error; those of a syntax error say it themselves."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return "" if isinstance(error, SyntaxError) else f" ({Path(frame.filename).name}, line {frame.lineno})"
+
+
 def _factory(spec: ModelSpec) -> Callable[[], Any]:
     module_name, _, function = spec.identifier.partition(":")
     if not function:
         raise BackboneError(f"A python backbone must be python:package.module:function. Got {spec.backbone!r}.")
     _forget_what_has_changed(spec)
     try:
-        module = user_modules.import_named(module_name)
+        with printing_aside():
+            module = user_modules.import_named(module_name)
     except ImportError as error:
         raise _not_importable(spec, error) from error
     except SystemExit as error:
         raise BackboneError(
             f"The module {module_name!r} of model {spec.name!r} ends the program when it is imported; put what it runs "
             'under `if __name__ == "__main__":`.'
+        ) from error
+    except Exception as error:  # a user's code may raise anything
+        raise BackboneError(
+            f"The module {module_name!r} of model {spec.name!r} cannot be imported: {type(error).__name__}: {error}"
+            f"{_place_of(error)}."
         ) from error
     found = getattr(module, function, None)
     if not callable(found):

@@ -387,6 +387,24 @@ def test_a_python_backbone_says_what_is_wrong_with_it(tiny):
             backbones.resolve(replace(tiny, **change))
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "def build(:",
+            r"'broken' of model 'tiny' cannot be imported: SyntaxError: invalid syntax \(broken.py, line 2\)\.",
+        ),
+        ("1 / 0", r"ZeroDivisionError: division by zero \(broken.py, line 2\)\."),
+        ("raise SystemExit(7)", "'broken' of model 'tiny' ends the program when it is imported"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_an_error_of_its_model(code, message, tiny, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text(f"print('hello')\n{code}\n")
+    with pytest.raises(BackboneError, match=message):
+        backbones.resolve(replace(tiny, backbone="python:broken:build"))
+    assert "hello" not in capsys.readouterr().out
+
+
 def test_the_digest_of_a_python_backbone_covers_the_modules_beside_it(tiny, tmp_path):
     before = backbones.weights_digest(tiny)
     (tmp_path / "layers.py").write_text("WIDTH = 8")

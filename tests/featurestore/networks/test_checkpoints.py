@@ -3,13 +3,16 @@
 import argparse
 import pathlib
 import random
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from featurestore.catalogue.models import ModelSpec
@@ -135,6 +138,67 @@ def test_a_whole_network_that_was_pickled_is_called_so(tmp_path):
     torch.save(torchvision.models.squeezenet1_1(), path := tmp_path / "net.pth")
     with pytest.raises(BackboneError, match=r"a whole object \(torchvision.models.squeezenet.SqueezeNet\)"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda x: (100 * x).to(torch.int8), "int8"),
+        (lambda x: torch.complex(x, x), "complex64"),
+        (lambda x: torch.quantize_per_tensor(x, 0.01, 0, torch.qint8), "qint8"),
+        (lambda x: x.to_sparse(), "sparse float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation")
+def test_tensors_that_are_no_floating_point_numbers_are_not_put_where_weights_are(change, what, networks, tmp_path):
+    state = networks["timm:mobilenetv3_small_050"].state_dict()
+    content = {name: change(value) if value.ndim == 4 else value for name, value in state.items()}
+    torch.save(content, path := tmp_path / "net.pth")
+    with pytest.raises(BackboneError, match=rf"not of plain floating-point numbers \(conv_stem.weight is {what}\)"):
+        backbones.build(backbones.resolve(spec_of("timm:mobilenetv3_small_050", path)))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_point_numbers_of_other_sizes_are_loaded(kind, networks, tmp_path):
+    whole = networks["timm:mobilenetv3_small_050"]
+    state = {name: x.to(kind) if x.is_floating_point() else x for name, x in whole.state_dict().items()}
+    torch.save(state, path := tmp_path / "net.pth")
+    network = backbones.build(backbones.resolve(spec_of("timm:mobilenetv3_small_050", path)))
+    assert torch.equal(network.conv_stem.weight, state["conv_stem.weight"].float())
+
+
+def test_safetensors_are_known_by_their_content(networks, tmp_path):
+    save_file(networks["timm:mobilenetv3_small_050"].state_dict(), path := tmp_path / "net.pth")
+    assert len(read_checkpoint(path).states[""]) == len(networks["timm:mobilenetv3_small_050"].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"<!DOCTYPE html><html>404", "a page of HTML"),
+        (b"\x93NUMPY\x01\x00", "arrays of numpy"),
+        (b"a text of somebody", "not a file of tensors that torch.save wrote"),
+    ],
+)
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_file_of_another_kind_is_called_by_its_kind_and_nobody_is_told_to_run_it(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    cause = message if name == "net.pth" or "torch.save" not in message else "."
+    with pytest.raises(BackboneError, match=f"Cannot read weights from .*{cause}") as caught:
+        read_checkpoint(tmp_path / name)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_program_of_torchscript_and_an_archive_of_numpy_are_called_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / "script.pth", "w") as file:
+        file.writestr("net/constants.pkl", b"")
+        file.writestr("net/data.pkl", b"")
+    np.savez(tmp_path / "net.npz", weight=np.zeros(3))
+    for name, kind in (("script.pth", "a TorchScript program"), ("net.npz", "arrays of numpy")):
+        with pytest.raises(BackboneError, match=kind):
+            read_checkpoint(tmp_path / name)
 
 
 def test_what_does_not_fit_is_counted_both_ways_and_the_file_is_described(networks, tmp_path):

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 
 from featurestore.catalogue.models import ModelSpec
+from featurestore.errors import BackboneError
 from featurestore.extraction.extract import extract_shard
 from featurestore.extraction.shards import Job
 from featurestore.images.splits import Dataset
 from featurestore.networks.extractor import Extractor, Extractors
 from featurestore.networks.identity import feature_set, identify
+from featurestore.networks.rehearsal import rehearse
 from featurestore.networks.steadiness import trial_images
 
 CODE = """
+import random
+import sys
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -77,6 +82,37 @@ class Counts(Net):
         return features * (1 + 0.1 * self.calls)
 
 
+class Crops(Net):
+    def forward(self, images):
+        start = random.randint(0, 9)
+        return super().forward(images[:, :, start : start + 16])
+
+
+class NumpyCrops(Net):
+    def forward(self, images):
+        start = np.random.randint(0, 9)
+        return super().forward(images[:, :, start : start + 16])
+
+
+class Complex(Net):
+    def end(self, features):
+        return torch.fft.rfft(features)
+
+
+class Exits(Net):
+    def end(self, features):
+        sys.exit(7)
+
+
+def exits_when_built():
+    sys.exit(7)
+
+
+class InPlace(Net):
+    def forward(self, images):
+        return super().forward(images.mul_(2))
+
+
 class Blind(Net):
     def end(self, features):
         return torch.ones_like(features)
@@ -106,11 +142,14 @@ class Sound(Net):
 """
 CAUSES = {
     "Drops": "at a second call .* draws random numbers: functional dropout needs training=self.training",
-    "Trains": "at a second call .* drop is in training mode",
+    "Trains": "at a second call .* drop are in training mode",
     "Batch": "norm normalises by the statistics of the batch",
     "LateBatch": "norm normalises by the statistics of the batch",
-    "Centred": "change by .* when it is alone in a batch: the other images take part in it",
-    "Counts": "it keeps something from one call to the next",
+    "Centred": "change by .* when it is alone in a batch: the other images, their number or an earlier call take part",
+    "Counts": "by .*: it keeps something from one call to the next",
+    "Crops": "at a second call .* draws random numbers",
+    "NumpyCrops": "at a second call .* draws random numbers",
+    "Complex": r"Got \(2, 9\) of complex numbers",
     "Blind": "the same features for two images that have nothing in common",
     "Book": r"Got a dict of last_hidden_state \(2, 16, 1\), pooler_output \(2, 16\). build\(\) must return a module",
 }
@@ -138,7 +177,7 @@ def test_a_network_that_is_no_function_of_the_image_is_refused_with_the_cause(na
 
 
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["Sound", "Half"])
+@pytest.mark.parametrize("name", ["Sound", "Half", "InPlace"])
 def test_a_network_that_is_one_is_not(name, compute, net):
     assert not Extractor(net(name, compute), "cpu").problems
 
@@ -148,6 +187,14 @@ def test_a_network_that_is_one_is_not(name, compute, net):
 def test_rounding_is_no_reason_to_refuse(name, compute):
     spec = ModelSpec(name="net", backbone=f"timm:{name}", weights="none", input_size=64)
     assert not Extractor(identify(spec, resize="squash", compute=compute), "cpu").problems
+
+
+@pytest.mark.parametrize(("name", "when"), [("Exits", "images pass through it"), ("exits_when_built", "it is built")])
+def test_code_that_ends_the_program_ends_its_own_model_only(name, when, net):
+    model = net(name)
+    for ends in (lambda: Extractor(model, "cpu"), lambda: rehearse(model, ["penultimate"])):
+        with pytest.raises(BackboneError, match=rf"ends the program, by sys.exit\(7\), when {when}"):
+            ends()
 
 
 def test_only_the_tap_that_is_no_function_of_the_image_is_refused(net):
