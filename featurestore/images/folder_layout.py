@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from featurestore.catalogue.datasets import DatasetSpec
@@ -12,9 +13,13 @@ from featurestore.images.dataset_files import printable
 from featurestore.images.folder_tree import FolderTree, joined
 from featurestore.images.split_names import as_toml, assigned, split_of
 from featurestore.plain_text import counted, shortly
+from featurestore.store.schema import SPLITS
 
 THE_ROOT = "."
 """Name that `DatasetSpec.splits` gives the root, where the folders in it are classes whatever they are called."""
+_PICTURES = {"image", "images", "img", "imgs", "jpegimages"}
+_MASKS = {"mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations", "gt"}
+_MASKS |= {"ground_truth", "groundtruth", "segmentation_masks", "bboxes", "heatmaps", "depth", "segmentationclass"}
 _SPLIT_WORDS = ("train", "test", "val", "valid")
 
 
@@ -57,6 +62,7 @@ def split_folders(tree: FolderTree, spec: DatasetSpec) -> list[SplitFolder]:
         found = [SplitFolder(name, "", tuple(tree.folders("")))]
         if not _names_root(spec):
             _refuse_doubtful_classes(tree, spec)
+            _refuse_splits_in_names(tree, spec)
     if not any(split.classes for split in found):
         raise DatasetError(_no_classes(tree, spec))
     use = assigned([split.name for split in found], spec)
@@ -124,6 +130,55 @@ def _refuse_doubtful_classes(tree: FolderTree, spec: DatasetSpec) -> None:
         f"Dataset {spec.name!r}: the folders {_names(list(like))} look like splits. If they are, {remedy}; if they are "
         f"classes, say `splits = {as_toml({'train': (THE_ROOT,)})}`."
     )
+
+
+def _refuse_splits_in_names(tree: FolderTree, spec: DatasetSpec) -> None:
+    """Refuse images whose names begin or end with the names of several splits, all of which would be train."""
+    names = tree.all_images("")
+    if not any("train" in name.lower() for name in names):
+        return
+    named = Counter(split for name in names if (split := _split_in(name)))
+    if len(named) < 2 or "train" not in named or named.total() < len(names) / 2:
+        return
+    counts = ", ".join(f"{split} {named[split]:,}" for split in SPLITS if named[split])
+    raise DatasetError(
+        f"Dataset {spec.name!r}: names of images may say splits ({counts}), such as "
+        f"{printable(next(name for name in names if _split_in(name)))}, and no folder does. If they do, move the "
+        f"images into <split>/<class>/; if not, say `splits = {as_toml({'train': (THE_ROOT,)})}`."
+    )
+
+
+def _split_in(path: str) -> str | None:
+    """Return the split that the name of an image begins or ends with, such as ``train_0001.png``."""
+    words = re.findall("[a-z]+", path.rpartition("/")[2].rpartition(".")[0].lower())
+    return next((split for word in (*words[:1], *words[-1:]) if (split := split_of(word))), None)
+
+
+def said_of_masks(files: Mapping[str, Sequence[str]]) -> str | None:
+    """Say how many images lie in folders called as masks beside one called images, as if they were pictures, too."""
+    folders = Counter(file.rpartition("/")[0] for own in files.values() for file in own)
+    beside = {place.rpartition("/")[0] for folder in folders for place in _above(folder) if _called(place, _PICTURES)}
+    masks = {
+        folder: n
+        for folder, n in folders.items()
+        if any(_called(place, _MASKS) and place.rpartition("/")[0] in beside for place in _above(folder))
+    }
+    if not masks:
+        return None
+    return (
+        f"{counted(sum(masks.values()), 'image')} in folders called as masks or annotations are taken for images of a "
+        f"class: {shortly([repr(printable(folder)) for folder in masks], 3)}"
+    )
+
+
+def _above(folder: str) -> list[str]:
+    """Return a folder and those that it lies in, but for the root."""
+    parts = folder.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+
+
+def _called(place: str, names: set[str]) -> bool:
+    return place.rpartition("/")[2].lower() in names
 
 
 def _looks_like(name: str) -> str | None:

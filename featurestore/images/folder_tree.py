@@ -13,6 +13,13 @@ from featurestore.images.inventory import Inventory
 
 # Files that are never meant as images; every other file is one, and is reported when it cannot be read.
 _NOT_IMAGES = {".txt", ".json", ".csv", ".md", ".xml", ".yaml", ".yml", ".db", ".ini"}
+READABLE = {"", ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+READABLE |= {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs"}
+"""Ends of names of images that can be read, and none; other ends may be those of images, too."""
+# Code, documents and weights. A folder of nothing else is no folder of images; beside images they are reported.
+_OTHER_KINDS = {".py", ".ipynb", ".sh", ".bat", ".r", ".m", ".js", ".css", ".html", ".htm", ".rst", ".tex", ".bib"}
+_OTHER_KINDS |= {".pdf", ".doc", ".docx", ".ppt", ".pptx", ".xls", ".xlsx", ".log", ".toml", ".cfg", ".conf", ".lock"}
+_OTHER_KINDS |= {".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".tflite"}
 # Folders that systems make on their own. Names that begin with a dot are hidden, and left out, too.
 _SYSTEM_FOLDERS = {
     "__macosx",
@@ -63,6 +70,7 @@ class FolderTree:
         self._walk("")
         for link in self._links:
             self._walk_link(link)
+        self._leave_out_other_kinds()
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -103,6 +111,17 @@ class FolderTree:
             parent = folder.rpartition("/")[0]
             if folder and not self.totals[folder] and (self.totals[parent] or not parent):
                 self._inventory.add("folder", printable(folder), reason="it holds no image")
+
+    def _leave_out_other_kinds(self) -> None:
+        """Leave out the files of folders in which, at any depth, is nothing but code, documents or weights."""
+        holding = {""}
+        for folder, names in self.images.items():
+            if any(PurePosixPath(name).suffix.lower() not in _OTHER_KINDS for name in names):
+                holding.update((folder, *map(str, PurePosixPath(folder).parents)))
+        for folder, names in self.images.items():
+            if folder not in holding and names:
+                self._inventory.add_all("file", [printable(joined(folder, name)) for name in names], reason=_NO_IMAGE)
+                names.clear()
 
     def _walk(self, top: str) -> None:
         """List a folder and those below it. Links to folders wait until all others are listed."""

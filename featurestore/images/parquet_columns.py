@@ -95,7 +95,8 @@ def check_images(file: ParquetImageFile, column: str, dataset: str) -> None:
     found = file.column_type(column)
     if holds_images(found):
         return
-    text = " Texts, such as paths, are not opened." if is_text(found) else ""
+    has_path = pa.types.is_struct(found) and found.get_field_index("path") >= 0
+    text = " Texts, such as paths, are not opened." if is_text(found) or has_path else ""
     raise DatasetError(
         f"Dataset {dataset!r}: {file.path}: images must be encoded files, as bytes or as a struct with a field "
         f"'bytes'. Got {found} in the column {column!r}.{text}{_offer(file, _IMAGES)}"

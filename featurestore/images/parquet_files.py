@@ -18,6 +18,7 @@ from featurestore.plain_text import counted
 _BATCH_ROWS = 16  # a value that is stored once can be meant thousands of times; only so many are in memory at once
 _BUFFER_BYTES = 2**20
 _ROWS_WITHOUT_BYTES = 1_000_000
+_POINTER = b"version https://git-lfs"
 _LONGEST_MESSAGE = 200  # characters
 
 
@@ -47,7 +48,8 @@ class ParquetImageFile:
             self.n_groups: int = self._metadata.num_row_groups
             self._group_rows = [self._metadata.row_group(group).num_rows for group in range(self.n_groups)]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path} is not a readable Parquet file: {short(error)}") from error
+            why = "it is a pointer of Git LFS: git lfs pull fetches it" if _is_pointer(path) else short(error)
+            raise DatasetError(f"{path} is not a readable Parquet file: {why}") from error
         if min(self._group_rows, default=0) < 0 or sum(self._group_rows) != self.n_rows:
             raise DatasetError(
                 f"{path} contradicts itself: {self.n_rows} rows, of which {sum(self._group_rows)} in groups."
@@ -195,3 +197,12 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if is_text(column.type):
         column = column.cast(pa.large_string())
     return column
+
+
+def _is_pointer(path: Path) -> bool:
+    """Return whether a file is the few lines that Git LFS leaves where a file is not fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False

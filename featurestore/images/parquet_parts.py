@@ -239,7 +239,10 @@ def missing_parts(files: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
 
 def why_train(file: PurePosixPath) -> str:
     """Return why a file that is named alone is train, if its name does not say it."""
-    return "" if split_of(_word(file.name)) == "train" else _ONLY
+    named = split_of(_word(file.name))
+    if named in (None, "train"):
+        return "" if named else _ONLY
+    return f"it is the only file, though its name says {named}"
 
 
 def _common(folders: set[tuple[str, ...]]) -> tuple[str, ...]:

@@ -45,6 +45,14 @@ _ALWAYS_16 = ("PPM", "PNG")  # formats that have no 32 bits
 _STATE_IT = "state their range in the dataset as pixel_range = [black, white]"
 
 _METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # places of an orientation, in Pillow's names
+_NO_IMAGES = {
+    b"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the image",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"\x93numpy": "an array of NumPy",
+    b"pk\x03\x04": "a ZIP archive",
+}
+"""How contents begin, in lower case, that people have in the place of images."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -220,11 +228,20 @@ def read_image(content: bytes | npt.NDArray[np.uint8], reading: Reading = AS_STO
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError("not an image of a known format") from None
+        raise UnreadableImageError(_what_else(content)) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders of broken data raise nearly anything; the image is what is at fault
         raise UnreadableImageError(_plain_words(error)) from error
+
+
+def _what_else(content: bytes) -> str:
+    """Return what a content is that is no image of a known format."""
+    start = content[:64].lstrip().lower()
+    found = next((what for beginning, what in _NO_IMAGES.items() if start.startswith(beginning)), None)
+    if content[4:8] == b"ftyp":
+        found = "HEIC, which is not read: convert it" if content[8:11] in (b"hei", b"hev", b"mif") else "a video"
+    return f"not an image of a known format{f' but {found}' if found else ''}"
 
 
 def to_array(image: Image.Image, geometry: Geometry) -> npt.NDArray[np.uint8]:

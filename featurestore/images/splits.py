@@ -191,7 +191,18 @@ class Dataset:
         names, made = shortly([self.classes[label] for label in absent]), self.splits["train"].made
         if enough := self._sufficient_limit():
             return f"{names} ({made}). The limit is the cause; {enough} is enough."
-        return f"{names} ({made}). Hold out a smaller share, take another seed, or give these classes more images."
+        remedy = "give these classes more images"
+        if self._could_be_in_train():
+            remedy = f"Hold out a smaller share, take another seed, or {remedy}."
+        else:
+            remedy = f"No seed and no share gives each class a training image: {remedy}, or a split of your own."
+        return f"{names} ({made}). {remedy}"
+
+    def _could_be_in_train(self) -> bool:
+        """Return whether a training image of each class is left if one image is held out for each split."""
+        n_held_out = len(SPLITS) - len(self._source.sizes)
+        labels = self._source.labels("train")
+        return labels.ndim == 2 or len(labels) - len(np.unique(labels)) >= n_held_out
 
     def _sufficient_limit(self) -> int | None:
         """Return a larger limit that leaves every class a training image; None if none does."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from featurestore import registry
 from featurestore.catalogue.datasets import DatasetSpec
+from featurestore.errors import DatasetError
 from featurestore.images.image_limits import UnreadableImageError
 from featurestore.images.inventory import Inventory
 
@@ -77,6 +78,22 @@ class Source(Protocol):
 
     def fingerprint(self) -> str:
         """Return a text that changes whenever an image or a label may have changed."""
+
+
+def refuse_columns(spec: DatasetSpec) -> None:
+    """Refuse a record that names columns, for a source that has none and would not heed them.
+
+    Raises
+    ------
+    DatasetError
+        If it names one.
+    """
+    given = [key for key in ("image_column", "label_column", "group_column", "split_column") if getattr(spec, key)]
+    if given:
+        raise DatasetError(
+            f"Dataset {spec.name!r}: {' and '.join(given)} must name columns, which {spec.family}: sources do not "
+            f"have. Leave {'it' if len(given) == 1 else 'them'} out, or use Parquet files."
+        )
 
 
 def open_source(spec: DatasetSpec) -> Source:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.given_files import given_path
 from featurestore.images.dataset_files import DatasetFolder, printable
-from featurestore.images.folder_layout import SplitFolder, split_folders, twice_the_same
-from featurestore.images.folder_tree import FolderTree, joined
+from featurestore.images.folder_layout import SplitFolder, said_of_masks, split_folders, twice_the_same
+from featurestore.images.folder_tree import READABLE, FolderTree, joined
 from featurestore.images.inventory import Inventory, images_of
-from featurestore.images.sources import RawImage, raw_image
+from featurestore.images.sources import RawImage, raw_image, refuse_columns
 from featurestore.images.split_names import assigned, split_of, usual_name
-from featurestore.plain_text import counted
+from featurestore.plain_text import counted, shortly
 
 
 class ImageFolder:
@@ -119,9 +120,34 @@ class ImageFolder:
             _note_loose(found, tree, "", "it lies beside the folders of the splits")
         self._check_links(tree, splits)
         tree.note_empty_folders()
-        for remark in (twice_the_same(tree, splits), _said_of_links(self._folder, tree.linked, self._files)):
-            if remark:
-                found.remark(remark)
+        remarks = (
+            twice_the_same(tree, splits),
+            said_of_masks(self._files),
+            self._said_of_other_kinds(),
+            _said_of_links(self._folder, tree.linked, self._files),
+        )
+        for remark in filter(None, remarks):
+            found.remark(remark)
+
+    def _said_of_other_kinds(self) -> str | None:
+        """Say which classes have no file that is called like an image that can be read."""
+        readable, kinds = set[int](), dict[int, Counter[str]]()
+        for split, labels in self._labels.items():
+            if labels is None:
+                continue
+            for file, label in zip(self._files[split], labels.tolist(), strict=True):
+                if label in readable:
+                    continue
+                kind = PurePosixPath(file).suffix.lower()
+                kinds.setdefault(label, Counter())[kind] += 1
+                if kind in READABLE:
+                    readable.add(label)
+        lost = sorted(kinds.keys() - readable)
+        if not lost:
+            return None
+        few = [f"{self.classes[one]} ({', '.join(f'{n:,} {kind}' for kind, n in kinds[one].items())})" for one in lost]
+        many = counted(len(lost), "class", "classes")
+        return f"no file of {many} is called like an image that can be read: {shortly(few)}"
 
     def _check_links(self, tree: FolderTree, splits: Sequence[SplitFolder]) -> None:
         """Refuse links that lead out of what is used, and count those beside the splits."""
@@ -142,6 +168,7 @@ class ImageFolder:
 
 def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one function of every source
     """Open ``image_folder:<root>``."""
+    refuse_columns(spec)
     root = given_path(spec.location)
     if not root.is_dir():
         raise DatasetError(f"Dataset {spec.name!r}: there is no folder {root}.")

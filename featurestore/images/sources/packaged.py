@@ -17,7 +17,7 @@ from featurestore.catalogue import packaged_files
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError, UnknownNameError
 from featurestore.images.inventory import Inventory
-from featurestore.images.sources import RawImage
+from featurestore.images.sources import RawImage, refuse_columns
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class PackagedImages:
 
 def open(spec: DatasetSpec) -> PackagedImages:  # noqa: A001 - the name of the one function of every source
     """Open ``packaged:<name>``."""
+    refuse_columns(spec)
     if spec.location not in _LOADERS:
         raise UnknownNameError("packaged dataset", spec.location, _LOADERS)
     images, targets, classes = _LOADERS[spec.location]()

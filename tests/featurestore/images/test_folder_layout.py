@@ -327,3 +327,55 @@ def test_all_links_that_lead_out_are_permitted_by_the_one_line_that_is_advised(t
     advised = tomllib.loads(re.findall("`(link_roots = .*)`", str(caught.value))[0])["link_roots"]
     assert advised == [*given, str(tmp_path)]
     assert sizes(opened(tmp_path / "data", link_roots=tuple(advised))) == {"train": 24}
+
+
+# ---- what is beside the images
+
+
+def test_folders_of_code_documents_and_weights_are_no_classes(tmp_path):
+    make(tmp_path, "a", "b")
+    for name in ("code/train.py", "docs/paper/a.pdf", "weights/best.pt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "notes.py").touch()
+    dataset = opened(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert sizes(dataset) == {"train": 13}  # as ever, what lies among images is read, and reported
+    assert "3 files left out: its name is not that of an image" in said(dataset)
+    assert "3 folders left out: it holds no image" in said(dataset)
+
+
+def test_a_class_without_a_file_that_is_called_like_an_image_is_said(tmp_path):
+    make(tmp_path, "a", "b", "videos", "arrays")
+    for folder, kind in (("videos", ".MP4"), ("arrays", ".npy")):
+        for file in (tmp_path / folder).iterdir():
+            file.rename(file.with_suffix(kind))
+    assert "no file of 2 classes is called like an image that can be read: arrays (6 .npy), videos (6 .mp4)" in said(
+        opened(tmp_path)
+    )
+
+
+def test_masks_that_are_taken_for_images_are_said(tmp_path):
+    whole = make(tmp_path / "whole", "train/images", "train/masks")
+    each = make(tmp_path / "each", "a/images", "a/masks", "b/images", "b/masks")
+    assert "6 images in folders called as masks or annotations are taken for images" in said(opened(whole))
+    assert "12 images in folders called as masks or annotations are taken for images" in said(opened(each))
+    assert not opened(make(tmp_path / "faces", "mask", "no_mask")).notes
+
+
+def test_names_of_images_that_say_splits_are_refused_until_the_record_decides(tmp_path):
+    make(tmp_path, "a", "b")
+    for number in range(3):
+        for name in ("a", "b"):
+            (tmp_path / name / f"{number}.png").rename(tmp_path / name / f"train_{number}.png")
+            (tmp_path / name / f"{number + 3}.png").rename(tmp_path / name / f"{number}-test.png")
+    with pytest.raises(DatasetError, match=r"may say splits \(train 6, test 6\), such as a/0-test\.png") as caught:
+        opened(tmp_path)
+    assert 'splits = {train = ["."]}' in str(caught.value)
+    assert sizes(opened(tmp_path, splits={"train": (".",)})) == {"train": 12}
+
+
+@pytest.mark.parametrize("key", ["image_column", "label_column", "group_column", "split_column"])
+def test_a_column_of_a_source_without_columns_is_refused(tmp_path, key):
+    with pytest.raises(DatasetError, match=f"{key} must name columns, which image_folder: sources do not have"):
+        opened(make(tmp_path, "a", "b"), **{key: "x"})

@@ -237,3 +237,22 @@ def test_groups_that_holding_out_tears_apart_are_said(tmp_path):
     write(tmp_path / "train.parquet", LABELS, patient=[f"p{row // 8}" for row in range(40)])
     notes = Dataset(spec(tmp_path, group_column="patient")).notes
     assert any("8 test images of 8 are of" in note and "held out, stratified, seed 0" in note for note in notes)
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_said_to_be_one(tmp_path):
+    write(tmp_path / "train.parquet", LABELS)
+    (tmp_path / "test.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(DatasetError, match=r"test\.parquet is not a readable .* it is a pointer of Git LFS"):
+        open_source(spec(tmp_path))
+
+
+def test_images_that_are_paths_alone_are_said_not_to_be_opened(tmp_path):
+    table(tmp_path / "train.parquet", {"image": [{"bytes": None, "path": "x.png"}] * 40, "label": LABELS})
+    with pytest.raises(DatasetError, match="Texts, such as paths, are not opened"):
+        open_source(spec(tmp_path))
+
+
+def test_a_file_that_is_named_alone_says_what_its_name_says(tmp_path):
+    write(tmp_path / "test.parquet", LABELS)
+    notes = Dataset(spec(tmp_path / "test.parquet")).notes
+    assert "it is the only file, though its name says test" in notes[0]

@@ -96,12 +96,17 @@ def test_one_pixel_is_an_image():
     [
         (b"", "the file is empty"),
         (b"just text, named .png", "not an image of a known format"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS: git lfs pull fetches"),
+        (b"\n<!DOCTYPE html><html>404", "not an image of a known format but a web page"),
+        (b"\x93NUMPY\x01\x00", "but an array of NumPy"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "but HEIC, which is not read: convert it"),
+        (b"\x00\x00\x00\x18ftypmp42" + bytes(40), "but a video"),
         (READABLE["jpeg"][:400], "(?i)truncated|broken"),
         (READABLE["grey"][:60], "(?i)truncated|broken|unrecognized"),
         (png_header_claiming(60_000, 60_000), "more than 89,000,000 pixels"),
         (png_header_claiming(12_000, 9_000), "12000 x 9000 pixels; at most 89,000,000"),
     ],
-    ids=["empty", "text", "truncated JPEG", "truncated PNG", "bomb", "small bomb"],
+    ids=["empty", "text", "LFS", "web", "npy", "HEIC", "MP4", "cut JPEG", "cut PNG", "bomb", "small bomb"],
 )
 def test_an_unreadable_image_has_a_reason(content, reason):
     with pytest.raises(UnreadableImageError, match=reason):

@@ -72,3 +72,9 @@ def test_one_class_is_too_few(tmp_path):
     save_images(tmp_path, {"cats": 20})
     with pytest.raises(DatasetError, match=r"at least two classes. It has 1 \('cats'\)"):
         Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
+
+
+def test_what_no_seed_and_no_share_can_do_is_not_advised(tmp_path):
+    save_images(tmp_path, {f"class{number}": 1 for number in range(12)})
+    with pytest.raises(DatasetError, match="No seed and no share gives each class a training image: give these"):
+        Dataset(DatasetSpec(name="pets", source=f"image_folder:{tmp_path}"))
