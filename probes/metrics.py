@@ -227,7 +227,10 @@ def by_name(name: str) -> Metric:
     """
     known = {metric.name: metric for metric in METRICS}
     if name not in known:
-        raise UnknownNameError("metric", name, known, f"Metrics are {', '.join(known)}.")
+        listed = f"Metrics are {', '.join(known)}."
+        if name.lower() in ("accuracy", "acc"):  # what is written like it is another quantity
+            raise UnknownNameError("metric", name, (), f"Accuracy is top1, or mean_per_class over classes. {listed}")
+        raise UnknownNameError("metric", name, known, listed)
     return known[name]
 
 

@@ -66,5 +66,5 @@ def command(
         write(findings_table(verified.findings), format_, out)
     say(in_words(verified))
     if seal and verified.sound:
-        say(f"Signed {counted(sign(opened), 'file')}.")
+        say(f"Gave a digest to {counted(sign(opened), 'file')}.")
     sys.exit(0 if verified.sound else 1)

@@ -94,7 +94,8 @@ def execute(
     from featurestore import FeatureStore
 
     store = FeatureStore.create(uri, storage_options=storage_options)
-    say(f"Study {study.name}: {len(study.models)} models x {len(study.datasets)} datasets, store {store.uri}")
+    pairs = f"{counted(len(study.models), 'model')} x {counted(len(study.datasets), 'dataset')}"
+    say(f"Study {study.name}: {pairs}, store {store.uri}")
     from cluster.runs.study_run import run_study
 
     summary = compute(

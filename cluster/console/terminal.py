@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from featurestore.plain_text import shell_command, visible
+from featurestore.plain_text import counted, shell_command, visible
 
 if TYPE_CHECKING:
     from cluster.work.ledger import Summary
@@ -39,12 +39,14 @@ def say_summary(summary: Summary, store: FeatureStore, *, of: str = "the study")
     if summary.nothing_usable:
         say("Nothing could be computed: no model or no dataset can be used.")
     elif not counts["passes"] and not counts["cells"] and not summary.failures:
-        say(f"Nothing is missing: all {counts['cells_wanted']} cells of {of} are in the store.")
+        every = "all" if counts["cells_wanted"] != 1 else "the"
+        say(f"Nothing is missing: the store has {every} {counted(counts['cells_wanted'], 'cell')} of {of}.")
     else:
-        features = f"{counts['passes']} image features and " if counts["passes"] else ""
-        say(f"Computed {features}{counts['cells']} new cells; {of} has {counts['cells_wanted']}.")
+        features = f"{counted(counts['passes'], 'image feature')} and " if counts["passes"] else ""
+        say(f"Computed {features}{counted(counts['cells'], 'new cell')}; {of} has {counts['cells_wanted']:,}.")
     if counts["unreadable"]:
-        say(f"{counts['unreadable']} images could not be read and were left out. This command lists them:")
+        left_out = "was left out" if counts["unreadable"] == 1 else "were left out"
+        say(f"{counted(counts['unreadable'], 'image')} could not be read and {left_out}. This command lists them:")
         say(f"  {shell_command('probestore', 'query', 'skipped_images', '--store', store.uri)}")
     say_failures(summary)
 

@@ -48,6 +48,7 @@ from typing import Any, TypeVar
 
 from cluster.study.cluster_settings import FORMER_NAMES, ClusterSettings, WorkerSettings, kinds_of_work
 from cluster.study.probe_settings import ProbeSettings, read_probe_settings
+from cluster.study.toml_errors import in_words
 from cluster.study.toml_tables import Place, TomlTables
 from featurestore.catalogue.datasets import DatasetSpec, find_dataset
 from featurestore.catalogue.models import ModelSpec, find_model
@@ -198,7 +199,7 @@ def parse_study(text: str, path: Path) -> Study:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+        raise ConfigurationError(f"{path} is not TOML: {in_words(error, text)}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{path} is nested too deeply to be a study: lists in lists in lists.") from error
     tables = TomlTables(text, path)

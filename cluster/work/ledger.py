@@ -137,8 +137,10 @@ class Ledger:
         self._published_at = -_EVERY_SECONDS
         if self._before and store:
             known = counted(len(self._before), "failure")
-            text = f"{known} of an earlier run: this work is not tried again while nothing that it depends on changes."
-            reporter.tell(Note(f"{text} --retry-failed tries it."))
+            text = (
+                f"{known} of an earlier run: such work is tried again only where something that it depends on changed."
+            )
+            reporter.tell(Note(f"{text} --retry-failed tries it in any case."))
 
     def want(self, cells: Sequence[Cell]) -> None:
         """Record the wanted cells before they are there, so that `coverage` can tell what is missing.

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from featurestore.catalogue.models import ModelSpec
-from featurestore.errors import BackboneError
+from featurestore.errors import BackboneError, did_you_mean
 
 _NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")  # torch's convention: the file name carries the start of its SHA-256
@@ -29,7 +29,12 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError as error:
-        raise BackboneError(f"Cannot read the weights file {path}: {error.strerror}.") from error
+        raise BackboneError(f"Cannot read the weights file {path}: {error.strerror}.{_word_meant(path)}") from error
+
+
+def _word_meant(path: Path) -> str:
+    """Ask whether a file that is not there was one of the two words that stand for no file."""
+    return "" if path.suffix else did_you_mean(path.name, ("pretrained", "none"))
 
 
 def random_digest(spec: ModelSpec, packages: tuple[str, ...]) -> str:

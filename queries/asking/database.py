@@ -411,4 +411,7 @@ def _located(error: Exception, place: str) -> str:
     """Return DuckDB's message with the file and line in front."""
     message = str(error)
     line = re.search(r"^LINE (\d+):", message, flags=re.MULTILINE)
+    column = re.search(r'^Binder Error: Referenced column "([^"]+)" not found', message)
+    if column and f'"{column[1]}"' in message[column.end() :]:
+        message += f"\nIn SQL, double quotes are for names of columns. Text has single ones: '{column[1]}'."
     return f"{place}:{line[1]}: {message}" if line else f"{place}: {message}"

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from sound_store import made_before_seals
 
 from cluster import cli
 from cluster.cli import main
@@ -108,7 +109,7 @@ def test_probes_are_added_and_said(command, filled, pool, monkeypatch):
     assert "Computed 4 new cells; this choice of probes has 4." in err
     assert f"probestore query leaderboard -p probe=knn --store {filled.uri}" in err
     code, _, err = command(*arguments, "--store", filled.uri)
-    assert (code, "all 4 cells of this choice of probes are in the store" in err) == (0, True), err
+    assert (code, "the store has all 4 cells of this choice of probes" in err) == (0, True), err
     code, _, err = command("probe", "--probe", "leep", "--store", filled.uri)
     said = "No linear classifier of tiny_0 is in the store, so these probes are left out there: leep."
     assert (code, said in " ".join(err.split())) == (0, True), err
@@ -156,6 +157,7 @@ def test_metrics_are_added_and_said(command, filled):
     for path in Path(filled.uri).glob("results/*.parquet"):
         table = pq.read_table(path, partitioning=None)
         pq.write_table(table.filter(pc.not_equal(table["metric"], "top5")), path)
+    made_before_seals(filled)
     arguments = ["rescore", "--local", "--metric", "top5", "--store", filled.uri]
     assert "Added 2 rows to the results of 2 cells." in command(*arguments)[2]
     assert command(*arguments)[::2] == (
@@ -236,11 +238,11 @@ def test_failed_cells_are_exit_code_1_and_a_table(study_file, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "1 failed" in done.stderr
-    assert "Computed 40 image features and 1 new cells; the study has 2." in done.stderr
+    assert "Computed 40 image features and 1 new cell; the study has 2." in done.stderr
     assert "tiny_0" in done.stdout
     again = subprocess.run([*command[:2], study_file(1), *command[3:]], capture_output=True, text=True, check=False)
     assert again.returncode == 0
-    assert "Nothing is missing: all 1 cells of the study are in the store." in again.stderr
+    assert "Nothing is missing: the store has the 1 cell of the study." in again.stderr
 
 
 def test_windows_is_refused_by_name(command, monkeypatch):

@@ -158,3 +158,8 @@ def test_names_are_those_defined_for_the_task():
 def test_unknown_metric_is_an_error_that_suggests():
     with pytest.raises(UnknownNameError, match="Did you mean 'top1'"):
         metrics.by_name("top_1")
+
+
+def test_accuracy_is_not_taken_for_the_metric_that_is_written_like_it():
+    with pytest.raises(UnknownNameError, match=r"Unknown metric 'Accuracy'\. Accuracy is top1, or mean_per_class"):
+        metrics.by_name("Accuracy")

@@ -34,7 +34,7 @@ def test_storage_options_reach_the_workers_and_are_shown_and_stored_nowhere(
     command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", f"{bucket}/store", *given]
     command += ["--address", cluster.address]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=cluster.env)
-    assert "Computed 40 image features and 1 new cells; the study has 1." in done.stderr
+    assert "Computed 40 image features and 1 new cell; the study has 1." in done.stderr
     assert "hidden-secret" not in done.stdout + done.stderr
     storage = FeatureStore.open(f"{bucket}/store", storage_options=options).storage
     assert not any(b"hidden-secret" in storage.read_bytes(name) for name in storage.list_files(""))

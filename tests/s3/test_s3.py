@@ -167,7 +167,7 @@ def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):
         f"{bucket}/store",
     ]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Computed 40 image features and 1 new cells; the study has 1." in first.stderr
+    assert "Computed 40 image features and 1 new cell; the study has 1." in first.stderr
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Nothing is missing" in again.stderr
     with connect(f"{bucket}/store") as database:

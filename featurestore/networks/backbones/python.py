@@ -4,6 +4,7 @@ mapping images (batch, 3, size, size) to features (batch, feature_dim)."""
 from __future__ import annotations
 
 import hashlib
+import inspect
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -145,4 +146,20 @@ def _factory(spec: ModelSpec) -> Callable[[], Any]:
     found = getattr(module, function, None)
     if not callable(found):
         raise BackboneError(f"{module_name} has no function {function!r}.{did_you_mean(function, vars(module))}")
+    _check_takes_nothing(found, module_name, function)
     return found  # type: ignore[no-any-return]
+
+
+def _check_takes_nothing(found: Callable[..., Any], module_name: str, function: str) -> None:
+    """Refuse a function that cannot be called without arguments, before work starts."""
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # some callables do not say what they take
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise BackboneError(
+            f"{module_name}:{function} is called without arguments and must return the network, but: {error}. Give "
+            "each argument a default, or write a function without arguments that calls it."
+        ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from featurestore.plain_text import counted
 from featurestore.store.schema import SETTINGS
 from queries.asking.database import Database
 from queries.asking.setting_names import setting_as_title, setting_in_words
@@ -190,7 +191,7 @@ def _sizes(panels: list[_Panel]) -> str:
     """Return a sentence with the numbers of models and datasets."""
     datasets = {panel.name for panel in panels if not panel.is_mean}
     models = max(len(panel.points) for panel in panels)
-    return f"{models} models{f', {len(datasets)} datasets' if datasets else ''}."
+    return f"{counted(models, 'model')}{', ' + counted(len(datasets), 'dataset') if datasets else ''}."
 
 
 def _tests(panels: list[_Panel]) -> str:

@@ -127,5 +127,5 @@ def test_a_study_runs_from_the_command_line_without_ray(study_file, tmp_path: Pa
     )
     command = [sys.executable, "-c", code, "run", study_file(1), "--local", "--store", tmp_path / "store"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Computed 40 image features and 1 new cells" in done.stderr
+    assert "Computed 40 image features and 1 new cell" in done.stderr
     assert done.stderr.splitlines()[-1] == "False"

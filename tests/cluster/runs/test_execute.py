@@ -291,7 +291,7 @@ def test_what_failed_is_not_tried_again_until_it_is_asked_for(pool, study_file, 
     assert [(work.model, work.before) for work in summary.failures] == [("broken", True)]
     assert recorder.stages == []
     assert [event.before for event in recorder.events if isinstance(event, Failed)] == [True]
-    assert any("1 failure of an earlier run: this work is not tried again" in note for note in recorder.notes)
+    assert any("1 failure of an earlier run: such work is tried again only where" in note for note in recorder.notes)
     with Database(store) as database:
         assert {row["status"] for row in database.query("coverage").to_pylist()} == {"done", "failed"}
     summary, recorder = run(study, store, pool, retry_failed=True)

@@ -358,6 +358,8 @@ def test_a_broken_weights_file_is_a_clear_error(tiny, tmp_path, content):
 def test_a_missing_weights_file_is_a_clear_error(tiny):
     with pytest.raises(BackboneError, match="Cannot read the weights file /nowhere.pth"):
         backbones.weights_digest(replace(tiny, weights="/nowhere.pth"))
+    with pytest.raises(BackboneError, match="No such file or directory. Did you mean 'none'"):
+        backbones.weights_digest(replace(tiny, weights="/studies/None"))
 
 
 @pytest.mark.parametrize(
@@ -403,6 +405,12 @@ def test_a_module_that_cannot_be_imported_is_an_error_of_its_model(code, message
     with pytest.raises(BackboneError, match=message):
         backbones.resolve(replace(tiny, backbone="python:broken:build"))
     assert "hello" not in capsys.readouterr().out
+
+
+def test_a_function_that_takes_arguments_is_refused_before_work_starts(tiny, tmp_path):
+    (tmp_path / "own.py").write_text("def build(width, depth=2): ...")
+    with pytest.raises(BackboneError, match=r"own:build is called without arguments .*: missing .*'width'"):
+        backbones.resolve(replace(tiny, backbone="python:own:build"))
 
 
 def test_the_digest_of_a_python_backbone_covers_the_modules_beside_it(tiny, tmp_path):

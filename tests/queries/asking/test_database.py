@@ -106,6 +106,13 @@ def test_an_unknown_question_is_answered_with_a_suggestion(db: Database) -> None
         db.query("leaderbord")
 
 
+def test_text_in_double_quotes_is_told_to_be_the_name_of_a_column(db: Database) -> None:
+    with pytest.raises(QueryError, match="In SQL, double quotes are for names of columns. Text has single ones: 'vit'"):
+        db.sql('select value from results where model = "vit"')
+    with pytest.raises(QueryError, match="not found in FROM clause(?!.*double quotes)"):
+        db.sql("select vit from results")
+
+
 def test_an_unknown_parameter_is_answered_with_those_there_are(db: Database) -> None:
     with pytest.raises(
         QueryError, match=r"no parameter 'seting'. Did you mean 'setting'\? Its parameters: n_per_class"
