@@ -9,7 +9,9 @@ own conversion would clip everything else to white, so that goes from its range 
 - 32-bit whole numbers (Pillow opens 16-bit PPM as such): the same. An image of them is unreadable if it has values
   beyond that, or none above 255, for then 8 bits may be meant.
 - float: 0 .. 1, as the frameworks have it. An image with other values is unreadable.
-- `pixel_range` of a dataset replaces these ranges, and what lies beyond it is clipped. NaN is never readable.
+- `pixel_range` of a dataset replaces these ranges, and what lies beyond it is clipped. NaN is never readable, nor are
+  several channels of 16 bits where a range is stated.
+- A TIFF whose white is zero is inverted, whatever its bits, as Pillow inverts those of 8.
 
 No range is taken from what one image happens to hold: a dark image stays dark. EXIF is ignored unless a dataset says
 ``exif = "apply"``; TIFF is the exception, which Pillow itself turns. What may be decoded at all is bounded by
@@ -42,6 +44,8 @@ _LONGEST_REASON = 300  # characters
 
 _MOST_8, _MOST_16 = 255, 65535
 _ALWAYS_16 = ("PPM", "PNG")  # formats that have no 32 bits
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tags of TIFF, and their values
+_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
 _STATE_IT = "state their range in the dataset as pixel_range = [black, white]"
 
 _METADATA = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # places of an orientation, in Pillow's names
@@ -220,6 +224,7 @@ def read_image(content: bytes | npt.NDArray[np.uint8], reading: Reading = AS_STO
         raise UnreadableImageError("the file is empty")
     try:
         with open_bounded(content) as image:
+            _check_range(image, reading.pixel_range)
             image.load()
             orientation = _orientation(image)
             pixels, largest = _to_rgb(image, reading.pixel_range)
@@ -237,6 +242,8 @@ def read_image(content: bytes | npt.NDArray[np.uint8], reading: Reading = AS_STO
 
 def _what_else(content: bytes) -> str:
     """Return what a content is that is no image of a known format."""
+    if content.startswith((b"II*\0", b"MM\0*")):
+        return "a TIFF of a kind that Pillow cannot read, such as floats of several channels, or of 16 or 64 bits"
     start = content[:64].lstrip().lower()
     found = next((what for beginning, what in _NO_IMAGES.items() if start.startswith(beginning)), None)
     if content[4:8] == b"ftyp":
@@ -315,17 +322,48 @@ def _orientation(image: Image.Image) -> int | None:
 def _to_rgb(image: Image.Image, pixel_range: tuple[float, float] | None) -> tuple[Image.Image, float | None]:
     """Return 8-bit RGB and, of pixels with more bits, the largest value."""
     if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image)
+        values = _values_of(image)
         low, high = _extremes(values)
         black, white = pixel_range or _range_of(image, low, high)
+        if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts those of 8 bits, and leaves these
+            black, white = white, black
         if (black, white) == (0, _MOST_16):
             grey = (np.clip(values, 0, _MOST_16).astype(np.uint16) >> 8).astype(np.uint8)
         else:
             grey = np.rint(np.clip((values.astype(np.float64) - black) / (white - black), 0, 1) * 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB"), high
+    if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
+        raise UnreadableImageError("pixels of signed whole numbers with 8 bits")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours, without a warning
     return image.convert("RGB"), None
+
+
+def _tag(image: Image.Image, number: int) -> Any:
+    """Return what a TIFF states, of several channels what it states of the first; None in other formats."""
+    stated = getattr(image, "tag_v2", {}).get(number)
+    return stated[0] if isinstance(stated, tuple) and stated else stated
+
+
+def _values_of(image: Image.Image) -> npt.NDArray[Any]:
+    """Return the values of pixels of one channel with more than 8 bits; Pillow takes unsigned 32 bits for signed."""
+    values = np.asarray(image)
+    unsigned = image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) in (None, _UNSIGNED)
+    return values.view(np.uint32) if values.dtype == np.int32 and unsigned else values
+
+
+def _check_range(image: Image.Image, pixel_range: tuple[float, float] | None) -> None:
+    """Refuse a stated range for several channels of 16 bits, of which Pillow keeps the upper 8 when it loads them.
+
+    Raises
+    ------
+    UnreadableImageError
+    """
+    several = not image.mode.startswith("I") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    if pixel_range is not None and several:
+        raise UnreadableImageError(
+            "several channels of 16 bits, of which Pillow keeps the upper 8: pixel_range is for images of one channel"
+        )
 
 
 def _extremes(values: npt.NDArray[Any]) -> tuple[float, float]:

@@ -357,6 +357,9 @@ def _check_name(spec: ModelSpec) -> None:
     tags = timm.list_models(f"{architecture}.*", pretrained=True)
     if tag and spec.identifier not in tags:
         raise UnknownNameError("timm model", spec.identifier, tags, hint)
+    renamed = timm.models.get_deprecated_models().get(architecture)
+    if spec.weights == "pretrained" and renamed:
+        raise BackboneError(f"timm has renamed {architecture!r}; write timm:{renamed}.")
     if spec.weights == "pretrained" and not tags:
         raise BackboneError(f'timm has no pretrained weights for {architecture!r}; set weights = "none" or a file.')
 

@@ -1,6 +1,7 @@
 """From what an image file holds to 8-bit RGB: modes, ranges, EXIF, and what a run says of them."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -119,6 +120,58 @@ def test_a_stated_range_is_black_to_white_and_clips(kind):
 def test_a_stated_range_does_not_make_numbers_of_what_is_none():
     with pytest.raises(UnreadableImageError, match="NaN or infinite"):
         pixels(deep("f4", np.nan), pixel_range=(0, 1))
+
+
+def tiff(values: np.ndarray, *, white_is_zero: bool = False) -> bytes:
+    """Write a TIFF of one strip whose tags say the type of its values; Pillow cannot write all of these."""
+    height, width, channels = (*values.shape, 1)[:3]
+    form, bits = {"u": 1, "i": 2, "f": 3}[values.dtype.kind], 8 * values.dtype.itemsize
+    colours = 2 if channels > 1 else int(not white_is_zero)
+    numbers = {256: width, 257: height, 259: 1, 262: colours, 277: channels, 278: height, 279: values.nbytes}
+    start = 10 + 12 * (len(numbers) + 3) + 4 + 4 * channels
+    lists = {258: [bits] * channels, 273: [start], 339: [form] * channels}
+    entries, far = b"", b""
+    for tag, value in sorted({**{tag: [number] for tag, number in numbers.items()}, **lists}.items()):
+        packed = struct.pack(f"<{len(value)}{'H' if tag in (258, 339) else 'I'}", *value)
+        if len(packed) > 4:
+            packed, far = struct.pack("<I", start - 4 * channels + len(far)), far + packed
+        entries += struct.pack("<HHI", tag, 3 if tag in (258, 339) else 4, len(value)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(numbers) + 3) + entries + b"\0" * 4
+    return (head + far).ljust(start, b"\0") + values.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "largest"), [("u1", 255), ("u2", 65535), ("f4", 1)])
+def test_a_tiff_whose_white_is_zero_is_inverted_whatever_its_bits(kind, largest):
+    values = (RAMP * largest).astype(kind)
+    upright = pixels(tiff(values)).astype(int)
+    assert abs(255 - upright - pixels(tiff(values, white_is_zero=True))).max() <= 1
+    assert upright.max() == 255
+
+
+def test_a_stated_range_is_inverted_too():
+    found = pixels(tiff((RAMP * 4095).astype("u2"), white_is_zero=True), pixel_range=(0, 4095))
+    np.testing.assert_allclose(found[..., 0], 255 * (1 - RAMP), atol=1)
+
+
+def test_unsigned_numbers_of_32_bits_are_not_taken_for_negative_ones():
+    content = tiff((RAMP * 4294967295).astype("u4"))
+    np.testing.assert_allclose(pixels(content, pixel_range=(0, 4294967295))[..., 0], 255 * RAMP, atol=1)
+    with pytest.raises(UnreadableImageError, match="values up to 4294967295"):
+        pixels(content)
+
+
+def test_what_is_no_kind_of_pillows_is_unreadable_with_the_cause():
+    with pytest.raises(UnreadableImageError, match="signed whole numbers"):
+        pixels(tiff((RAMP * 100 - 50).astype("i1")))
+    with pytest.raises(UnreadableImageError, match="a TIFF of a kind that Pillow cannot read"):
+        pixels(tiff(np.repeat(RAMP[..., None], 3, -1).astype("f4")))
+
+
+def test_a_range_is_refused_where_pillow_keeps_8_bits_of_16():
+    content = tiff(np.repeat((RAMP * 4095)[..., None], 3, -1).astype("u2"))
+    assert pixels(content).max() == 15
+    with pytest.raises(UnreadableImageError, match="pixel_range is for images of one channel"):
+        pixels(content, pixel_range=(0, 4095))
 
 
 @pytest.mark.parametrize("pixel_range", [(1.0, 0.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])

@@ -390,6 +390,18 @@ def test_a_python_backbone_says_what_is_wrong_with_it(tiny):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tf_efficientnet_b0_ns", "tf_efficientnet_b0.ns_jft_in1k"),
+        ("swin_base_patch4_window12_384_in22k", "swin_base_patch4_window12_384.ms_in22k"),
+    ],
+)
+def test_pretrained_weights_of_a_name_that_timm_has_given_up_are_those_of_another_name(old, new):
+    with pytest.raises(BackboneError, match=f"timm has renamed '{old}'; write timm:{new}"):
+        backbones.resolve(ModelSpec(name="net", backbone=f"timm:{old}"))
+
+
+@pytest.mark.parametrize(
     ("code", "message"),
     [
         (
