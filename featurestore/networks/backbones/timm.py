@@ -136,7 +136,15 @@ def accuracy_note(spec: ModelSpec) -> str | None:
 
 
 def weights_digest(spec: ModelSpec) -> str:
-    """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache."""
+    """Return SHA-256 of the weights file; pretrained weights are downloaded for it when they are not in the cache.
+
+    A network that is made for another size than its own is another one: the digest says the size.
+    """
+    made_for = _size_options(_timm_name(spec), spec.input_size) if spec.input_size is not None else {}
+    return "".join([_digest_of_file(spec), *(f"+{option}:{size}" for option, size in made_for.items())])
+
+
+def _digest_of_file(spec: ModelSpec) -> str:
     if spec.weights == "none":
         return weights.random_digest(spec, ("torch", "timm"))
     digest = weights.file_digest(_weights_path(spec))
@@ -269,6 +277,9 @@ def _made(name: str, **options: Any) -> Any:
 def _size_options(name: str, size: int) -> dict[str, int]:
     """Return what timm needs to be told so that a network takes images of a size: it is tried, on paper.
 
+    Some of those that timm calls fixed take other images without a word, by tables of positions that belong to their
+    own size. They are told, too.
+
     Raises
     ------
     BackboneError
@@ -282,7 +293,7 @@ def _size_options(name: str, size: int) -> dict[str, int]:
     with on_paper():
         network = _made(name, num_classes=0)
     first = refusal(network, size)
-    if first is None:
+    if first is None and not network.pretrained_cfg.get("fixed_input_size"):
         return {}
     try:
         with on_paper():
@@ -292,8 +303,10 @@ def _size_options(name: str, size: int) -> dict[str, int]:
         second = error
     if second is None:
         return {"img_size": size}
+    if first is None and isinstance(second, TypeError):  # it knows no img_size, and takes any
+        return {}
     native = network.pretrained_cfg["input_size"][-1]
-    reason = first if isinstance(second, TypeError) else second  # it knows no img_size
+    reason = first if first is not None and isinstance(second, TypeError) else second
     raise BackboneError(
         f"timm's {name} cannot take images of {size} pixels: {reason}. It was made for {native}; set another "
         "input_size, or none."

@@ -303,6 +303,24 @@ def test_a_size_that_a_network_cannot_take_is_refused_without_loading_it(backbon
         backbones.resolve(ModelSpec(name="net", backbone=backbone, weights="none", input_size=size))
 
 
+def test_a_transformer_that_takes_any_size_without_a_word_gets_its_tables_resampled(tmp_path):
+    torch.manual_seed(1)
+    torch.save(timm.create_model("mvitv2_tiny", num_classes=0).state_dict(), path := tmp_path / "net.pth")
+    network = backbones.build(backbones.resolve(replace(spec_of("timm:mvitv2_tiny", path), input_size=96)))
+    overlay = {"file": str(path), "source": "", "hf_hub_id": None}
+    own = timm.create_model(
+        "mvitv2_tiny", num_classes=0, img_size=96, pretrained=True, pretrained_cfg_overlay=overlay
+    ).eval()
+    images = torch.rand(2, 3, 96, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), own(images))
+    digests = {
+        size: backbones.weights_digest(replace(spec_of("timm:mvitv2_tiny", path), input_size=size))
+        for size in (96, 224)
+    }
+    assert digests[96] == f"{digests[224]}+img_size:96"
+
+
 def test_tensors_that_timm_does_not_resample_are_refused(tmp_path):
     torch.save(timm.create_model("levit_128s").state_dict(), path := tmp_path / "net.pth")
     spec = ModelSpec(name="net", backbone="timm:levit_128s", weights=str(path), input_size=160)
