@@ -82,16 +82,14 @@ class Counts(Net):
         return features * (1 + 0.1 * self.calls)
 
 
-class Crops(Net):
+class Brightens(Net):
     def forward(self, images):
-        start = random.randint(0, 9)
-        return super().forward(images[:, :, start : start + 16])
+        return super().forward(images * (1 + random.random()))
 
 
-class NumpyCrops(Net):
+class NumpyBrightens(Net):
     def forward(self, images):
-        start = np.random.randint(0, 9)
-        return super().forward(images[:, :, start : start + 16])
+        return super().forward(images * (1 + np.random.random()))
 
 
 class Complex(Net):
@@ -147,8 +145,8 @@ CAUSES = {
     "LateBatch": "norm normalises by the statistics of the batch",
     "Centred": "change by .* when it is alone in a batch: the other images, their number or an earlier call take part",
     "Counts": "by .*: it keeps something from one call to the next",
-    "Crops": "at a second call .* draws random numbers",
-    "NumpyCrops": "at a second call .* draws random numbers",
+    "Brightens": "at a second call .* draws random numbers",
+    "NumpyBrightens": "at a second call .* draws random numbers",
     "Complex": r"Got \(2, 9\) of complex numbers",
     "Blind": "the same features for two images that have nothing in common",
     "Book": r"Got a dict of last_hidden_state \(2, 16, 1\), pooler_output \(2, 16\). build\(\) must return a module",
