@@ -40,6 +40,7 @@ def test_what_is_wanted_is_there_as_soon_as_a_stage_begins(store):
     assert found == [("pets", "features", "net", "train", 3, 1), ("pets", "features", "net", "test", 1, 0)]
 
 
+@pytest.mark.slow
 def test_a_running_stage_is_written_down_now_and_then_and_at_its_end(store, monkeypatch):
     table = ProgressTable("pets", store)
     table.tell(STAGE)

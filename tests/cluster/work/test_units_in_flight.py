@@ -88,6 +88,7 @@ def test_what_float16_cannot_hold_is_extracted_again_whatever_is_on_its_way(
     assert (again.summary.counts["passes"], again.summary.counts["cells"]) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_other_models_are_compared_when_one_is_lost(study_file, store: FeatureStore, count: int) -> None:
     more = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
@@ -96,6 +97,7 @@ def test_the_other_models_are_compared_when_one_is_lost(study_file, store: Featu
     assert (told.summary.counts["measured"], told.summary.counts["compared"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_every_stage_that_has_begun_ends_once_and_nothing_comes_after_it(study_file, store: FeatureStore) -> None:
     told = run(study_file(2), store, 4)
     for stage in ("features", "probes"):

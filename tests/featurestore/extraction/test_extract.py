@@ -237,6 +237,7 @@ def test_a_network_that_no_single_image_fits_is_named(tiny):
         extractor.features(np.zeros((2, 16, 16, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_networks_that_are_not_asked_for_make_room_for_others(tiny):
     models = [identify(tiny(name=f"tiny_{seed}", seed=seed), resize="squash", compute="fp32") for seed in range(3)]
     extractors = Extractors("cpu", weight_bytes=2 * Extractor(models[0], "cpu").weight_bytes)
@@ -247,6 +248,7 @@ def test_networks_that_are_not_asked_for_make_room_for_others(tiny):
     assert extractors.get(models[0]) is not first
 
 
+@pytest.mark.slow
 def test_networks_of_one_shard_are_kept_together_whatever_their_size(tiny):
     models = [identify(tiny(name=f"tiny_{seed}", seed=seed), resize="squash", compute="fp32") for seed in range(3)]
     extractors = Extractors("cpu", weight_bytes=1)

@@ -94,6 +94,7 @@ def test_a_network_without_a_classifier_has_no_head(tiny):
     assert backbones.head(backbones.resolve(tiny)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["timm", "torchvision"])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_a_checkpoint_brings_its_head(family, name, tmp_path):

@@ -180,6 +180,7 @@ def test_a_network_that_is_one_is_not(name, compute, net):
     assert not Extractor(net(name, compute), "cpu").problems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "mobilenetv3_small_050", "test_convnext"])
 def test_rounding_is_no_reason_to_refuse(name, compute):

@@ -181,6 +181,7 @@ def test_a_store_without_features_or_a_model_that_it_lacks_is_an_error(store):
         analyse_stored(store, ["nett"], reporter=Silent())
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_does_and_what_failed(store, monkeypatch, capsys):
     fill(store, "a")
     fill(store, "b")

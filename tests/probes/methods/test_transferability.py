@@ -29,6 +29,7 @@ def evidence_per_image(X, y):
     return -min(minimize(negative, start, method="Nelder-Mead", options=options).fun for start in starts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("shape", [{"n": 80}, WIDE], ids=["tall", "wide"])
 def test_logme_is_the_largest_evidence(shape, multilabel):

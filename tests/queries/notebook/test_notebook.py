@@ -81,6 +81,7 @@ def test_a_notebook_shows_a_table_in_which_names_are_text(opened: OpenStore) -> 
     assert "51 rows, of which the first 50 are shown" in many
 
 
+@pytest.mark.slow
 def test_a_figure_is_drawn_and_saved(given: Given, tmp_path: Path) -> None:
     models = [model(name, 0.6 + i / 10) for i, name in enumerate(THREE)]
     figure = probestore.open(given(results=grid(THREE), models=models).uri).figure(1)
@@ -108,6 +109,7 @@ def test_a_missing_package_is_named_with_how_to_get_it(
         getattr(opened.query("leaderboard"), method)()
 
 
+@pytest.mark.slow
 def test_a_store_that_nobody_closes_is_closed_without_a_warning(opened: OpenStore, tmp_path: Path) -> None:
     code = f"import probestore; store = probestore.open({opened.uri!r}); print(len(store.query('leaderboard')))"
     done = subprocess.run(

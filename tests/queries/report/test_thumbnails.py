@@ -66,6 +66,7 @@ def test_nothing_outside_the_folder_is_shown_whatever_the_store_says(origin: str
     assert found.reason
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     Image.new("1", (20_000, 20_000)).save(tmp_path / "cats" / "bomb.png")
