@@ -48,7 +48,11 @@ def test_eight_bits_are_what_pillow_converts_them_to(mode, form):
         image = RGB.convert("P").convert("PA") if mode == "PA" else RGB.convert(mode)
     content = encoded(image, form)
     with Image.open(io.BytesIO(content)) as opened:
-        np.testing.assert_array_equal(pixels(content), np.asarray(opened.convert("RGB")))
+        try:
+            expected = np.asarray(opened.convert("RGB"))
+        except OSError:  # before version 13, a TIFF of YCbCr
+            pytest.skip("this Pillow cannot read the file that it wrote itself")
+    np.testing.assert_array_equal(pixels(content), expected)
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 256, 2))])

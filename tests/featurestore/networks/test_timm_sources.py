@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from featurestore.catalogue.models import find_model
 from featurestore.errors import BackboneError, UnknownNameError
@@ -30,7 +30,10 @@ def folder(tmp_path, monkeypatch):
 def test_a_folder_beside_the_study_is_loaded_with_its_own_description(folder):
     spec = backbones.resolve(find_model("timm:local-dir:./mine"))
     assert (spec.name, spec.input_size, spec.feature_dim) == ("local-dir-.-mine", 64, 512)
-    expected = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    expected = timm.create_model("resnet10t", num_classes=7)  # older timm reads no safetensors of a folder
+    expected.load_state_dict(load_file(folder / "model.safetensors"))
+    expected.reset_classifier(0)
+    expected.eval()
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(backbones.build(spec)(images), expected(images), rtol=0, atol=0)
