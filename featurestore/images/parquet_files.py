@@ -117,17 +117,6 @@ class ParquetImageFile:
         for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
             yield self._chosen(batch, name)
 
-    def n_null(self, leaf: str) -> int | None:
-        """Return how many values of a column without fields are null, as the footer says; None if it does not."""
-        total = 0
-        for group in range(self.n_groups):
-            row_group = self._metadata.row_group(group)
-            found = [c for c in map(row_group.column, range(row_group.num_columns)) if c.path_in_schema == leaf]
-            if len(found) != 1 or not found[0].is_stats_set or not found[0].statistics.has_null_count:
-                return None
-            total += found[0].statistics.null_count
-        return total
-
     def footer(self) -> bytes:
         """Return the metadata of the file as bytes, which change with its contents."""
         sink = pa.BufferOutputStream()

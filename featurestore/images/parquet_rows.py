@@ -85,9 +85,23 @@ def _part_of(
     return numbers, rows - starts[numbers]
 
 
-def n_without_bytes(file: ParquetImageFile, column: str) -> int | None:
-    """Return how many rows have no bytes, as the footer says; None if it does not, or the column is no struct."""
-    return file.n_null(f"{column}.bytes") if pa.types.is_struct(file.column_type(column)) else None
+def lacks_bytes(file: ParquetImageFile, column: str) -> bool:
+    """Return whether no row of a file has bytes. Of most files that takes reading their first rows.
+
+    The statistics in the footer would say so too, but Arrow ends the process over those of a broken one. What cannot be
+    read counts as there: whoever reads the rows says what is wrong with them.
+    """
+    if not file.n_rows or not pa.types.is_struct(file.column_type(column)):
+        return False
+    try:
+        for group in range(file.n_groups):
+            for batch in file.batches(group, column, ("bytes",)):
+                if any(row.is_valid and row["bytes"].is_valid for row in batch):
+                    return False
+    except (pa.ArrowException, OSError) as error:
+        raise_if_disk_failed(error)
+        return False
+    return True
 
 
 class RowGroup:

@@ -24,7 +24,7 @@ from featurestore.images.parquet_files import ParquetImageFile
 from featurestore.images.parquet_labels import PartLabels
 from featurestore.images.parquet_listing import list_parquet_files
 from featurestore.images.parquet_parts import Part, missing_parts, parts_of, why_train
-from featurestore.images.parquet_rows import Piece, Places, RowGroup, n_without_bytes
+from featurestore.images.parquet_rows import Piece, Places, RowGroup, lacks_bytes
 from featurestore.images.parquet_split_column import (
     SplitColumn,
     contradicting,
@@ -170,8 +170,7 @@ class ParquetImages:
             check_images(file, self._image_column, self._spec.name)
             check_named(file, self._spec)
         for name, pieces in self._used.items():
-            missing = [n_without_bytes(piece.file, self._image_column) for piece in pieces]
-            if all(n == piece.file.n_rows for n, piece in zip(missing, pieces, strict=True)):
+            if all(lacks_bytes(piece.file, self._image_column) for piece in pieces if piece.n_rows):
                 raise DatasetError(
                     f"Dataset {self._spec.name!r}: images must lie in the rows, but no row of {name} has bytes in the "
                     f"column {self._image_column!r}, and paths in rows are not opened. Write the contents of the "
