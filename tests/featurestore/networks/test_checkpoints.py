@@ -24,6 +24,8 @@ CODE = """
 import torchvision
 import torch
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 def build():
     network = torchvision.models.mobilenet_v3_small()
     network.classifier[3] = torch.nn.Identity()

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 
 class Net(torch.nn.Module):
     def __init__(self):

@@ -13,6 +13,8 @@ from probes.fitting.fitted import Choice, Evidence, FittedProbe, Trial
 from probes.fitting.learning_task import LearningTask
 from probes.fitting.refit import checked_refit
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 PREDICT = [name for name in methods.names() if methods.predicts(name)]
 CHOOSE = [name for name in PREDICT if methods.load(name).HYPERPARAMETER]
 BALANCED, SKEWED = (30, 30, 30), (24, 9, 3)

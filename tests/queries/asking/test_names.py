@@ -35,6 +35,8 @@ from queries.asking.database import Database
 from queries.asking.views_script import views_script
 from queries.report import write_report
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 NAMES = (
     "null", "NULL", "Null", "none", "None", "nan", "NaN", "inf", "true", "True", "false", "1", "007", "1e5", "0x10",
     "1_000", "2024-01-01", "12.30", "con", "nul", "aux.txt", "a.", "a..b", "a", "a-", "a-b", "a_b", "a+b", "e1", "all",
