@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.care.findings import RUN_AGAIN, Finding, error, unsigned
-from featurestore.errors import StoreError
+from featurestore.errors import DamagedFileError, StoreError
 from featurestore.store import layout, schema
-from featurestore.store.digests import is_intact
+from featurestore.store.digests import is_sealed
 from featurestore.store.storage import Storage
 
 
@@ -56,16 +56,15 @@ def _findings(
     storage: Storage, path: str, wanted: pa.Schema, advice: str, named_by: str | None = None, name: str | None = None
 ) -> list[Finding]:
     try:
-        content = storage.read_buffer(path)
-        intact = is_intact(content)
-        if intact is False or (intact is None and storage.all_sealed):
-            return [error(path, "its content is not what was written", advice)]
+        content = storage.read_intact(path)
         rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
         rows.validate(full=True)
+    except DamagedFileError:
+        return [error(path, "its content is not what was written", advice)]
     except (StoreError, pa.ArrowException, OSError, UnicodeDecodeError) as broken:
         return [error(path, f"it cannot be read: {broken}", advice)]
     found = [error(path, problem, advice) for problem in _problems(rows, wanted, named_by, name)]
-    return found if intact else [*found, unsigned(path)]
+    return found if is_sealed(content) else [*found, unsigned(path)]
 
 
 def _problems(rows: pa.Table, wanted: pa.Schema, named_by: str | None, name: str | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from featurestore.machine import available_cpus
 from featurestore.store import commit, layout, schema
-from featurestore.store.digests import digest, is_intact
+from featurestore.store.digests import digest, is_sealed
 from featurestore.store.feature_store import FeatureStore, is_part, is_signed, mark_sealed, with_checksum
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage
@@ -55,8 +55,8 @@ def _sign(store: FeatureStore, name: str) -> bool:
 
 
 def _sign_file(storage: Storage, name: str) -> bool:
-    content = storage.read_buffer(name)
-    if is_intact(content):
+    content = storage.read_intact(name)  # a broken seal is not made whole
+    if is_sealed(content):
         return False
     rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
     storage.publish(name, commit.encode_table(rows))

@@ -44,6 +44,11 @@ def sealed_parquet(table: pa.Table, options: Mapping[str, Any]) -> pa.Buffer:
     return pa.py_buffer(content)
 
 
+def is_sealed(content: Any) -> bool:
+    """Return whether a Parquet file has a seal, whether it is broken or not."""
+    return _place_of_seal(memoryview(content).cast("B")) is not None
+
+
 def is_intact(content: Any) -> bool | None:
     """Return whether a Parquet file is as it was sealed; None if it has no seal, as files of earlier versions."""
     view = memoryview(content).cast("B")
