@@ -20,11 +20,11 @@ from featurestore.errors import BackboneError
 from featurestore.networks import backbones
 from featurestore.networks.checkpoint_file import read_checkpoint
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 CODE = """
 import torchvision
 import torch
-
-pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
 
 def build():
     network = torchvision.models.mobilenet_v3_small()

@@ -13,14 +13,14 @@ from featurestore.networks.identity import feature_set, identify
 from featurestore.networks.rehearsal import rehearse
 from featurestore.networks.steadiness import trial_images
 
+pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
+
 CODE = """
 import random
 import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-pytestmark = pytest.mark.slow  # all together they take longer than make quick has time for
 
 
 class Net(torch.nn.Module):
