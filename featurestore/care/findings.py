@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +19,15 @@ class Finding:
     place : str
         File or folder in the store.
     what, advice : str
+    remove : tuple of str
+        Files that stand in the way of making anew what is damaged, in the order in which they are to be removed.
     """
 
     severity: Literal["error", "warning", "unsigned"]
     place: str
     what: str
     advice: str
+    remove: tuple[str, ...] = ()
 
 
 RUN_AGAIN = "run the study again"
@@ -31,9 +35,9 @@ MAKE_ANEW = f"delete it and the manifest beside it, and {RUN_AGAIN}: only this s
 MAKE_SET_ANEW = f"delete the folder, and {RUN_AGAIN}"
 
 
-def error(place: str, what: str, advice: str) -> Finding:
+def error(place: str, what: str, advice: str, *, remove: Iterable[str] = ()) -> Finding:
     """Return a finding about data that must not be trusted."""
-    return Finding("error", place, what, advice)
+    return Finding("error", place, what, advice, tuple(remove))
 
 
 def warning(place: str, what: str, advice: str) -> Finding:

@@ -59,7 +59,7 @@ def _sign_file(storage: Storage, name: str) -> bool:
     if is_sealed(content):
         return False
     rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
-    storage.publish(name, commit.encode_table(rows))
+    storage.publish(name, commit.encode_table(rows, name))
     return True
 
 

@@ -1,19 +1,21 @@
 """Digests of what is stored, at the speed of memory, so that every read can afford one.
 
 A manifest and a cache entry name the digests of their files. A record has nobody who could name its own: the file
-carries it in its Parquet footer, as a *seal*. The seal is the digest of the whole file with zeros in its place.
+carries it in its Parquet footer, as a *seal*. The seal is the digest of the whole file, with zeros in its place, and of
+the file's name in the store: a file in the place of another one is no more intact than one with other bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-_MARK = b"probestore_xxh3_128"
+_MARK = b"probestore_seal"
 _OPEN = b"0" * 32
 _LENGTH = b"\x18\x20"  # of the mark's value, in Thrift's compact protocol: field 2, a text of 32 bytes
 
@@ -23,13 +25,15 @@ def digest(content: Any) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
-def sealed_parquet(table: pa.Table, options: Mapping[str, Any]) -> pa.Buffer:
+def sealed_parquet(table: pa.Table, options: Mapping[str, Any], *, name: str) -> pa.Buffer:
     """Return a table as a Parquet file with a seal.
 
     Parameters
     ----------
     options : mapping of str to Any
         Options of `pyarrow.parquet.ParquetWriter`.
+    name : str
+        Name that the file will have, relative to the root of the store.
     """
     sink = pa.BufferOutputStream()
     kept = {name: value for name, value in (table.schema.metadata or {}).items() if name != _MARK}
@@ -40,7 +44,7 @@ def sealed_parquet(table: pa.Table, options: Mapping[str, Any]) -> pa.Buffer:
     content = bytearray(sink.getvalue())
     place = _place_of_seal(memoryview(content))
     assert place is not None
-    content[place : place + len(_OPEN)] = digest(content).encode()
+    content[place : place + len(_OPEN)] = _seal(memoryview(content), place, name)
     return pa.py_buffer(content)
 
 
@@ -49,17 +53,46 @@ def is_sealed(content: Any) -> bool:
     return _place_of_seal(memoryview(content).cast("B")) is not None
 
 
-def is_intact(content: Any) -> bool | None:
-    """Return whether a Parquet file is as it was sealed; None if it has no seal, as files of earlier versions."""
+def seal(content: Any) -> str | None:
+    """Return the seal of a Parquet file as it stands there, 32 hexadecimal digits if it is whole; None without one."""
+    view = memoryview(content).cast("B")
+    place = _place_of_seal(view)
+    return None if place is None else bytes(view[place : place + len(_OPEN)]).decode("latin-1")
+
+
+def is_intact(content: Any, name: str) -> bool | None:
+    """Return whether a Parquet file is as it was sealed under this name; None if it has no seal, as older ones."""
     view = memoryview(content).cast("B")
     place = _place_of_seal(view)
     if place is None:
         return None
-    end = place + len(_OPEN)
-    found = xxhash.xxh3_128(view[:place])
+    return _seal(view, place, name) == bytes(view[place : place + len(_OPEN)])
+
+
+def rows_digest(rows: pa.Table, *, without: Collection[str] = ()) -> str:
+    """Return the digest of a small table's values, whatever file they are in.
+
+    Parameters
+    ----------
+    rows : Table
+        Columns of nulls do not count, so that a file which is older than a column has the same digest.
+    without : collection of str
+        Columns that do not count either.
+    """
+    counting = [
+        name
+        for name, column in zip(rows.column_names, rows.columns, strict=True)
+        if name not in without and column.null_count < len(rows)
+    ]
+    return digest(json.dumps(rows.select(sorted(counting)).to_pylist(), sort_keys=True, default=str).encode())
+
+
+def _seal(content: memoryview, place: int, name: str) -> bytes:
+    found = xxhash.xxh3_128(content[:place])
     found.update(_OPEN)
-    found.update(view[end:])
-    return found.hexdigest().encode() == bytes(view[place:end])
+    found.update(content[place + len(_OPEN) :])
+    found.update(name.encode())
+    return found.hexdigest().encode()
 
 
 def _place_of_seal(content: memoryview) -> int | None:

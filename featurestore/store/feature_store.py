@@ -255,6 +255,37 @@ class FeatureStore:
             raise self._storage.damaged(path)
         return record
 
+    def features_digest(self, item: FeatureSet) -> str:
+        """Return a digest of the files of a complete set: of its features, whoever made them and whenever.
+
+        Raises
+        ------
+        MissingFeaturesError
+            If the set is not complete.
+        """
+        return digest(json.dumps([part["sha256"] for part in self.manifest(item)["parts"]]).encode())
+
+    def read_checked(self, name: str) -> pa.Buffer:
+        """Read a Parquet file of this store by its name, and check that it is as it was written.
+
+        That of a complete set must be the one that the manifest describes; any other must have its own seal.
+
+        Raises
+        ------
+        DamagedFileError
+            If it is not.
+        StoreError
+            If the file is not there or cannot be read.
+        """
+        folder, _, file = name.rpartition("/")
+        item = layout.parse_folder(folder)
+        if item is None:
+            return self._storage.read_intact(name)
+        parts = {part["name"]: part for part in self.manifest(item)["parts"]}
+        if file not in parts:
+            raise self._storage.damaged(f"{folder}/{layout.MANIFEST}")
+        return self._part(name, parts[file])
+
     def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
         """Return the Parquet metadata of a published part, in which its writer says how it was made."""
         name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
@@ -451,7 +482,8 @@ class FeatureStore:
             If the store cannot be written.
         """
         name = layout.part_name(shard, n_shards)
-        path, content = f"{item.folder}/{name}", commit.encode_table(table)
+        path = f"{item.folder}/{name}"
+        content = commit.encode_table(table, path)
         if not self._storage.publish_new(path, content):
             try:
                 return Part.of(name, self._storage.read_intact(path))
@@ -503,9 +535,11 @@ class FeatureStore:
         """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
         commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", {"reason": reason})
 
-    def publish(self, table: str, name: str, rows: pa.Table) -> None:
-        """Publish or replace one record file of the tables in `schema.TABLES`."""
-        commit.publish_record(self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table].schema))
+    def publish(self, table: str, name: str, rows: pa.Table) -> str:
+        """Publish or replace one record file of the tables in `schema.TABLES`, and return its seal."""
+        return commit.publish_record(
+            self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table].schema)
+        )
 
     def publish_import(self, table: str, origin: str, rows: pa.Table) -> None:
         """Publish or replace the rows that an import adds to one of `schema.TABLES`."""

@@ -129,7 +129,7 @@ def _load(path: Path) -> dict[_Stamp, pa.Table]:
     """Read what is gathered there, by the files that it came from; nothing if the file is not as it was written."""
     try:
         content = pa.py_buffer(path.read_bytes())
-        if not is_intact(content):
+        if not is_intact(content, path.name):
             return {}
         rows = pq.read_table(pa.BufferReader(content))
         sources = json.loads(rows.schema.metadata[_SOURCES])
@@ -149,7 +149,7 @@ def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
     rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
     try:
         with written_whole(path) as staged:
-            staged.write_bytes(sealed_parquet(rows, {}))
+            staged.write_bytes(sealed_parquet(rows, {}, name=path.name))
     except OSError:  # no space, or no permission
         return False
     return True

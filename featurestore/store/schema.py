@@ -116,6 +116,14 @@ CELLS = _table(
     ("val_key", pa.string(), _REQUIRED),
     ("test_key", pa.string(), _REQUIRED),
     ("wanted_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+    ("study_file", pa.string()),  # path of the study file that wants it; null in older files
+    ("made", pa.bool_()),  # whether its results were there when the run ended; null until then, and in older files
+)
+
+# A wish that a later version of its study has not: what it led to is garbage that was wanted once.
+DROPPED_CELLS = _table(
+    *((field.name, field.type, field.nullable) for field in CELLS),
+    ("dropped_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
 RESULTS = _table(
@@ -148,6 +156,10 @@ RESULTS = _table(
     # Of train, val and test, in this order; null where it was not measured, as in older files and for imported results.
     ("feature_spread", pa.list_(pa.float64())),  # how far apart the features of the images lie; 0: all are the same
     ("equal_features", pa.list_(pa.float64())),  # largest share of the images that have one and the same features
+    # Digests of what the numbers rest on; null where there is none, as in older files and for imported results.
+    ("features_digests", pa.list_(pa.string())),  # of the feature sets of train, val and test, in this order
+    ("predictions_digest", pa.string()),  # the seal of the file of predictions
+    ("tuning_digest", pa.string()),  # of the rows of tuning, without their seconds
     ("seconds", pa.float64()),  # choosing, refitting and scoring; null for imported results
     ("versions", pa.string(), _REQUIRED),  # JSON: package -> version
     ("created_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
@@ -368,6 +380,12 @@ TABLES: dict[str, Table] = {
     "cells": Table(
         schema=CELLS,
         row="a result that a study wants: (model, dataset, setting, tap, probe, solver, n per class, seed)",
+        named_by="study",
+        needed_by="study",
+    ),
+    "dropped_cells": Table(
+        schema=DROPPED_CELLS,
+        row="a cell that a study wanted once, and wants no more",
         named_by="study",
         needed_by="study",
     ),

@@ -127,7 +127,7 @@ class Storage:
             If the file is not there or cannot be read.
         """
         content = self.read_buffer(name)
-        intact = is_intact(content)
+        intact = is_intact(content, name)
         if intact is False or (intact is None and self.all_sealed):
             raise self.damaged(name)
         return content

@@ -30,6 +30,9 @@ from read_parquet(getvariable('failures_files'), hive_partitioning = false, unio
 create table progress as
 from read_parquet(getvariable('progress_files'), hive_partitioning = false, union_by_name = true);
 
+create table dropped_cells as
+from read_parquet(getvariable('dropped_cells_files'), hive_partitioning = false, union_by_name = true);
+
 create view stored_tuning as
 from read_parquet(getvariable('tuning_files'), hive_partitioning = false, union_by_name = true);
 

@@ -197,7 +197,7 @@ def test_images_that_contradict_themselves_are_found(store, change, said):
 def test_a_record_in_anothers_place_is_found(store):
     folder = Path(store.uri, "results")
     shutil.copy(folder / "c1.parquet", folder / "c2.parquet")
-    assert errors(store) == [("results/c2.parquet", "it holds cell 'c1', not 'c2'")]
+    assert errors(store) == [("results/c2.parquet", "its content is not what was written")]
 
 
 def test_records_of_older_versions_that_lack_columns_are_sound(store):

@@ -43,7 +43,8 @@ def rewrite(store: FeatureStore, item: FeatureSet, change) -> None:
     X = change(np.array(table.column("feature").to_pylist(), np.float16))
     field = table.schema.field("feature")
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), type=field.type)
-    path.write_bytes(encode_table(table.set_column(table.column_names.index("feature"), field, vectors)))
+    changed = table.set_column(table.column_names.index("feature"), field, vectors)
+    path.write_bytes(encode_table(changed, path.relative_to(store.uri).as_posix()))
 
 
 def test_what_was_extracted_is_found_again_within_the_tolerance(store, dataset, model, item):
