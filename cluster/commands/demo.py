@@ -35,11 +35,13 @@ def command(store: str, storage_options: dict[str, str], address: str | None, lo
     \b
     Example:  probestore demo
     """
+    from dataclasses import replace
+
     from cluster.study.study_file import parse_study
     from queries.report import write_report
 
     path = resources.files("cluster") / "demo.toml"
-    study = parse_study(path.read_text(encoding="utf-8"), Path(str(path)))
+    study = replace(parse_study(path.read_text(encoding="utf-8"), Path(str(path))), file="probestore demo")
     summary, opened = execute(study, store, storage_options, Place(address, local), analyse=True)
     say_summary(summary, opened)
     report_path = given_path(store if "://" not in store else ".") / "report.html"

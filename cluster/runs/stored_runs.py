@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from cluster.pool.local_pool import LocalPool
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
-from cluster.study.probe_settings import ProbeSettings
+from cluster.study.probe_settings import ProbeKeys, ProbeSettings
 from cluster.work.contract import Run, Work
 from cluster.work.kinds.analysis import Analysis
 from cluster.work.kinds.probes import Probes
@@ -23,6 +24,7 @@ from cluster.work.rounds import Pool, carry_out
 from cluster.work.store_inventory import Inventory
 from featurestore import FeatureSet, FeatureStore, SplitSets
 from featurestore.errors import MissingFeaturesError, UnknownNameError
+from featurestore.plain_text import shell_command
 from featurestore.store.layout import content_key
 from featurestore.store.schema import SPLITS
 from probes import metrics
@@ -65,8 +67,8 @@ def add_probes(
     pairs = stored_pairs(store, reporter)
     if settings.n_per_class:
         pairs = _with_class_counts(store, pairs)
-    name = study_name(settings)
-    return _run(name, pairs, lambda run: Probes(run, settings), store, pool, reporter, retry_failed)
+    name, command = study_name(settings), probe_command(settings)
+    return _run(name, pairs, lambda run: Probes(run, settings), store, pool, reporter, retry_failed, command)
 
 
 def analyse_stored(
@@ -142,6 +144,7 @@ def _run(
     pool: Pool | None,
     reporter: Reporter,
     retry_failed: bool,
+    command: str | None = None,
 ) -> Summary:
     """Carry out one kind of work on pairs whose features are complete."""
     reporter = Reporters(reporter, ProgressTable(name, store))
@@ -151,7 +154,8 @@ def _run(
     reporter.tell(RunStarted(name, store.uri, models, datasets, version("probestore")))
     for pair in known:
         known.arrive(pair.place)
-    ledger = Ledger(name, store, reporter, {} if retry_failed else failures_of(name, store))
+    before = {} if retry_failed else failures_of(name, store)
+    ledger = Ledger(name, store, reporter, before, study_file=command)
     run = Run(store, Inventory(store), known, ledger, reporter.tell)
     carry_out([make(run)], pool or LocalPool(), ledger, reporter)
     return ledger.close()
@@ -180,6 +184,19 @@ def study_name(settings: ProbeSettings) -> str:
     """Return the name of the study whose cells the command `probe` wants: ``probe+knn+ridge``."""
     name = "+".join(["probe", *settings.probes])
     return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
+
+
+def probe_command(settings: ProbeSettings) -> str:
+    """Return the command that wants the cells of these settings, as it is typed; without the store."""
+    words = [word for name in settings.probes for word in ("--probe", name)]
+    words += [word for n in settings.n_per_class for word in ("--n-per-class", str(n))]
+    for name in ("solver", "few_shot_seeds", "seed"):
+        if (value := getattr(settings, name)) != getattr(ProbeKeys(), name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for probe, options in settings.options.items():
+        own = {name: value for name, value in asdict(options).items() if value != getattr(type(options)(), name)}
+        words += [word for name, value in own.items() for word in ("-o", f"{probe}.{name}={json.dumps(value)}")]
+    return shell_command("probestore", "probe", *words)
 
 
 def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") -> list[Pair]:

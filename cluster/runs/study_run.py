@@ -69,7 +69,8 @@ def run_study(
     reporter.tell(RunStarted(study.name, store.uri, models_named, datasets_named, version("probestore")))
     for note in notes:
         reporter.tell(Note(note))
-    ledger = Ledger(study.name, store, reporter, {} if retry_failed else failures_of(study.name, store))
+    before = {} if retry_failed else failures_of(study.name, store)
+    ledger = Ledger(study.name, store, reporter, before, study_file=study.file)
     run = begin(study, store, ledger, reporter)
     ledger.summary.nothing_usable = not (run.models and run.datasets)
     _record_catalogue(store, run)

@@ -62,6 +62,7 @@ from featurestore.store.layout import PENULTIMATE, check_name
 from probes import metrics
 
 _Spec = TypeVar("_Spec", ModelSpec, DatasetSpec)
+_OPENED = ("/dev/stdin", "/dev/fd/", "/proc/")
 _LOCAL_SOURCES = ("image_folder", "parquet")
 
 
@@ -123,6 +124,9 @@ class Study:
         Folder of the file, in which modules of ``python:`` models are looked for.
     text : str
         Text of the file, which is kept in the store.
+    file : str, optional
+        What makes the study again: the absolute path of its file, or a command that begins with ``probestore``. None
+        for a text that has neither, such as standard input.
     """
 
     name: str
@@ -132,6 +136,7 @@ class Study:
     probe: ProbeSettings
     folder: Path
     text: str
+    file: str | None = None
     store: str | None = None
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
@@ -191,7 +196,15 @@ def read_study(path: Path) -> Study:
     except OSError as error:
         raise ConfigurationError(f"Cannot read the study file {path}: {error}") from error
     check_utf8("a study", path.absolute())  # it is that of images and weights beside it, too
-    return parse_study(text, path)
+    return dataclasses.replace(parse_study(text, path), file=_place_of(path))
+
+
+def _place_of(path: Path) -> str | None:
+    """Return the absolute path of a study file, links as they were given; None for what a shell has opened for us."""
+    whole = path.absolute()
+    if str(whole).startswith(_OPENED) or not whole.is_file():
+        return None
+    return str(whole.parent.resolve() / whole.name if ".." in whole.parts else whole)
 
 
 def parse_study(text: str, path: Path) -> Study:

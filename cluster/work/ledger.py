@@ -122,10 +122,18 @@ class Ledger:
         Receiver of the events.
     before : mapping of str to FailedWork
         Work that failed in earlier runs and would fail again, by its key, as `failures_of` returns it.
+    study_file : str, optional
+        What its cells are wanted by, as `Study.file` has it.
     """
 
     def __init__(
-        self, study: str, store: FeatureStore | None, reporter: Reporter, before: Mapping[str, FailedWork] | None = None
+        self,
+        study: str,
+        store: FeatureStore | None,
+        reporter: Reporter,
+        before: Mapping[str, FailedWork] | None = None,
+        *,
+        study_file: str | None = None,
     ) -> None:
         self.summary = Summary()
         self._begun = time.monotonic()
@@ -133,6 +141,7 @@ class Ledger:
         self._store = store
         self._reporter = reporter
         self._before = dict(before or {})
+        self._study_file = study_file
         self._published: Sequence[Mapping[str, Any]] | None = None
         self._published_at = -_EVERY_SECONDS
         if self._before and store:
@@ -151,7 +160,7 @@ class Ledger:
         self.summary.counts["cells_wanted"] = len(cells)
         if self._store:
             now = datetime.now(UTC)
-            rows = [cell.wanted_row(self._study, now) for cell in cells]
+            rows = [cell.wanted_row(self._study, now, self._study_file) for cell in cells]
             table = rows_table("cells", [*rows, *self._out_of_reach(self._store)])
             self._store.publish("cells", self._study, table)
 

@@ -116,7 +116,7 @@ CELLS = _table(
     ("val_key", pa.string(), _REQUIRED),
     ("test_key", pa.string(), _REQUIRED),
     ("wanted_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
-    ("study_file", pa.string()),  # path of the study file that wants it; null in older files
+    ("study_file", pa.string()),  # path of the study file, or the command, that wants it; null in older files
     ("made", pa.bool_()),  # whether its results were there when the run ended; null until then, and in older files
 )
 

@@ -96,11 +96,12 @@ class Cell:
         fields = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
         return {"cell": self.key, **{name: getattr(self, name) for name in fields}}
 
-    def wanted_row(self, study: str, wanted_at: datetime) -> dict[str, Any]:
+    def wanted_row(self, study: str, wanted_at: datetime, study_file: str | None = None) -> dict[str, Any]:
         """Return the cell's row of the table `cells`."""
         read = {name: getattr(self, name) for name in ("model_key", "compute", "inputs_key")}
         read |= {f"{split}_key": self.features.set(split).key for split in schema.SPLITS}
-        return {**self.grain(), "options": self.options, "study": study, **read, "wanted_at": wanted_at}
+        wish = {"study": study, "wanted_at": wanted_at, "study_file": study_file}
+        return {**self.grain(), "options": self.options, **wish, **read}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,23 @@ def test_paths_are_relative_to_the_file():
     assert study.store == "/data/studies/out"
 
 
+def test_a_study_knows_the_path_of_its_file_links_as_they_were_given(tmp_path, monkeypatch):
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "study.toml").write_text(MINIMAL)
+    (tmp_path / "link.toml").symlink_to(folder / "study.toml")
+    monkeypatch.chdir(tmp_path)
+    for given, path in (("folder/study.toml", "folder/study.toml"), ("link.toml", "link.toml")):
+        assert read_study(Path(given)).file == str(tmp_path / path)
+    assert read_study(Path("folder/../folder/study.toml")).file == str(folder / "study.toml")
+
+
+def test_a_text_that_a_shell_hands_over_has_no_path(tmp_path):
+    (path := tmp_path / "study.toml").write_text(MINIMAL)
+    with path.open() as file:
+        assert read_study(Path(f"/dev/fd/{file.fileno()}")).file is None
+    assert parse_study(MINIMAL, PATH).file is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

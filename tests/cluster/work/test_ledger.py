@@ -149,6 +149,13 @@ def test_what_cannot_be_had_today_is_still_wanted(store):
     assert {row["dataset"] for row in store.read_record("cells", "study").to_pylist()} == {"pets"}
 
 
+def test_wanted_cells_say_what_wants_them(store):
+    for study_file in ("/data/study.toml", None):
+        Ledger("study", store, Recorder(), study_file=study_file).want([cell("knn")])
+        (row,) = store.read_record("cells", "study").to_pylist()
+        assert (row["study_file"], row["made"]) == (study_file, None)
+
+
 def test_failures_are_published_now_and_then_and_at_the_end_and_not_one_by_one(store, monkeypatch):
     published = []
     publish = type(store).publish

@@ -1,9 +1,13 @@
 """The cells that probe settings want of a pair."""
 
 import json
+import shlex
 from dataclasses import replace
 
-from cluster.runs.stored_runs import study_name
+import pytest
+
+from cluster.commands.probe import command
+from cluster.runs.stored_runs import probe_command, study_name
 from cluster.study.probe_settings import ProbeSettings, probe_settings
 from cluster.work.kinds.probes import cells_of, few_images, left_out
 from cluster.work.pairs import Pair
@@ -69,6 +73,33 @@ def test_the_name_of_added_probes_can_be_part_of_a_path():
     assert study_name(ProbeSettings(probes=("knn", "ridge"))) == "probe+knn+ridge"
     names = tuple(f"a_probe_of_a_long_name_{i}" for i in range(9))
     assert check_name("study", study_name(ProbeSettings(probes=names)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (probe_settings(probes=["ncm"], options=[]), "probestore probe --probe ncm"),
+        (
+            probe_settings(
+                probes=["logistic", "knn"],
+                solver="sklearn",
+                seed=3,
+                n_per_class=[2, 5],
+                few_shot_seeds=1,
+                options=["knn.ks=[1, 20]", "logistic.scaling=standardize"],
+            ),
+            "probestore probe --probe logistic --probe knn --n-per-class 2 --n-per-class 5 --solver sklearn "
+            "--few-shot-seeds 1 --seed 3 -o 'knn.ks=[1, 20]' -o 'logistic.scaling=\"standardize\"'",
+        ),
+    ],
+    ids=["plain", "with all options"],
+)
+def test_the_command_that_wants_added_probes_asks_for_the_same_again(settings, text):
+    assert probe_command(settings) == text
+    keys = command.make_context("probe", shlex.split(text)[2:]).params
+    own = ("solver", "n_per_class", "few_shot_seeds", "seed")
+    again = probe_settings(probes=list(keys["probes"]), options=keys["texts"], **{name: keys[name] for name in own})
+    assert again == settings
 
 
 def test_few_shot_tasks_that_want_more_images_than_there_are_are_said():
