@@ -57,12 +57,12 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,s3,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,test,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(FILES_ONLY)
 	touch $@
 
 $(LOWEST)/.installed: $(INSTALLED)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
-	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --requirements pyproject.toml --extra demo --extra s3 --extra test
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --requirements pyproject.toml --extra demo --extra test
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --no-deps $(FILES_ONLY) --editable .
 	touch $@

@@ -45,7 +45,7 @@ def test_the_packages_that_are_installed_by_hand_are_those_of_the_makefile():
 
 def test_every_extra_that_it_names_is_one():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for name in ("demo", "dashboard", "s3", "cuml"):
+    for name in ("demo", "dashboard", "cuml"):
         assert name in extras
         assert f"`{name}`" in README
 

@@ -241,13 +241,17 @@ class FeatureStore:
         MissingFeaturesError
             If the set is not complete.
         """
-        if not self.has(item):
-            raise MissingFeaturesError(
-                f"No complete {item.folder} in {self.uri}. Run the study that wants it: probestore run STUDY."
-            )
         path = f"{item.folder}/{layout.MANIFEST}"
         try:
-            record: dict[str, Any] = json.loads(self._storage.read_bytes(path))
+            content = self._storage.read_bytes(path)
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise MissingFeaturesError(
+                f"No complete {item.folder} in {self.uri}. Run the study that wants it: probestore run STUDY."
+            ) from error
+        try:
+            record: dict[str, Any] = json.loads(content)
             intact = is_manifest_of(item, record)
         except (ValueError, TypeError, RecursionError) as error:
             raise self._storage.damaged(path) from error
@@ -265,10 +269,17 @@ class FeatureStore:
         """
         return digest(json.dumps([part["sha256"] for part in self.manifest(item)["parts"]]).encode())
 
-    def read_checked(self, name: str) -> pa.Buffer:
+    def read_checked(self, name: str, manifests: dict[str, Mapping[str, Any]]) -> pa.Buffer:
         """Read a Parquet file of this store by its name, and check that it is as it was written.
 
         That of a complete set must be the one that the manifest describes; any other must have its own seal.
+
+        Parameters
+        ----------
+        name : str
+            Relative to the root of the store.
+        manifests : dict of str to manifest
+            Those that were read before, by the folders of their sets. One that is read now is added.
 
         Raises
         ------
@@ -281,10 +292,12 @@ class FeatureStore:
         item = layout.parse_folder(folder)
         if item is None:
             return self._storage.read_intact(name)
-        parts = {part["name"]: part for part in self.manifest(item)["parts"]}
-        if file not in parts:
-            raise self._storage.damaged(f"{folder}/{layout.MANIFEST}")
-        return self._part(name, parts[file])
+        if folder not in manifests:
+            manifests[folder] = self.manifest(item)
+        for part in manifests[folder]["parts"]:
+            if part["name"] == file:
+                return self._part(name, part)
+        raise self._storage.damaged(f"{folder}/{layout.MANIFEST}")
 
     def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
         """Return the Parquet metadata of a published part, in which its writer says how it was made."""
@@ -293,10 +306,11 @@ class FeatureStore:
 
     def files(self, table: str) -> list[str]:
         """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
-        return list(self.file_sizes(table))
+        names = [layout.empty_path(table), *self.file_sizes(table)]
+        return [self._storage.external(name) for name in names]
 
     def file_sizes(self, table: str, *, listed: Iterable[StoredFile] | None = None) -> dict[str, int]:
-        """Return the same files with their sizes in bytes: 0 for the first.
+        """Return the names of the committed files of a table, with their sizes in bytes.
 
         Parameters
         ----------
@@ -304,13 +318,11 @@ class FeatureStore:
         listed : iterable of StoredFile, optional
             The files of one of `schema.TABLES`, where they have just been listed; by default they are listed here.
         """
-        empty = self._storage.external(layout.empty_path(table))
         if table in schema.TABLES:
             files = self._storage.files(table) if listed is None else listed
         else:
             files = (file for own in self._complete_folders(table).values() for file in own)
-        sizes = {self._storage.external(file.name): file.size for file in files if file.name.endswith(".parquet")}
-        return {empty: 0, **sizes}
+        return {file.name: file.size for file in files if file.name.endswith(".parquet")}
 
     def lacks_columns(self, table: str) -> bool:
         """Return whether files of a table may lack columns that it has now, because the store was made before them."""

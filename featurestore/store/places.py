@@ -68,16 +68,6 @@ class Place:
         """Return the path of `name` in the folder, as `filesystem` knows it."""
         return f"{self.root}/{name}" if name else self.root
 
-    def fsspec(self) -> Any:
-        """Return the same file system for programs that take one of fsspec."""
-        if self.kind == "fsspec":
-            return self.filesystem.handler.fs
-        from fsspec.implementations.arrow import ArrowFSWrapper
-
-        wrapper = ArrowFSWrapper(self.filesystem)
-        wrapper.protocol = urlsplit(self.uri).scheme
-        return wrapper
-
 
 def open_place(uri: str, options: Options | None = None) -> Place:
     """Find the file system of a path or URI; nothing is read or written there.
@@ -131,7 +121,7 @@ def _local_folder(uri: str) -> str:
     return str(folder)
 
 
-def s3_endpoint(options: Options) -> tuple[str, bool] | None:
+def _s3_endpoint(options: Options) -> tuple[str, bool] | None:
     """Return (host and port, whether TLS) of an S3 endpoint other than Amazon's, by options or AWS variables."""
     endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
@@ -140,7 +130,7 @@ def s3_endpoint(options: Options) -> tuple[str, bool] | None:
     return rest.rstrip("/"), (options.get("scheme") or scheme or "https") == "https"
 
 
-def s3_region(options: Options) -> str | None:
+def _s3_region(options: Options) -> str | None:
     """Return the region by the options or the AWS variables; None if none of them says it."""
     return options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
@@ -159,10 +149,10 @@ def _opened(scheme: str, uri: str, options: Options) -> tuple[Kind, str, pafs.Fi
 def _s3(bucket: str, options: Options) -> pafs.S3FileSystem:
     """Return the file system of a bucket. Uploads below 10 MiB are one PUT, which S3 takes whole or not at all."""
     arguments = _renamed(options, _S3_NAMES)
-    endpoint = s3_endpoint(options)
+    endpoint = _s3_endpoint(options)
     if endpoint:
         arguments |= {"endpoint_override": endpoint[0], "scheme": "https" if endpoint[1] else "http"}
-    arguments["region"] = s3_region(options) or ("us-east-1" if endpoint else pafs.resolve_s3_region(bucket))
+    arguments["region"] = _s3_region(options) or ("us-east-1" if endpoint else pafs.resolve_s3_region(bucket))
     return pafs.S3FileSystem(**arguments, allow_delayed_open=True)
 
 

@@ -1,8 +1,9 @@
 """Database: the tables of a store as SQL, read-only and confined to it.
 
-DuckDB runs in memory over the committed Parquet files. Three fences keep a query harmless, each of which would do
-alone against most mistakes: the files that may be opened are listed one by one and the configuration is locked; only a
-single SELECT is run; and table functions are those on a list, because some of DuckDB's (``enable_logging``) write.
+DuckDB runs in memory over the committed Parquet files, which `queries.asking.checked_files` opens for it. Three fences
+keep a query harmless, each of which would do alone against most mistakes: the files that may be opened are listed one
+by one and the configuration is locked; only a single SELECT is run; and table functions are those on a list, because
+some of DuckDB's (``enable_logging``) write.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from featurestore.store import layout, node_cache, schema
 from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
 from queries.asking import questions
+from queries.asking.checked_files import CheckedFiles, sql_name
 from queries.asking.limits import NO_LIMITS, Limits
-from queries.asking.places_in_sql import as_duckdb_opens, connect_place, literal, plain_temporary_folder
+from queries.asking.places_in_sql import literal, plain_temporary_folder
 from queries.asking.questions import Parameter, Question
 
 SCRIPTS = (
@@ -88,13 +90,17 @@ class Database:
         self._limits = limits
         self._to_run = list(LATE_SCRIPTS)
         temporary = plain_temporary_folder()
+        self._files = CheckedFiles(store)
         self._connection = duckdb.connect(":memory:", config=_config(temporary))
+        self._connection.register_filesystem(self._files)
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
         try:
             limits.set_up(self._connection)
             _prepare(self._connection, store, Path(self._empty.name))
         except duckdb.Error as error:
             self.close()
+            if self._files.failure:
+                raise self._files.failure from error
             raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
 
     def __enter__(self) -> Database:
@@ -206,10 +212,13 @@ class Database:
 
     def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
         """Run SQL that was checked."""
+        self._files.failure = None
         try:
             with self._limits.clock(self._connection):
                 return self._limits.collect(self._connection.execute(text, values))
         except (duckdb.Error, OSError) as error:
+            if self._files.failure:
+                raise self._files.failure from error
             raise QueryError(_located(error, place)) from error
 
     def _checked(self, text: str, place: str) -> duckdb.Statement:
@@ -298,7 +307,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
-    connect_place(connection, store.storage.place)
     files = {table: _files(store, table, empty) for table in _tables()}
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
@@ -315,7 +323,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
 
 
 def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
-    """Return the committed files of a table with their bytes, after one file that has no rows.
+    """Return the committed files of a table as SQL opens them with their bytes, after one file that has no rows.
 
     The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
     theirs are made here, in the folder `empty`, where what is gathered gets a name too.
@@ -328,9 +336,8 @@ def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
     path = empty / layout.empty_path(table)
     path.parent.mkdir(parents=True)
     pq.write_table(schema.table(table).schema.empty_table(), path)
-    sizes = dict(list(store.file_sizes(table, listed=listed).items())[1:])
-    names = as_duckdb_opens(sizes, store.storage.place, empty)
-    return {str(path): 0, **dict(zip(names, sizes.values(), strict=True))}
+    sizes = store.file_sizes(table, listed=listed)
+    return {str(path): 0, **{sql_name(name): size for name, size in sizes.items()}}
 
 
 def has_older_files(store: FeatureStore) -> bool:

@@ -81,6 +81,8 @@ def _head(store: FeatureStore) -> list[str]:
         f"The tables of the store {store.uri!r}, for DuckDB's command line:",
         "    duckdb -init views.sql          or, in a running one:  .read views.sql",
         f"Made by `probestore views` at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, from the files of that time.",
+        "DuckDB looks at no checksums, so this reads a damaged file as it is: `probestore verify` finds those, and",
+        "`probestore sql` and `probestore query` refuse them.",
         "The views find them in variables of the session, so a database on disk needs this file in every session.",
         *_HEADS[store.storage.place.kind],
     ]

@@ -16,7 +16,7 @@ def declared() -> Iterator[Requirement]:
     """The requirements of the project and of the extras that `make lowest` installs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for line in project["dependencies"] + extras["dashboard"] + extras["demo"] + extras["s3"] + extras["test"]:
+    for line in project["dependencies"] + extras["dashboard"] + extras["demo"] + extras["test"]:
         if (requirement := Requirement(line)).name != project["name"]:
             yield requirement
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
 from faulty_s3 import CUT, STALL, FaultyS3, faulty
@@ -15,11 +14,12 @@ from storage_contract import StorageContract
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import StoreError
 from featurestore.store.backends.object_store import ONE_PUT_BYTES
-from featurestore.store.places import open_place
+from featurestore.store.feature_store import rows_table
 from featurestore.store.storage import Storage
-from queries.asking import places_in_sql
 from queries.asking.database import Database, connect
 from queries.asking.views_script import views_script
+
+HEAD = {"model": "m", "model_key": "k", "source_class": 0, "weight": [1.0], "bias": 0.0}
 
 
 def test_a_store_on_s3_reads_back_what_was_written(bucket):
@@ -59,13 +59,16 @@ def test_a_tap_with_a_colon_is_read_by_sql_on_s3(bucket):
         assert database.sql("select distinct tap from features").to_pylist() == [{"tap": "block:layers.3"}]
 
 
-def test_sql_on_s3_needs_neither_a_download_nor_an_extension_in_the_home_folder(monkeypatch, tmp_path):
-    """The extra `s3` brings all of it."""
-    monkeypatch.setattr(places_in_sql, "_download_httpfs", lambda connection: pytest.fail("it would be downloaded"))
-    with duckdb.connect(config={"extension_directory": str(tmp_path)}) as connection:
-        places_in_sql.connect_place(connection, open_place("s3://bucket/store", {"region": "us-east-1"}))
-        loaded = "select loaded from duckdb_extensions() where extension_name = 'httpfs'"
-        assert connection.sql(loaded).fetchall() == [(True,)]
+def test_sql_on_s3_needs_no_variable(bucket, endpoint, monkeypatch, tmp_path):
+    """Credentials and the region come from files, as the store itself finds them."""
+    FeatureStore.create(f"{bucket}/store").publish("heads", "k", rows_table("heads", [HEAD]))
+    for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "credentials").write_text("[lab]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    with connect(f"{bucket}/store") as database:
+        assert database.sql("select count(*) as n from stored_heads").to_pylist() == [{"n": 1}]
 
 
 class TestBucket(StorageContract):
