@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from given import NOW, PAPER, THREE, Given, Row, cell, grid, logit, model, score, wanted
 from scipy import stats
+from sound_store import made_before_seals
 
 from featurestore import FeatureStore
 from featurestore.store.feature_store import rows_table
@@ -304,6 +305,7 @@ def test_a_store_of_before_the_newest_columns_and_tables_has_answers(tmp_path: P
             new = [name for name in ("options", "probabilistic", "model_key") if name in content.column_names]
             pq.write_table(content.drop_columns(new), path)
     shutil.rmtree(tmp_path / "old" / "_schema" / "heads")
+    store = made_before_seals(store)
     options = "select model, options from results order by model"
     with Database(store) as database:
         assert database.sql(options).to_pylist() == [{"model": "a", "options": None}]
