@@ -15,11 +15,18 @@ from cluster.console.running import show_plan, store_of
 @options.study_argument
 @options.study_store_option
 @options.storage_option
+@options.replace_option
 @options.format_option
 @options.out_option
 @click.option("--measure", is_flag=True, help="Time a few images on each network whose speed the store does not know.")
 def command(
-    study: Path, store: str | None, storage_options: dict[str, str], format_: str, out: Path | None, measure: bool
+    study: Path,
+    store: str | None,
+    storage_options: dict[str, str],
+    replace: bool,
+    format_: str,
+    out: Path | None,
+    measure: bool,
 ) -> None:
     """Show what STUDY wants, what the store has, what is missing, and about how long that takes. Nothing is computed.
 
@@ -32,4 +39,5 @@ def command(
     from cluster.study.study_file import read_study
 
     parsed = read_study(study)
-    sys.exit(show_plan(parsed, store_of(parsed, store), storage_options, format_, out, measure=measure))
+    uri = store_of(parsed, store)
+    sys.exit(show_plan(parsed, uri, storage_options, format_, out, measure=measure, replace=replace))

@@ -22,6 +22,7 @@ from featurestore.plain_text import shell_command
 @options.local_option
 @options.strict_option
 @options.retry_option
+@options.replace_option
 @options.events_option
 @click.option("--dry-run", is_flag=True, help="Show what is missing, as `probestore plan` does, and compute nothing.")
 def command(
@@ -32,30 +33,34 @@ def command(
     local: bool,
     strict: bool,
     retry_failed: bool,
+    replace: bool,
     events: str | None,
     dry_run: bool,
 ) -> None:
     """Compute everything that STUDY (a TOML file) wants and the store does not have.
 
     You can stop the command at any time, kill it, or change the study: the next run computes what is missing, and
-    nothing else. Work that failed for a reason of its own is tried again when something that it depends on has changed,
+    nothing else. A store knows a study by its name: another file of the name, with other wishes, is refused without
+    --replace. Work that failed for a reason of its own is tried again when something that it depends on has changed,
     or with --retry-failed.
 
     \b
     Example:  probestore run study.toml --store s3://bucket/pets --address auto
     """
-    from dataclasses import replace
+    import dataclasses
 
     from cluster.study.study_file import read_study
 
     parsed = read_study(study)
     if strict:
-        parsed = replace(parsed, extract=replace(parsed.extract, strict=True))
+        parsed = dataclasses.replace(parsed, extract=dataclasses.replace(parsed.extract, strict=True))
     uri = store_of(parsed, store)
     if dry_run:
-        sys.exit(show_plan(parsed, uri, storage_options, "table", None))
+        sys.exit(show_plan(parsed, uri, storage_options, "table", None, replace=replace))
     place = Place(address, local)
-    summary, opened = execute(parsed, uri, storage_options, place, events=events, retry_failed=retry_failed)
+    summary, opened = execute(
+        parsed, uri, storage_options, place, events=events, retry_failed=retry_failed, replace=replace
+    )
     say_summary(summary, opened)
     if summary.counts["cells_wanted"]:
         # With `--events -`, standard output is theirs.

@@ -69,6 +69,11 @@ strict_option = click.option(
 events_option = click.option(
     "--events", metavar="FILE", help="Append events to FILE as JSON lines; - is standard output."
 )
+replace_option = click.option(
+    "--replace",
+    is_flag=True,
+    help="Let STUDY take the place of the study of another file that was run under the same name.",
+)
 retry_option = click.option(
     "--retry-failed",
     is_flag=True,

@@ -44,6 +44,7 @@ def show_plan(
     out: Path | None,
     *,
     measure: bool = False,
+    replace: bool = False,
 ) -> int:
     """Show the plan, and return the exit code: 1 if some of it cannot be done, 2 if nothing can."""
     from cluster.runs.estimate import plan_table, summary_lines
@@ -51,7 +52,7 @@ def show_plan(
 
     store = existing_store(uri, storage_options)
     notes = _Notes()
-    rows = plan_study(study, store, measure=measure, reporter=notes)
+    rows = plan_study(study, store, measure=measure, replace=replace, reporter=notes)
     write(plan_table(rows), format_, out)
     say(f"Study {study.name}, store {uri}{'' if store else ' (yet to be made)'}")
     for line in [*summary_lines(rows), *notes.lines()]:
@@ -89,6 +90,7 @@ def execute(
     events: str | None = None,
     retry_failed: bool = False,
     analyse: bool = False,
+    replace: bool = False,
 ) -> tuple[Summary, FeatureStore]:
     """Run a study in the store at `uri`. The store is made if there is none."""
     from featurestore import FeatureStore
@@ -100,7 +102,13 @@ def execute(
 
     summary = compute(
         lambda pool, reporter: run_study(
-            study, store, pool=pool, reporter=reporter, retry_failed=retry_failed, analyse=analyse
+            study,
+            store,
+            pool=pool,
+            reporter=reporter,
+            retry_failed=retry_failed,
+            analyse=analyse,
+            replace=replace,
         ),
         place,
         store,

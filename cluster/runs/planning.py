@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.reporting.events import Part, Reporter, Reporters
+from cluster.reporting.events import Note, Part, Reporter, Reporters
 from cluster.runs.alike_names import alike_names
 from cluster.runs.estimate import Block, PairPlan
 from cluster.runs.measuring import with_measured
+from cluster.runs.same_name import check_same, left_behind
 from cluster.runs.study_run import begin, find_modules, works_of
 from cluster.study.study_file import Study
 from cluster.work.contract import Cost, Run, Work
@@ -20,6 +21,7 @@ from featurestore.errors import StoreError
 from featurestore.store.commit import Storage
 from featurestore.store.feature_store import foreign_files
 from featurestore.store.layout import STORE_FILE
+from featurestore.store.wishes import wishes_of
 from queries.asking.database import Database
 
 _SQL = Path(__file__).parent
@@ -44,7 +46,12 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
 
 
 def plan_study(
-    study: Study, store: FeatureStore | None, *, measure: bool = False, reporter: Reporter | None = None
+    study: Study,
+    store: FeatureStore | None,
+    *,
+    measure: bool = False,
+    replace: bool = False,
+    reporter: Reporter | None = None,
 ) -> list[PairPlan]:
     """Return the plan of every model on every dataset. Models and datasets that cannot be used have rows of their own.
 
@@ -57,13 +64,15 @@ def plan_study(
         None stands for a store that is yet to be made.
     measure : bool
         Whether a few images are put through each network whose speed no earlier run has measured.
+    replace : bool
+        Whether the study may take the place of another file's that was run under its name.
     reporter : Reporter, optional
         Receiver of the notes on models and datasets.
 
     Raises
     ------
     ConfigurationError
-        If the study names something that does not exist.
+        If the study names something that does not exist, or has the name of another.
     StoreError
         If the store cannot be read.
     """
@@ -71,7 +80,7 @@ def plan_study(
     list(alike_names(study, store))  # for its error
     silent = Reporters()
     before = failures_of(study.name, store) if store else {}
-    ledger = Ledger(study.name, None, silent, before)
+    ledger = Ledger(study.name, None, silent, before, study_file=study.file)
     run = begin(study, store, ledger, reporter or silent, _rates(store))
     if measure:
         run.rates = with_measured(run)
@@ -80,7 +89,20 @@ def plan_study(
         for work in ledger.summary.failures
     ]
     works = works_of(run)
+    if store:
+        _compare(study, store, ledger, reporter or silent, replace=replace)
     return [*unusable, *_rows(run, works)]
+
+
+def _compare(study: Study, store: FeatureStore, ledger: Ledger, reporter: Reporter, *, replace: bool) -> None:
+    """Check that the study may be run under its name, or say what it would replace."""
+    former = wishes_of(store, study.name)
+    wishes = ledger.wishes_now(former)
+    if not replace:
+        check_same(study.name, study.file, store, former=former, wishes=wishes)
+        return
+    for note in left_behind(study.name, former=former, wishes=wishes):
+        reporter.tell(Note(note))
 
 
 def _rates(store: FeatureStore | None) -> Rates:

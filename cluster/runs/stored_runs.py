@@ -13,6 +13,7 @@ from typing import Any
 from cluster.pool.local_pool import LocalPool
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
+from cluster.runs.same_name import is_of_another
 from cluster.study.probe_settings import ProbeKeys, ProbeSettings
 from cluster.work.contract import Run, Work
 from cluster.work.kinds.analysis import Analysis
@@ -27,6 +28,7 @@ from featurestore.errors import MissingFeaturesError, UnknownNameError
 from featurestore.plain_text import shell_command
 from featurestore.store.layout import content_key
 from featurestore.store.schema import SPLITS
+from featurestore.store.wishes import wishes_of
 from probes import metrics
 from queries.asking.database import Database
 
@@ -67,7 +69,8 @@ def add_probes(
     pairs = stored_pairs(store, reporter)
     if settings.n_per_class:
         pairs = _with_class_counts(store, pairs)
-    name, command = study_name(settings), probe_command(settings)
+    command = probe_command(settings)
+    name = _own_name(settings, command, store)
     return _run(name, pairs, lambda run: Probes(run, settings), store, pool, reporter, retry_failed, command)
 
 
@@ -184,6 +187,14 @@ def study_name(settings: ProbeSettings) -> str:
     """Return the name of the study whose cells the command `probe` wants: ``probe+knn+ridge``."""
     name = "+".join(["probe", *settings.probes])
     return name if len(name) <= _LONGEST_NAME else f"probe+{content_key({'probes': settings.probes})}"
+
+
+def _own_name(settings: ProbeSettings, command: str, store: FeatureStore) -> str:
+    """Return the name of the study of a command `probe`, or one like it if a study file has taken that name."""
+    name = study_name(settings)
+    while is_of_another(wishes_of(store, name), command):
+        name += "-2"
+    return name
 
 
 def probe_command(settings: ProbeSettings) -> str:

@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import pyarrow as pa
+
 from cluster.pool.local_pool import LocalPool
 from cluster.reporting.events import Note, Reporter, Reporters, RunStarted
 from cluster.reporting.progress_table import ProgressTable
 from cluster.runs.alike_names import alike_names
 from cluster.runs.rehearsals import rehearsed
+from cluster.runs.same_name import check_same, is_of_another, left_behind
 from cluster.study.study_file import Study
 from cluster.work import kinds
 from cluster.work.contract import Run, Work
@@ -27,6 +30,7 @@ from featurestore.images.splits import Dataset
 from featurestore.networks import backbones, user_modules
 from featurestore.networks.identity import Model, identify
 from featurestore.store.feature_store import rows_table
+from featurestore.store.wishes import wishes_of
 from probes import metrics
 
 
@@ -38,6 +42,7 @@ def run_study(
     reporter: Reporter,
     retry_failed: bool = False,
     analyse: bool = False,
+    replace: bool = False,
 ) -> Summary:
     """Compute everything that `study` wants and `store` does not have.
 
@@ -53,34 +58,50 @@ def run_study(
         Whether failed work is tried again although nothing that it depends on has changed.
     analyse : bool
         Whether the features are analysed, too, as `analyse_stored` does.
+    replace : bool
+        Whether the study may take the place of another file's that was run under its name.
 
     Raises
     ------
     ConfigurationError
-        If the study names something that does not exist. Nothing is computed then.
+        If the study names something that does not exist, or has the name of another. Nothing is computed then.
     StoreError
         If the store cannot be written.
     """
     find_modules(study)
+    former = wishes_of(store, study.name)
     notes = list(alike_names(study, store))  # before anything is written
-    store.save_study(study.name, study.text)
+    if not replace and is_of_another(former, study.file):
+        _check_same(study, store, former)
     reporter = Reporters(reporter, ProgressTable(study.name, store))
     models_named, datasets_named = (tuple(spec.name for spec in specs) for specs in (study.models, study.datasets))
     reporter.tell(RunStarted(study.name, store.uri, models_named, datasets_named, version("probestore")))
     for note in notes:
         reporter.tell(Note(note))
     before = {} if retry_failed else failures_of(study.name, store)
-    ledger = Ledger(study.name, store, reporter, before, study_file=study.file)
+    ledger = Ledger(study.name, store, reporter, before, study_file=study.file, wishes=former)
     run = begin(study, store, ledger, reporter)
     ledger.summary.nothing_usable = not (run.models and run.datasets)
     _record_catalogue(store, run)
     if ledger.summary.nothing_usable:
         return ledger.close()
-    works = works_of(run)
+    works = works_of(run)  # which record what is wanted
+    if replace:
+        for note in left_behind(study.name, former=former, wishes=ledger.wishes_now(former)):
+            reporter.tell(Note(note))
+    store.save_study(study.name, study.text)
     if analyse:
         works.append(Analysis(run))
     carry_out(works, pool or LocalPool(cluster=study.cluster), ledger, reporter)
     return ledger.close()
+
+
+def _check_same(study: Study, store: FeatureStore, former: pa.Table) -> None:
+    """Find out what a run would want, and check that it does not take the place of another study."""
+    silent = Reporters()
+    ledger = Ledger(study.name, None, silent, failures_of(study.name, store), study_file=study.file)
+    works_of(begin(study, store, ledger, silent))
+    check_same(study.name, study.file, store, former=former, wishes=ledger.wishes_now(former))
 
 
 def begin(

@@ -11,12 +11,16 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cluster.reporting.events import Failed, Note, Reporter, RunEnded
 from featurestore import FeatureStore
 from featurestore.errors import Failure
 from featurestore.plain_text import counted
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
+from featurestore.store.wishes import put_wishes, wishes_of, without
 from probes.cells.results import Cell
 
 _TABLE = "failures"
@@ -124,6 +128,13 @@ class Ledger:
         Work that failed in earlier runs and would fail again, by its key, as `failures_of` returns it.
     study_file : str, optional
         What its cells are wanted by, as `Study.file` has it.
+    wishes : Table, optional
+        What earlier runs of the study wanted, as `wishes_of` returns it; by default it is read when it is needed.
+
+    Attributes
+    ----------
+    wanted : Table
+        Rows of `cells` that this run wants as far as it knows, without those that are out of reach.
     """
 
     def __init__(
@@ -134,6 +145,7 @@ class Ledger:
         before: Mapping[str, FailedWork] | None = None,
         *,
         study_file: str | None = None,
+        wishes: pa.Table | None = None,
     ) -> None:
         self.summary = Summary()
         self._begun = time.monotonic()
@@ -142,6 +154,8 @@ class Ledger:
         self._reporter = reporter
         self._before = dict(before or {})
         self._study_file = study_file
+        self._wishes = wishes
+        self.wanted = rows_table("cells", [])
         self._published: Sequence[Mapping[str, Any]] | None = None
         self._published_at = -_EVERY_SECONDS
         if self._before and store:
@@ -158,20 +172,28 @@ class Ledger:
         that is not mounted today makes nothing garbage.
         """
         self.summary.counts["cells_wanted"] = len(cells)
+        now = datetime.now(UTC)
+        self.wanted = rows_table("cells", [cell.wanted_row(self._study, now, self._study_file) for cell in cells])
         if self._store:
-            now = datetime.now(UTC)
-            rows = [cell.wanted_row(self._study, now, self._study_file) for cell in cells]
-            table = rows_table("cells", [*rows, *self._out_of_reach(self._store)])
-            self._store.publish("cells", self._study, table)
+            former = wishes_of(self._store, self._study) if self._wishes is None else self._wishes
+            self._wishes = self.wishes_now(former)
+            put_wishes(self._store, self._study, self._wishes, former=former)
 
-    def _out_of_reach(self, store: FeatureStore) -> list[dict[str, Any]]:
-        """Return earlier rows of `cells` whose model or dataset could not be identified or opened."""
+    def wishes_now(self, former: pa.Table) -> pa.Table:
+        """Return the rows of `cells` that the study has now.
+
+        These are the wanted ones, and of the former those whose model or dataset could not be identified or opened.
+        """
         failed = [work for work in self.summary.failures if work.stage in ("model", "dataset") and not work.key]
-        models, datasets = ({getattr(work, kind) for work in failed} - {None} for kind in ("model", "dataset"))
-        if not failed or not store.has_record("cells", self._study):
-            return []
-        rows = store.read_record("cells", self._study).to_pylist()
-        return [row for row in rows if row["model"] in models or row["dataset"] in datasets]
+        models, datasets = (
+            pc.is_in(former[kind], pa.array({getattr(work, kind) for work in failed} - {None}, pa.string()))
+            for kind in ("model", "dataset")
+        )
+        rows = without(former.filter(pc.or_(models, datasets)), self.wanted)
+        if self._study_file:
+            files = pa.array([self._study_file] * rows.num_rows, pa.string())
+            rows = rows.set_column(rows.column_names.index("study_file"), "study_file", files)
+        return pa.concat_tables([self.wanted, rows])
 
     def fail(
         self,

@@ -156,6 +156,43 @@ def test_wanted_cells_say_what_wants_them(store):
         assert (row["study_file"], row["made"]) == (study_file, None)
 
 
+def dropped(store) -> dict[str, str]:
+    """Probes of the dropped cells of the study, and the files that wanted them."""
+    rows = store.read_record("dropped_cells", "study").to_pylist() if store.has_record("dropped_cells", "study") else []
+    assert all(row["dropped_at"] > row["wanted_at"] for row in rows)
+    return {row["probe"]: row["study_file"] for row in rows}
+
+
+def test_wishes_that_a_study_has_no_more_are_kept_each_once_until_it_has_them_again(store):
+    def want(study_file: str, *probes: str) -> None:
+        Ledger("study", store, Recorder(), study_file=study_file).want([cell(probe) for probe in probes])
+
+    want("/a.toml", "knn", "ncm")
+    assert not store.has_record("dropped_cells", "study")
+    want("/b.toml", "ncm", "ridge")
+    assert dropped(store) == {"knn": "/a.toml"}
+    want("/b.toml", "ridge")
+    assert dropped(store) == {"knn": "/a.toml", "ncm": "/b.toml"}
+    want("/c.toml", "ncm", "knn")
+    assert dropped(store) == {"ridge": "/b.toml"}
+
+
+def test_wishes_that_change_during_a_run_are_dropped_as_well(store):
+    ledger = Ledger("study", store, Recorder(), study_file="/a.toml")
+    ledger.want([cell("knn"), cell("ncm")])
+    ledger.want([cell("ncm")])
+    assert dropped(store) == {"knn": "/a.toml"}
+
+
+def test_what_is_out_of_reach_is_wanted_by_the_file_that_was_run_last(store):
+    Ledger("study", store, Recorder(), study_file="/a.toml").want([cell("knn")])
+    later = Ledger("study", store, Recorder(), study_file="/b.toml")
+    later.fail("dataset", DatasetError("there is no folder"), dataset="pets")
+    later.want([])
+    assert [row["study_file"] for row in store.read_record("cells", "study").to_pylist()] == ["/b.toml"]
+    assert dropped(store) == {}
+
+
 def test_failures_are_published_now_and_then_and_at_the_end_and_not_one_by_one(store, monkeypatch):
     published = []
     publish = type(store).publish
