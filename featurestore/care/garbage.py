@@ -82,14 +82,16 @@ def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garba
 
 
 def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
-    """Remove what `find` has found, manifests first: a set that is removed is gone at once, never half there.
+    """Remove what `find` has found. A set that is removed is gone at once, never half there: its manifest goes first.
+
+    So do the results of a cell, which say that its predictions and its tuning are there.
 
     Raises
     ------
     StoreError
         If something cannot be removed.
     """
-    for item in garbage:
+    for item in sorted(garbage, key=lambda item: item.kind != "results"):
         for file in item.files:
             store.storage.delete(file)
         store.storage.remove_empty_folders(item.place)

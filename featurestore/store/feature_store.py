@@ -354,6 +354,26 @@ class FeatureStore:
         found = record_cache.records(self._storage, table, folder)
         return {_record_name(name): rows for name, rows in found.items() if not layout.parse_import(name)}
 
+    def record_rows(
+        self, table: str, columns: Sequence[str], *, listed: Iterable[StoredFile] | None = None
+    ) -> pa.Table:
+        """Return some columns of the same rows as one Arrow table, with the names of their records in ``record``.
+
+        Parameters
+        ----------
+        table : str
+        columns : sequence of str
+        listed : iterable of StoredFile, optional
+            The files of the table, where they have just been listed; by default they are listed here.
+        """
+        folder = node_cache.folder() if node_cache.limit_bytes() else None
+        files = list(self._storage.files(table) if listed is None else listed)
+        rows = record_cache.all_rows(self._storage, table, folder, columns, listed=files)
+        own = pc.invert(pc.starts_with(rows.column("file"), f"{table}/{layout.IMPORTS}/"))
+        rows = rows.filter(own)
+        names = pc.utf8_slice_codeunits(rows.column("file"), len(f"{table}/"), -len(".parquet"))
+        return rows.drop_columns("file").append_column("record", names)
+
     def origins(self, table: str) -> set[str]:
         """Return the names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}

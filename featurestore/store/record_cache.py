@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -82,6 +83,38 @@ def records(storage: Storage, table: str, folder: Path | None) -> dict[str, pa.T
     return {name: found for (name, _, _), found in rows.items()}
 
 
+def all_rows(
+    storage: Storage, table: str, folder: Path | None, columns: Sequence[str], *, listed: Sequence[StoredFile]
+) -> pa.Table:
+    """Return some columns of all rows of a table, and the names of their files in a column ``file``.
+
+    For tens of thousands of files this is many times as fast as `records`.
+
+    Parameters
+    ----------
+    storage, table, folder
+        As for `records`.
+    columns : sequence of str
+    listed : sequence of StoredFile
+        The files of the table.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read.
+    """
+    files = _records(listed)
+    path = _path(storage, table, folder) if folder and files and _times_are_known(files) else None
+    stamps, rows = _gathered(path) if path else ([], _no_rows(table))
+    if [stamp for stamp, _ in stamps] != (wanted := [_stamp(file) for file in files]):
+        found = _bring_up_to_date(storage, table, path, files)[0] if path else _read_all(storage, table, wanted)
+        stamps = [(stamp, len(own)) for stamp, own in found.items()]
+        rows = pa.concat_tables([own.select(columns) for own in found.values()])
+    names = pa.array([name for (name, _, _), _ in stamps], pa.string())
+    places = np.repeat(np.arange(len(stamps)), np.array([n_rows for _, n_rows in stamps], np.int64))
+    return rows.select(columns).append_column("file", names.take(pa.array(places)))
+
+
 def _records(files: Sequence[StoredFile]) -> list[StoredFile]:
     return [file for file in files if file.name.endswith(".parquet")]
 
@@ -120,26 +153,37 @@ def _stamp(file: StoredFile) -> _Stamp:
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
     """Read the rows of one file; columns that are newer than it are null."""
     rows = pq.ParquetFile(pa.BufferReader(storage.read_intact(name))).read(use_threads=False)
-    # Nothing is "not null" here: what a file lacked is null, whatever the schema of today asks for.
-    columns = pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema])
-    return schema.by_name(rows, columns)
+    return schema.by_name(rows, _no_rows(table).schema)
+
+
+def _no_rows(table: str) -> pa.Table:
+    """Return no rows. Nothing is "not null": what a file lacked is null, whatever the schema of today asks for."""
+    return pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema]).empty_table()
 
 
 def _load(path: Path) -> dict[_Stamp, pa.Table]:
     """Read what is gathered there, by the files that it came from; nothing if the file is not as it was written."""
+    stamps, rows = _gathered(path)
+    found, start = {}, 0
+    for stamp, n_rows in stamps:
+        found[stamp] = rows.slice(start, n_rows)
+        start += n_rows
+    return found
+
+
+def _gathered(path: Path) -> tuple[list[tuple[_Stamp, int]], pa.Table]:
+    """Read the same, each file with the number of its rows, and all rows one after the other."""
+    nothing: tuple[list[tuple[_Stamp, int]], pa.Table] = ([], pa.table({}))
     try:
         content = pa.py_buffer(path.read_bytes())
         if not is_intact(content, path.name):
-            return {}
+            return nothing
         rows = pq.read_table(pa.BufferReader(content))
         sources = json.loads(rows.schema.metadata[_SOURCES])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
-        return {}
-    found, start = {}, 0
-    for name, size, modified, n_rows in sources:
-        found[name, size, modified] = rows.slice(start, n_rows)
-        start += n_rows
-    return found if start == len(rows) else {}
+        return nothing
+    stamps = [((name, size, modified), n_rows) for name, size, modified, n_rows in sources]
+    return (stamps, rows) if sum(n_rows for _, n_rows in stamps) == len(rows) else nothing
 
 
 def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:

@@ -58,10 +58,10 @@ def made_before_seals(store: FeatureStore) -> FeatureStore:
     return FeatureStore.open(store.uri)
 
 
-def want(store: FeatureStore, study: str) -> None:
+def want(store: FeatureStore, study: str, **changes: object) -> None:
     """Say that a study wants the cell."""
     keys = {f"{split}_key": FEATURES[split].key for split in schema.SPLITS}
-    row = {**CELL, **keys, "study": study, "model_key": "weights", "wanted_at": NOW}
+    row = {**CELL, **keys, "study": study, "model_key": "weights", "wanted_at": NOW, **changes}
     store.publish("cells", study, rows_table("cells", [row]))
 
 

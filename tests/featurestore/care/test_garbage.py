@@ -41,6 +41,16 @@ def test_features_that_no_cell_reads_are_garbage_complete_or_not(store):
     assert places(store) == {OLD.folder, OTHER.folder}
 
 
+def test_results_go_before_what_they_say_is_there(store, monkeypatch):
+    """A removal that is killed leaves nothing that would be missed."""
+    want(store, "study", cell="c2")
+    found = garbage.find(store, older_than=AT_ONCE)
+    removed = []
+    monkeypatch.setattr(store.storage, "delete", removed.append)
+    garbage.remove(store, found)
+    assert removed == [f"{table}/c1.parquet" for table in ("results", "predictions", "tuning")]
+
+
 def test_the_same_key_at_another_tap_is_garbage(store):
     item = FeatureSet("net", "pets", "train", FEATURES["train"].key, tap="cls")
     write_features(store, item, samples=SAMPLES["train"].key)

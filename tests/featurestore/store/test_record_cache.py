@@ -171,3 +171,14 @@ def test_records_are_the_same_without_a_cache(store, monkeypatch):
     monkeypatch.setenv("PROBESTORE_CACHE_GB", "0")
     assert store.read_records("results") == cached
     assert store.read_records("models") == []
+
+
+@pytest.mark.parametrize("gigabytes", ["1", "0"])
+def test_some_columns_of_all_rows_come_with_the_names_of_their_records(many, monkeypatch, tmp_path, gigabytes):
+    monkeypatch.setenv("PROBESTORE_CACHE", str(tmp_path))
+    monkeypatch.setenv("PROBESTORE_CACHE_GB", gigabytes)
+    many.publish_import("results", "paper", rows_table("results", [score("imported", "pets", 0.5)]))
+    wanted = [{"model": f"m{number:03}", "record": f"m{number:03}"} for number in range(N)]
+    for _ in ("read", "out of the cache"):
+        assert many.record_rows("results", ["model"]).to_pylist() == wanted
+    assert many.record_rows("tuning", ["value"]).to_pylist() == []
