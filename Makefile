@@ -12,7 +12,7 @@ JOBS ?= 2
 RUN_TESTS := tests/support/cpu_seconds.py -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 PYTEST := $(BIN)/python $(RUN_TESTS)
 
-.PHONY: demo quick test long lowest check bench picture reference clean
+.PHONY: demo quick test long lowest fuzz check bench picture reference clean
 
 demo: $(INSTALLED)
 	$(BIN)/probestore demo
@@ -30,6 +30,10 @@ long: lowest
 # The tests of make quick, and those of S3, with the lowest versions that pyproject.toml declares.
 lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python $(RUN_TESTS) -m "not (ray or browser or slow or long)"
+
+# 500 damages to each kind of file of a store: many hours of one core. What was stopped goes on.
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/damage.py --per-kind 500 --seed 0 --out tests/fuzz/damage_results.json
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

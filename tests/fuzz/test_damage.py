@@ -1,0 +1,46 @@
+"""Damage to files of a store and of a node's cache changes no number. The whole of it is run by hand: make fuzz."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from damages import CACHE_KINDS
+from locations import ROOT
+
+SOUND_KINDS = ("overflow marks", "types", "studies", *CACHE_KINDS)
+
+
+def damage(*arguments: object) -> str:
+    """What `damage.py` prints, when it finds no fault: a process of its own, as children of this one have threads."""
+    line = [sys.executable, Path(__file__).with_name("damage.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def of_kinds(*kinds: str) -> list[str]:
+    return [word for kind in kinds for word in ("--kind", kind)]
+
+
+def test_a_few_damages_change_no_number_and_are_mended_by_what_errors_advise():
+    damage("--per-kind", 1, *of_kinds(*SOUND_KINDS))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_damages_of_every_kind_change_no_number_and_are_mended_by_what_errors_advise(tmp_path):
+    damage("--per-kind", 25, "--seed", 1, "--out", tmp_path / "verdicts.json", *of_kinds(*SOUND_KINDS))
+
+
+@pytest.mark.long
+def test_the_same_damages_change_numbers_where_nothing_is_checked():
+    printed = damage("--unchecked", "--per-kind", 50, "--kind", "features")
+    wrong = re.search(r"(\d+) of 50", printed)
+    assert wrong, printed
+    assert int(wrong[1]) > 10
