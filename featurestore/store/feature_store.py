@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from featurestore.errors import DamagedFileError, MissingFeaturesError, StoreError, StoreVersionError
 from featurestore.machine import available_cpus
 from featurestore.store import commit, layout, matrices, node_cache, places, record_cache, schema
-from featurestore.store.digests import digest
+from featurestore.store.digests import digest, seal
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.storage import Storage, StoredFile
@@ -41,12 +41,18 @@ class Features:
         Position in the split.
     sample_id : ndarray of str, shape (n_images,)
         Ids of the images, of a fixed width.
+    n_rows : tuple of int
+        Number of rows of each set, in their order.
+    digests : tuple of str
+        Digest of each set, as `FeatureStore.features_digest` returns it, of the very files that were read.
     """
 
     X: npt.NDArray[np.floating[Any]]
     y: npt.NDArray[Any]
     index: npt.NDArray[np.int64]
     sample_id: npt.NDArray[np.str_]
+    n_rows: tuple[int, ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -267,7 +273,7 @@ class FeatureStore:
         MissingFeaturesError
             If the set is not complete.
         """
-        return digest(json.dumps([part["sha256"] for part in self.manifest(item)["parts"]]).encode())
+        return digest_of_parts(self.manifest(item))
 
     def read_checked(self, name: str, manifests: dict[str, Mapping[str, Any]]) -> pa.Buffer:
         """Read a Parquet file of this store by its name, and check that it is as it was written.
@@ -331,6 +337,10 @@ class FeatureStore:
         except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
             return True
         return not set(schema.table(table).schema.names).issubset(known)
+
+    def record_seal(self, table: str, name: str) -> str | None:
+        """Return the seal of a record that is there; None if it has none. Only the end of the file is read."""
+        return self._storage.read(layout.record_path(table, name), _seal_at_end)
 
     def names(self, table: str) -> set[str]:
         """Return the names of the records in one of `schema.TABLES`, without those of imports."""
@@ -424,7 +434,11 @@ class FeatureStore:
             arrays = self._decode(items, manifests)
             if cache is not None:
                 arrays = cache.save(key, arrays)
-        return _features(arrays, n_classes)
+        return replace(
+            _features(arrays, n_classes),
+            n_rows=tuple(manifest["rows"] for manifest in manifests),
+            digests=tuple(map(digest_of_parts, manifests)),
+        )
 
     def _decode(self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]) -> Arrays:
         """Read every part straight into its rows of one matrix, as many parts at once as there are CPUs."""
@@ -599,12 +613,21 @@ CHECKSUM = "checksum"
 
 _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
+_FOOTER_BYTES = 64 * 1024  # of a Parquet file: most footers are shorter
 _MOST_THREADS = 16  # more would only wait for the memory
 
 
 def _record_name(path: str) -> str:
     """Return the name of the record that lies at a path."""
     return path.rsplit("/", 1)[1].removesuffix(".parquet")
+
+
+def _seal_at_end(file: pa.NativeFile) -> str | None:
+    """Return the seal of an open Parquet file. Its footer, which is at the end and says how long it is, has it."""
+    size = file.size()
+    end = file.read_at(min(size, _FOOTER_BYTES), max(0, size - _FOOTER_BYTES))
+    n_bytes = int.from_bytes(end[-8:-4], "little") + 8
+    return seal(end if n_bytes <= len(end) else file.read_at(n_bytes, max(0, size - n_bytes)))
 
 
 def foreign_files(names: Iterable[str]) -> list[str]:
@@ -663,6 +686,11 @@ def is_manifest_of(item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) ->
     intact = CHECKSUM not in manifest or manifest[CHECKSUM] == checksum(manifest)
     names = (name for name in ("folder", "model", "tap", "dataset", "split") if name in manifest)
     return intact and all(manifest[name] == getattr(item, name, manifest[name]) for name in names)
+
+
+def digest_of_parts(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of the files that a manifest describes."""
+    return digest(json.dumps([part["sha256"] for part in manifest["parts"]]).encode())
 
 
 def is_signed(manifest: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore import FeatureStore
+from featurestore.errors import StoreError
 from featurestore.store import schema
 from probes import metrics
 from probes.cells.results import score_columns
@@ -32,9 +33,10 @@ def rescore_cell(store: FeatureStore, cell: str, wanted: Collection[str]) -> int
     Raises
     ------
     StoreError
-        If the store cannot be read or written.
+        If the store cannot be read or written, or the results were computed from other predictions.
     """
     results = store.read_record("results", cell)
+    _check_predictions(store, cell, results)
     multilabel = store.read_record("predictions", cell, columns=["label"]).column("label").null_count > 0
     defined = metrics.names(multilabel=multilabel, probabilistic=_probabilistic(results))
     there = set(results.column("metric").to_pylist())
@@ -44,6 +46,16 @@ def rescore_cell(store: FeatureStore, cell: str, wanted: Collection[str]) -> int
         rows = [_row(results, name, metrics.by_name(name)(scores, y)) for name in lacking]
         store.publish("results", cell, pa.concat_tables([results, *rows]))
     return len(lacking)
+
+
+def _check_predictions(store: FeatureStore, cell: str, results: pa.Table) -> None:
+    """Check that the predictions are those that the results were computed from, so that all metrics are of one fit."""
+    digest = results.column("predictions_digest")[0].as_py()
+    if digest and store.record_seal("predictions", cell) != digest:
+        raise StoreError(
+            f"The results of cell {cell} were not computed from the predictions that are there now. Run the study that "
+            "wants it again, which fits it anew: probestore run STUDY."
+        )
 
 
 def _probabilistic(results: pa.Table) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
+from featurestore.store.evidence import tuning_digest
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key, key_fields
 from probes import methods
@@ -139,13 +140,24 @@ class FittedCell:
     tested: Tested | None = None
 
 
-def publish(store: FeatureStore, cell: Cell, fitted: FittedCell) -> None:
-    """Commit a fitted cell. The results are written last, because a cell with results counts as done."""
+def publish(store: FeatureStore, cell: Cell, fitted: FittedCell, *, features: Sequence[str | None]) -> None:
+    """Commit a fitted cell. The results are written last, because a cell with results counts as done.
+
+    Parameters
+    ----------
+    features : sequence of str or None
+        Digests of the features of train, val and test that were read; None for those that were not.
+    """
+    digests: dict[str, Any] = {"features_digests": list(features)}
     if fitted.tested:
-        store.publish("predictions", cell.key, _predictions(cell.grain(), fitted.tested, fitted.probe.probabilistic))
+        rows = _predictions(cell.grain(), fitted.tested, fitted.probe.probabilistic)
+        digests["predictions_digest"] = store.publish("predictions", cell.key, rows)
     if fitted.probe.choice:
-        store.publish("tuning", cell.key, rows_table("tuning", _tuning_rows(cell, fitted.probe.choice)))
-    store.publish("results", cell.key, rows_table("results", _result_rows(cell, fitted)))
+        trials = rows_table("tuning", _tuning_rows(cell, fitted.probe.choice))
+        store.publish("tuning", cell.key, trials)
+        digests["tuning_digest"] = tuning_digest(trials)
+    rows = rows_table("results", [row | digests for row in _result_rows(cell, fitted)])
+    store.publish("results", cell.key, rows)
 
 
 def set_aside(store: FeatureStore, cell: Cell) -> None:

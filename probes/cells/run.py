@@ -69,7 +69,8 @@ def run_cells(
         If a class has no readable training image.
     """
     read = partial(_read, store, cells[0], n_classes=n_classes, matrices=matrices)
-    whole = _task(store, cells[0], read("train", "val"), n_classes)
+    learned = read("train", "val")
+    whole = _task(store, cells[0], learned, n_classes)
     likeness = [Likeness.of(X) for X, _ in (whole.train, whole.val)]
     read_test = cache(partial(_read_test, read))
     reports = []
@@ -81,7 +82,8 @@ def run_cells(
             fitted = _fitted(store, cell, task, likeness, read_test, device=device)
             if cell.key in former:
                 results.set_aside(store, cell)
-            results.publish(store, cell, fitted)
+            tested = read_test()[0].digests if fitted.tested else (None,)
+            results.publish(store, cell, fitted, features=[*learned.digests, *tested])
         except Exception as error:  # one probe may raise anything; the other cells go on
             failure = Failure.of(error)
         reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))
@@ -98,7 +100,7 @@ def _read_test(read: Callable[..., Features]) -> tuple[Features, Likeness | None
 
 
 def _task(store: FeatureStore, cell: Cell, images: Features, n_classes: int) -> LearningTask:
-    n_train = store.manifest(cell.features.set("train"))["rows"]
+    n_train = images.n_rows[0]
     _check_classes(store, cell, images.y[:n_train], n_classes)
     return LearningTask(
         X=images.X,

@@ -34,8 +34,8 @@ def cell(probe: str, *, options: Any = None, **changes: Any) -> Cell:
     return Cell(**{**fields, **changes})
 
 
-def fill(store: FeatureStore, *, multilabel: bool = False, n_images: int = 70) -> None:
-    """Features of net on pets: classes that overlap, in two shards each."""
+def fill(store: FeatureStore, *, multilabel: bool = False, n_images: int = 70, anew: bool = False) -> None:
+    """Features of net on pets: classes that overlap, in two shards each; `anew`: in the place of those there are."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((N_CLASSES, DIM))
     for split in schema.SPLITS:
@@ -43,6 +43,8 @@ def fill(store: FeatureStore, *, multilabel: bool = False, n_images: int = 70) -
         X = (2 * centres[y] + 2 * rng.standard_normal((n_images, DIM))).astype(np.float16)
         labels = [sorted({k, (k + i) % 3}) for i, k in enumerate(y.tolist())] if multilabel else None
         item = PETS.set(split)
+        for name in store.storage.list_files(item.folder) if anew else ():
+            store.storage.delete(name)
         for shard, part in enumerate((slice(0, 30), slice(30, n_images))):
             own = labels[part] if labels else None
             store.write_shard(item, shard, 2, _rows(X[part], y[part], own, part.start, split))

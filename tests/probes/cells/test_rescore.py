@@ -122,3 +122,13 @@ def test_the_five_best_classes_count_and_ties_go_to_the_earlier():
         == metrics.top1(scores, np.array([6, 0, 1])).standard_error
     )
     assert isinstance(pa.scalar(metrics.top5(scores, np.array([2, 4, 5])).value), pa.DoubleScalar)
+
+
+def test_metrics_of_other_predictions_are_not_added(forgetful, store):
+    asked = cell("knn")
+    forgetful(asked)
+    rows = store.read_record("predictions", asked.key)
+    store.publish("predictions", asked.key, rows.slice(1))
+    (failure,) = rescore_stored(store, reporter=Silent()).failures
+    assert failure.failure.message.startswith(f"The results of cell {asked.key} were not computed from the predictions")
+    assert not ADDED & set(results_of(store, asked))

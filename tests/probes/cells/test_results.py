@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
-from stored import DIM, N_CLASSES, cell, fill, results_of
+from stored import DIM, N_CLASSES, PETS, cell, fill, results_of
 
 from featurestore import FeatureStore
+from featurestore.store.evidence import tuning_digest
 from featurestore.store.feature_store import rows_table
 from featurestore.store.matrices import MatrixCache
 from probes import methods
@@ -131,3 +132,33 @@ def test_predictions_carry_the_scores(filled):
     rows = table.to_pylist()
     assert len(rows) == 70
     assert all(row["probability"] == pytest.approx(row["scores"][row["label"]], abs=1e-6) for row in rows)
+
+
+def test_a_result_names_the_digests_of_what_it_rests_on(filled):
+    asked = [cell("knn"), cell("ncm"), cell("logme")]
+    assert run(filled, *asked) == [None] * 3
+    tuned, plain, measured = (next(iter(results_of(filled, one).values())) for one in asked)
+    features = [filled.features_digest(item) for item in PETS.sets()]
+    assert tuned["features_digests"] == plain["features_digests"] == features
+    assert measured["features_digests"] == [*features[:2], None]
+    assert tuned["predictions_digest"] == filled.record_seal("predictions", tuned["cell"])
+    assert tuned["tuning_digest"] == tuning_digest(filled.read_record("tuning", tuned["cell"]))
+    assert [row["tuning_digest"] for row in (plain, measured)] == [None, None]
+    assert measured["predictions_digest"] is None
+
+
+def test_the_digests_are_those_of_the_files_that_were_read(filled, monkeypatch):
+    """A manifest that is replaced while a cell is fitted changes nothing that the cell says."""
+    fit, before = knn.fit, filled.features_digest(PETS.set("train"))
+
+    def replacing(*given):
+        fill(filled, n_images=77, anew=True)
+        return fit(*given)
+
+    monkeypatch.setattr(knn, "fit", replacing)
+    asked = cell("knn")
+    assert run(filled, asked) == [None]
+    row = results_of(filled, asked)["top1"]
+    assert row["features_digests"][0] == before != filled.features_digest(PETS.set("train"))
+    assert row["features_digests"][2] == filled.features_digest(PETS.set("test"))
+    assert row["n_train"] == 70
