@@ -1,7 +1,7 @@
 """The `probestore` command. A command only parses and calls.
 
 Exit codes: 0 everything is done; 1 something failed, and the rest is stored; 2 something that was given cannot be used;
-130 the command was stopped by Ctrl-C.
+3 a file could not be checked, because it cannot be read now; 130 the command was stopped by Ctrl-C.
 """
 
 from __future__ import annotations

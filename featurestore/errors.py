@@ -9,6 +9,7 @@ ProbestoreError
 ├── StoreError              a store that cannot be opened, read or written
 │   ├── StoreVersionError   in a newer format than this version reads
 │   ├── DamagedFileError    a file in it that is not as it was written
+│   ├── MissingFileError    a file in it that is not there (any more)
 │   └── MissingFeaturesError    features that have not been extracted yet
 ├── ProbeError              a probe that cannot be fitted on what it was given
 └── QueryError              SQL that does not run, or a query called with the wrong parameters
@@ -75,6 +76,10 @@ class StoreVersionError(StoreError):
 
 class DamagedFileError(StoreError):
     """A file of a store that is not as it was written."""
+
+
+class MissingFileError(StoreError):
+    """A file that is not in a store, or not any more."""
 
 
 class MissingFeaturesError(StoreError):

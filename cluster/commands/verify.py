@@ -21,6 +21,7 @@ from featurestore.errors import ConfigurationError
 )
 @click.option("--study", type=click.Path(path_type=Path), help="Study whose networks and images --deep uses.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Seed of the images that --deep draws.")
+@click.option("--mend", is_flag=True, help="Remove what is damaged, and say which commands make it anew.")
 @click.option("--seal", is_flag=True, help="Give every file that has none a digest, if the store is sound as it is.")
 @options.store_option
 @options.storage_option
@@ -30,6 +31,7 @@ def command(
     deep: int | None,
     study: Path | None,
     seed: int,
+    mend: bool,
     seal: bool,
     store: str | None,
     storage_options: dict[str, str],
@@ -38,7 +40,11 @@ def command(
 ) -> None:
     """Check every file of the store: checksums, row counts, schemas, values, and features against their images.
 
-    Every file is read once, and nothing is changed. The exit code is 1 if there is an error; warnings do not count.
+    Every file is read once, and nothing is changed. The exit code is 1 if there is an error, and 3 if there is none but
+    a file could not be read now, so that nothing is known of it; warnings do not count.
+    With --mend, files that are not as they were written are removed, with what rests on them, and the last lines are
+    the commands that make them anew. A file that could not be read now stays. The exit code is 0 then, if nothing is
+    wrong that these commands do not make good. No run may go on meanwhile.
     Files of earlier versions have no digests of their own, so that some damage to them cannot be seen. With --seal they
     get them, if there is no error; no run may go on meanwhile.
     With --deep, images that are drawn at random go through the networks of a study again, and must give the stored
@@ -46,8 +52,10 @@ def command(
 
     \b
     Example:  probestore verify --store demo-store
+              probestore verify --mend --store demo-store
               probestore verify --deep 64 --study study.toml --store demo-store
     """
+    from cluster.console.mending import exit_code, mend_and_say
     from cluster.runs.deep_check import embed_again, findings_table, in_words
     from featurestore import FeatureStore
     from featurestore.care.sealing import seal as sign
@@ -56,7 +64,9 @@ def command(
 
     if (deep is None) != (study is None):
         raise ConfigurationError("--deep N and --study STUDY go together: the study names the networks and images.")
-    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options)
+    if mend and seal:
+        raise ConfigurationError("--mend and --seal do not go together: seal the store when it is sound again.")
+    opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options, to_mend=True)
     verified = check(opened)
     if deep is not None and study is not None:
         from cluster.study.study_file import read_study
@@ -65,6 +75,10 @@ def command(
     if verified.findings or out or format_ != "table":
         write(findings_table(verified.findings), format_, out)
     say(in_words(verified))
+    if mend:
+        sys.exit(mend_and_say(opened, verified))
     if seal and verified.sound:
         say(f"Gave a digest to {counted(sign(opened), 'file')}.")
-    sys.exit(0 if verified.sound else 1)
+    elif verified.mendable:
+        say(f"Mend it:  {opened.storage.mend()}")
+    sys.exit(exit_code(verified))

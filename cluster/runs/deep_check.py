@@ -48,6 +48,8 @@ def in_words(verified: Verified) -> str:
     counts = {severity: severities.count(severity) for severity in ("error", "warning")}
     said = ", ".join(f"{n or 'no'} {severity}{'' if n == 1 else 's'}" for severity, n in counts.items())
     sentence = f"Checked {verified.n_sets} sets and {verified.n_records} records, {size}: {said}."
+    if n_unread := severities.count("unread"):
+        sentence += f" {counted(n_unread, 'file')} could not be read now, so nothing is known of them."
     if verified.n_unsigned:
         sentence += f" {counted(verified.n_unsigned, 'file')} without a digest: probestore verify --seal adds it."
     return sentence

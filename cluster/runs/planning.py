@@ -19,7 +19,7 @@ from cluster.work.rates import Rates, rates_of
 from featurestore import FeatureStore
 from featurestore.errors import StoreError
 from featurestore.store.commit import Storage
-from featurestore.store.feature_store import foreign_files
+from featurestore.store.feature_store import foreign_files, lost_its_store_file
 from featurestore.store.layout import STORE_FILE
 from featurestore.store.wishes import wishes_of
 from queries.asking.database import Database
@@ -32,13 +32,18 @@ def existing_store(uri: str, storage_options: Mapping[str, str] | None = None) -
 
     Raises
     ------
+    DamagedFileError
+        If its store.json is damaged or gone.
     StoreError
         If `uri` holds files that are no store.
     """
     storage = Storage(uri, storage_options)
     if storage.kind(STORE_FILE) == "file":
         return FeatureStore.open(uri, storage_options=storage_options)
-    if storage.kind("") == "file" or foreign_files(storage.list_files("")):
+    names = storage.list_files("") if storage.kind("") == "folder" else []
+    if lost_its_store_file(names):
+        return FeatureStore.open(uri, storage_options=storage_options)
+    if storage.kind("") == "file" or foreign_files(names):
         raise StoreError(
             f"--store must name a store, or an empty or new folder. {storage.uri} is none of these; name another place."
         )

@@ -89,7 +89,7 @@ def run_study(
     if replace:
         for note in left_behind(study.name, former=former, wishes=ledger.wishes_now(former)):
             reporter.tell(Note(note))
-    store.save_study(study.name, study.text)
+    store.save_study(study.name, study.text, study.file)
     if analyse:
         works.append(Analysis(run))
     carry_out(works, pool or LocalPool(cluster=study.cluster), ledger, reporter)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.care.findings import RUN_AGAIN, Finding, error, unsigned
-from featurestore.errors import DamagedFileError, StoreError
+from featurestore.care.findings import MEND, NOT_WRITTEN_SO, Finding, error, gone, unread, unsigned
+from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.store import layout, schema
 from featurestore.store.digests import is_sealed
 from featurestore.store.storage import Storage
@@ -29,42 +29,57 @@ def check_record(storage: Storage, path: str) -> list[Finding]:
     """
     if imported := layout.parse_import(path):
         table, origin = imported
-        advice = f"import it again (probestore import results FILE --origin {origin}), or delete it"
+        advice = f"{MEND}; then import {origin} again"
         return _findings(storage, path, schema.TABLES[table].schema, advice, "origin", origin)
     table, name = path.removesuffix(".parquet").split("/")
     record = schema.TABLES[table]
-    return _findings(storage, path, record.schema, _advice(record, name), record.named_by, name)
+    return _findings(storage, path, record.schema, _advice(record), record.named_by, name)
 
 
-def _advice(table: schema.Table, name: str) -> str:
+def _advice(table: schema.Table) -> str:
     """Say how a damaged record is made again."""
     match table.needed_by:
         case "cell":
-            return f"delete results/{name}.parquet and this file, and {RUN_AGAIN}: the cell is fitted again"
+            return f"{MEND}, and the results of the cell: it is fitted again"
         case "features":
-            return "delete it, and run probestore analyse"
-    return f"delete it, and {RUN_AGAIN}"
+            return f"{MEND}; then probestore analyse makes it again"
+    return f"{MEND}; then the study writes it again"
+
+
+def _to_remove(path: str) -> tuple[str, ...]:
+    """Return the files that go with a damaged record: results, which say that their cell is done, go first."""
+    table, _, name = path.partition("/")
+    needed_by_cell = schema.TABLES[table].needed_by == "cell" and not layout.parse_import(path)
+    return (f"results/{name}", path) if needed_by_cell and table != "results" else (path,)
 
 
 def check_empty(storage: Storage, table: str) -> list[Finding]:
     """Check the file of no rows of a table."""
     path, wanted = layout.empty_path(table), schema.table(table).schema
-    return _findings(storage, path, wanted, "copy it from another store")
+    return _findings(storage, path, wanted, "verify --mend writes it again")
 
 
 def _findings(
     storage: Storage, path: str, wanted: pa.Schema, advice: str, named_by: str | None = None, name: str | None = None
 ) -> list[Finding]:
+    remove = _to_remove(path) if named_by else (path,)
     try:
         content = storage.read_intact(path)
-        rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
-        rows.validate(full=True)
-    except DamagedFileError:
-        return [error(path, "its content is not what was written", advice)]
-    except (StoreError, pa.ArrowException, OSError, UnicodeDecodeError) as broken:
-        return [error(path, f"it cannot be read: {broken}", advice)]
-    found = [error(path, problem, advice) for problem in _problems(rows, wanted, named_by, name)]
-    return found if is_sealed(content) else [*found, unsigned(path)]
+        with storage.parsing(path):
+            rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+            rows.validate(full=True)
+    except DamagedFileError as problem:
+        why = f"it cannot be read: {problem.__cause__}" if problem.__cause__ else NOT_WRITTEN_SO
+        return [error(path, why, advice, remove=remove)]
+    except MissingFileError:
+        return [gone(path, "the file is missing", advice)]
+    except StoreError as problem:
+        return [unread(path, problem)]
+    sealed = is_sealed(content)
+    if sealed:  # it is what was written, by whatever version
+        advice, remove = "use the version of probestore that wrote it", ()
+    found = [error(path, problem, advice, remove=remove) for problem in _problems(rows, wanted, named_by, name)]
+    return found if sealed else [*found, unsigned(path)]
 
 
 def _problems(rows: pa.Table, wanted: pa.Schema, named_by: str | None, name: str | None) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.machine import available_cpus
-from featurestore.store import commit, layout, schema
+from featurestore.store import commit, kept_texts, layout, schema
 from featurestore.store.digests import digest, is_sealed
 from featurestore.store.feature_store import FeatureStore, is_part, is_signed, mark_sealed, with_checksum
 from featurestore.store.layout import FeatureSet, SampleSet
@@ -31,9 +31,12 @@ def seal(store: FeatureStore) -> int:
         If a part is not the one that its manifest describes, or the store cannot be read or written.
     """
     storage = store.storage
+    names = storage.list_files("")
     with ThreadPoolExecutor(min(_MOST_THREADS, 2 * available_cpus())) as pool:
-        signed = sum(pool.map(lambda name: _sign(store, name), list(_to_sign(storage.list_files("")))))
-    mark_sealed(storage)
+        signed = sum(pool.map(lambda name: _sign(store, name), list(_to_sign(names))))
+    signed += sum(_sign_text(storage, name) for name in names if name.startswith(f"{layout.STUDIES}/"))
+    tables = [table for table in (*schema.SETS, *schema.TABLES) if layout.empty_path(table) in names]
+    mark_sealed(storage, tables=tables)
     return signed
 
 
@@ -58,9 +61,20 @@ def _sign_file(storage: Storage, name: str) -> bool:
     content = storage.read_intact(name)  # a broken seal is not made whole
     if is_sealed(content):
         return False
-    rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+    with storage.parsing(name):
+        rows = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
     storage.publish(name, commit.encode_table(rows, name))
     return True
+
+
+def _sign_text(storage: Storage, name: str) -> bool:
+    study = name.rpartition("/")[2].removesuffix(".toml")
+    kept = kept_texts.read(study, storage.read_bytes(name))
+    if kept.intact is False:
+        raise storage.damaged(name)
+    if kept.intact is None:
+        storage.publish(name, kept_texts.written(study, kept.text, None))
+    return kept.intact is None
 
 
 def _sign_manifest(store: FeatureStore, item: FeatureSet | SampleSet) -> bool:

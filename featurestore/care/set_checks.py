@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -15,17 +16,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.care.findings import MAKE_ANEW, MAKE_SET_ANEW, RUN_AGAIN, Finding, error, unsigned, warning
-from featurestore.errors import StoreError
+from featurestore.care.findings import (
+    MAKE_SET_ANEW,
+    MEND,
+    MEND_PART,
+    NOT_WRITTEN_SO,
+    RUN_AGAIN,
+    Finding,
+    error,
+    gone,
+    unread,
+    unsigned,
+    warning,
+)
+from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
+from featurestore.store.digests import is_sealed
 from featurestore.store.feature_store import CHECKSUM, checksum, is_signed
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
 Set = FeatureSet | SampleSet
-Problem = tuple[str, str]
-"""Two sentences: what is wrong, and what to do about it."""
 
 _SHARED = ("sample_id", "index", "label", "labels", "group")  # columns that features have from their images
 
@@ -49,16 +61,23 @@ class _Part:
     start: int
     images: str | None
 
+    @property
+    def to_remove(self) -> tuple[str, str]:
+        """Files that go when it is made anew: the manifest first, so that the set is never half there."""
+        return (f"{self.path.rpartition('/')[0]}/{layout.MANIFEST}", self.path)
+
 
 @dataclass(frozen=True)
 class _Checked:
-    """The problems of a part, and the type of its feature vectors, if it has any."""
+    """What was found out about a part, and the type of its feature vectors, if it has any."""
 
-    problems: list[Problem]
+    findings: list[Finding]
     kind: str | None = None
 
 
-def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool: Executor) -> Iterator[Finding]:
+def check_set(
+    storage: Storage, item: Set, files: Mapping[str, StoredFile], pool: Executor, *, unsound: Collection[str] = ()
+) -> Iterator[Finding]:
     """Check a set that has a manifest.
 
     Parameters
@@ -67,15 +86,23 @@ def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool
         Every file of the store, by its name.
     pool : Executor
         Parts are checked in it, as many at once as it has threads; no more are in memory.
+    unsound : collection of str
+        Parts of image tables with which features are not compared, because they have findings of their own.
     """
     place = f"{item.folder}/{layout.MANIFEST}"
     try:
-        manifest = json.loads(storage.read_bytes(place))
+        content = storage.read_bytes(place)
+    except StoreError as problem:
+        yield _unread_or_gone(place, problem)
+        return
+    try:
+        manifest = json.loads(content)
         problems = list(_manifest_problems(item, manifest))
-    except (StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
         manifest, problems = {}, [f"it cannot be read as a manifest ({type(broken).__name__}: {broken})"]
     if problems:
-        yield from (error(place, problem, f"delete it, and {RUN_AGAIN}: it is written anew") for problem in problems)
+        yield from (error(place, what, f"{MEND}: the study writes it again", remove=[place]) for what in problems)
+        yield from check_parts(storage, item, files, pool, trusted=False)
         return
     if not is_signed(manifest):
         yield unsigned(place)
@@ -85,21 +112,71 @@ def check_set(storage: Storage, item: Set, files: Mapping[str, StoredFile], pool
         images = None
     elif isinstance(item, FeatureSet) and not images:
         yield warning(item.folder, "its manifest names no image table, so its rows cannot be compared", MAKE_SET_ANEW)
-    parts = _parts(item, manifest, images)
+    parts = [replace(part, images=None) if part.images in unsound else part for part in _parts(item, manifest, images)]
     yield from _file_findings(parts, files)
     sound = [part for part in parts if part.path in files and files[part.path].size == part.bytes]
     kinds: dict[str, str] = {}
-    for part, checked in zip(sound, pool.map(lambda part: _checked(storage, item, part), sound), strict=True):
-        yield from (error(part.path, *problem) for problem in checked.problems)
+    whole = () if is_signed(manifest) else (place, *(part.path for part in parts))
+    check = partial(_checked, storage, item, whole)
+    for part, checked in zip(sound, pool.map(check, sound), strict=True):
+        yield from checked.findings
         if checked.kind:
             kinds.setdefault(checked.kind, part.path)
     if len(kinds) > 1:
-        yield error(item.folder, f"its parts hold features of different types: {', '.join(kinds)}", MAKE_SET_ANEW)
+        what = f"its parts hold features of different types: {', '.join(kinds)}"
+        yield error(item.folder, what, f"{MEND} with its whole set" if whole else MAKE_SET_ANEW, remove=whole)
+
+
+def check_parts(
+    storage: Storage, item: Set, files: Mapping[str, StoredFile], pool: Executor, *, trusted: bool
+) -> Iterator[Finding]:
+    """Check the parts of a set that no manifest describes: nothing but their seals says that they are whole.
+
+    Parameters
+    ----------
+    files, pool
+        As for `check_set`.
+    trusted : bool
+        Whether a part without a seal, which an earlier version wrote, may be whole. It may not where the set had a
+        manifest: its digests, the only ones of such a part, are lost.
+    """
+    parts = [name for name in files if name.startswith(f"{item.folder}/") and layout.parse_part(_short(name))]
+    for findings in pool.map(lambda name: _part_findings(storage, name, trusted=trusted), parts):
+        yield from findings
+
+
+def _part_findings(storage: Storage, name: str, *, trusted: bool) -> list[Finding]:
+    advice = f"{MEND}: only this shard is made anew"
+    try:
+        content = storage.read_intact(name)
+        with storage.parsing(name):
+            pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+    except DamagedFileError:
+        return [error(name, NOT_WRITTEN_SO, advice, remove=[name])]
+    except StoreError as problem:
+        return [_unread_or_gone(name, problem)]
+    if is_sealed(content):
+        return []
+    if trusted:
+        return [unsigned(name)]
+    return [
+        error(name, "nothing says any more whether it is whole: it has no digest of its own", advice, remove=[name])
+    ]
+
+
+def _unread_or_gone(name: str, problem: StoreError) -> Finding:
+    if isinstance(problem, MissingFileError):
+        return gone(name, "the file is missing", "verify --mend says how to make it anew")
+    return unread(name, problem)
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _manifest_problems(item: Set, manifest: dict[str, Any]) -> Iterator[str]:
     if CHECKSUM in manifest and manifest[CHECKSUM] != checksum(manifest):
-        yield "its content is not what was written"
+        yield NOT_WRITTEN_SO
         return
     for name in ("model", "tap", "dataset", "split", "folder"):
         if name in manifest and manifest[name] != getattr(item, name, manifest[name]):
@@ -138,23 +215,35 @@ def _parts(item: Set, manifest: Mapping[str, Any], images: SampleSet | None) -> 
 def _file_findings(parts: Iterable[_Part], files: Mapping[str, StoredFile]) -> Iterator[Finding]:
     for part in parts:
         if part.path not in files:
-            yield error(part.path, "the file is missing", f"delete the manifest beside it, and {RUN_AGAIN}")
+            advice = "verify --mend removes the manifest beside it: only this shard is made anew"
+            yield gone(part.path, "the file is missing", advice, remove=part.to_remove[:1])
         elif files[part.path].size != part.bytes:
             what = f"it has {files[part.path].size} bytes, but its manifest says {part.bytes}"
-            yield error(part.path, what, MAKE_ANEW)
+            yield error(part.path, what, MEND_PART, remove=part.to_remove)
 
 
-def _checked(storage: Storage, item: Set, part: _Part) -> _Checked:
-    """Read and check a part once; one whose checksum is not that of its manifest is not decoded at all."""
+def _checked(storage: Storage, item: Set, whole: Sequence[str], part: _Part) -> _Checked:
+    """Read and check a part once; one whose checksum is not that of its manifest is not decoded at all.
+
+    Rows that contradict each other are to be removed with the `whole` set where it is not signed. In a signed one they
+    are what was written.
+    """
     try:
         content = storage.read_buffer(part.path)
         if hashlib.sha256(content).hexdigest() != part.sha256:
-            return _Checked([("its content is not what was written: the checksum differs", MAKE_ANEW)])
-        table = pq.read_table(pa.BufferReader(content), use_threads=False)
+            what = f"{NOT_WRITTEN_SO}: the checksum differs"
+            return _Checked([error(part.path, what, MEND_PART, remove=part.to_remove)])
+        with storage.parsing(part.path):
+            table = pq.read_table(pa.BufferReader(content), use_threads=False)
         kind = str(table.schema.field("feature").type) if "feature" in table.column_names else None
-        return _Checked([(what, MAKE_SET_ANEW) for what in _row_problems(storage, item, part, table)], kind)
-    except (StoreError, pa.ArrowException, OSError) as broken:
-        return _Checked([(f"it cannot be read: {broken}", MAKE_ANEW)])
+        problems = list(_row_problems(storage, item, part, table))
+    except DamagedFileError as broken:
+        what = f"it cannot be read: {broken.__cause__}"
+        return _Checked([error(part.path, what, MEND_PART, remove=part.to_remove)])
+    except StoreError as problem:
+        return _Checked([_unread_or_gone(part.path, problem)])
+    advice = f"{MEND} with its whole set" if whole else MAKE_SET_ANEW
+    return _Checked([error(part.path, what, advice, remove=whole) for what in problems], kind)
 
 
 def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> Iterator[str]:
@@ -228,11 +317,9 @@ def _feature_problems(table: pa.Table) -> Iterator[str]:
 
 def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str]:
     """Name the columns in which features differ from the readable images of their part of the image table."""
-    try:
-        samples = pq.read_table(pa.BufferReader(storage.read_buffer(images)), columns=[*_SHARED, "readable"])
-    except (StoreError, pa.ArrowException, OSError) as broken:
-        yield f"it cannot be compared with its images: {broken}"
-        return
+    content = storage.read_buffer(images)
+    with storage.parsing(images):
+        samples = pq.read_table(pa.BufferReader(content), columns=[*_SHARED, "readable"])
     readable = samples.filter(samples.column("readable"))
     if len(readable) != len(table):
         yield f"it has {counted(len(table), 'row')} for the {counted(len(readable), 'readable image')} of {images}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,17 +9,30 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from featurestore.care.findings import MAKE_SET_ANEW, RUN_AGAIN, Finding, error, warning
+from featurestore.care.findings import (
+    MAKE_SET_ANEW,
+    MEND,
+    NOT_WRITTEN_SO,
+    RUN_AGAIN,
+    Finding,
+    error,
+    gone,
+    unread,
+    unsigned,
+    warning,
+)
 from featurestore.care.record_checks import check_empty, check_record
-from featurestore.care.set_checks import check_set
-from featurestore.errors import StoreError
+from featurestore.care.set_checks import check_parts, check_set
+from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
-from featurestore.store import layout, schema
-from featurestore.store.feature_store import FORMAT, FeatureStore
+from featurestore.store import kept_texts, layout, schema
+from featurestore.store.feature_store import FeatureStore, store_record
+from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
-_STUDIES = "studies"
+Set = FeatureSet | SampleSet
+
 _MOST_THREADS = 16
 _STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
 
@@ -47,8 +59,13 @@ class Verified:
 
     @property
     def sound(self) -> bool:
-        """True if nothing is wrong; warnings do not count."""
-        return all(finding.severity != "error" for finding in self.findings)
+        """True if nothing is wrong, and everything could be read; warnings do not count."""
+        return not any(finding.severity in ("error", "unread") for finding in self.findings)
+
+    @property
+    def mendable(self) -> bool:
+        """True if `featurestore.care.mend` knows what to do about some of it."""
+        return any(finding.mendable for finding in self.findings)
 
     def with_findings(self, more: Iterable[Finding]) -> Verified:
         """Return the same with more findings."""
@@ -73,47 +90,57 @@ def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
     folders: dict[str, list[str]] = defaultdict(list)
     for name in files:
         folders[name.rpartition("/")[0]].append(name)
-    sets = [folder for folder in folders if layout.parse_folder(folder) and f"{folder}/{layout.MANIFEST}" in files]
-    records = [name for name in files if _is_record(name)]
-    found: list[Finding] = []
+    sets = {item: f"{folder}/{layout.MANIFEST}" in files for folder in folders if (item := layout.parse_folder(folder))}
+    records = [name for name in files if is_record(name)]
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
-        for folder in sets:
-            found.extend(_check_folder(storage, folder, files, pool))
+        found = _check_sets(storage, sets, files, pool)
         for findings in pool.map(lambda name: check_record(storage, name), records):
             found.extend(findings)
-        found.extend(_types(storage, files))
+    found.extend(_types(storage, files))
     found.extend(_store_file(storage))
     found.extend(_strays(storage, files, folders))
     n_bytes = sum(file.size for file in files.values())
     n_unsigned = sum(finding.severity == "unsigned" for finding in found)
     judged = sorted(finding for finding in found if finding.severity != "unsigned")
-    return Verified(len(sets), len(records), n_bytes, n_unsigned, judged)
+    return Verified(sum(sets.values()), len(records), n_bytes, n_unsigned, judged)
 
 
-def _check_folder(storage: Storage, folder: str, files: Mapping[str, StoredFile], pool: Executor) -> Iterator[Finding]:
-    item = layout.parse_folder(folder)
-    if item:
-        yield from check_set(storage, item, files, pool)
+def _check_sets(
+    storage: Storage, sets: Mapping[Set, bool], files: Mapping[str, StoredFile], pool: Executor
+) -> list[Finding]:
+    """Check sets, complete or not: the images first, with which the features are compared."""
+    found: list[Finding] = []
+    unsound: set[str] = set()
+    for item in sorted(sets, key=lambda item: isinstance(item, FeatureSet)):
+        if sets[item]:
+            found.extend(check_set(storage, item, files, pool, unsound=unsound))
+        else:
+            found.extend(check_parts(storage, item, files, pool, trusted=not storage.all_sealed))
+        if isinstance(item, SampleSet):
+            unsound = {finding.place for finding in found if finding.severity != "unsigned"}
+    return found
 
 
 def _types(storage: Storage, files: Mapping[str, StoredFile]) -> Iterator[Finding]:
     """Check the files of no rows. A store that is older than a table has none of it."""
     for table in (*schema.SETS, *schema.TABLES):
-        if layout.empty_path(table) in files:
+        path = layout.empty_path(table)
+        if path in files:
             yield from check_empty(storage, table)
-        elif table in schema.SETS:
-            yield error(layout.empty_path(table), "the file is missing", "copy it from another store")
+        elif table in schema.SETS or table in storage.typed:
+            yield gone(path, "the file is missing", "verify --mend writes it again", remove=[path])
 
 
 def _store_file(storage: Storage) -> Iterator[Finding]:
+    advice = "verify --mend writes it again"
     try:
-        record = json.loads(storage.read_bytes(layout.STORE_FILE))
-        known = record["format"] == FORMAT and record["schema_version"] in range(1, schema.FORMAT_VERSION + 1)
-    except (StoreError, ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    if not known:
-        what = "it does not name probestore and a format that this version knows"
-        yield error(layout.STORE_FILE, what, "copy it from another store of the same version")
+        if store_record(storage) is None:
+            what = "it does not name probestore and a format that this version knows"
+            yield error(layout.STORE_FILE, what, advice, remove=[layout.STORE_FILE])
+    except MissingFileError:
+        yield gone(layout.STORE_FILE, "the file is missing", advice, remove=[layout.STORE_FILE])
+    except StoreError as problem:
+        yield unread(layout.STORE_FILE, problem)
 
 
 def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]) -> Iterator[Finding]:
@@ -124,10 +151,10 @@ def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[
             yield from _staged(files, names)
         elif table in schema.SETS:
             yield from _set_strays(folder, names)
-        elif table == _STUDIES:
-            yield from _unreadable_studies(storage, names)
+        elif table == layout.STUDIES:
+            yield from _kept_texts(storage, names)
         elif table != layout.SCHEMA_FOLDER:
-            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not _is_record(name))
+            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not is_record(name))
 
 
 def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Finding]:
@@ -156,15 +183,30 @@ def _set_strays(folder: str, names: list[str]) -> Iterator[Finding]:
             yield _unknown(name)
 
 
-def _unreadable_studies(storage: Storage, names: list[str]) -> Iterator[Finding]:
+def _kept_texts(storage: Storage, names: list[str]) -> Iterator[Finding]:
     for name in names:
         try:
-            tomllib.loads(storage.read_bytes(name).decode())
-        except (StoreError, ValueError) as broken:
-            yield warning(name, f"it cannot be read: {broken}", RUN_AGAIN)
+            content = storage.read_bytes(name)
+        except StoreError as problem:
+            yield unread(name, problem)
+            continue
+        kept = kept_texts.read(name.rpartition("/")[2].removesuffix(".toml"), content)
+        if kept.intact is False or (kept.intact is None and (storage.typed or not _is_toml(content))):
+            yield error(name, NOT_WRITTEN_SO, f"{MEND}; then the study writes it again", remove=[name])
+        elif kept.intact is None:
+            yield unsigned(name)
 
 
-def _is_record(name: str) -> bool:
+def _is_toml(content: bytes) -> bool:
+    try:
+        tomllib.loads(content.decode())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def is_record(name: str) -> bool:
+    """Return whether a file is a record of one of `schema.TABLES`, or has the rows of an import."""
     if layout.parse_import(name):
         return True
     table, _, file = name.partition("/")

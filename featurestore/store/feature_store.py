@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,9 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.errors import DamagedFileError, MissingFeaturesError, StoreError, StoreVersionError
+from featurestore.errors import (
+    DamagedFileError,
+    MissingFeaturesError,
+    MissingFileError,
+    StoreError,
+    StoreVersionError,
+)
 from featurestore.machine import available_cpus
-from featurestore.store import commit, layout, matrices, node_cache, places, record_cache, schema
+from featurestore.store import commit, kept_texts, layout, matrices, node_cache, places, record_cache, schema
 from featurestore.store.digests import digest, seal
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
@@ -140,7 +146,7 @@ class FeatureStore:
         return tuple(sorted(self._storage.place.options.items()))
 
     @classmethod
-    def open(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
+    def open(cls, uri: str, *, storage_options: places.Options | None = None, to_mend: bool = False) -> FeatureStore:
         """Open an existing store.
 
         Parameters
@@ -149,11 +155,16 @@ class FeatureStore:
             A path, ``s3://bucket/prefix``, ``gs://bucket/prefix``, or a URL that fsspec knows.
         storage_options : mapping of str to str, optional
             Options of `featurestore.store.places.open_place`. They are kept nowhere.
+        to_mend : bool
+            Open it also if its store.json is damaged or gone. It is then read as a store of an earlier version, whose
+            files need not have seals.
 
         Raises
         ------
         ConfigurationError
             If the URI or an option cannot be used.
+        DamagedFileError
+            If its store.json is damaged or gone.
         StoreError
             If there is none at `uri`.
         StoreVersionError
@@ -162,11 +173,15 @@ class FeatureStore:
         storage = Storage(uri, storage_options)
         if storage.kind(layout.STORE_FILE) != "file":
             _check_folder(storage)
-            raise StoreError(
-                f"There is no store at {storage.uri}. Give its place with --store or the variable PROBESTORE_STORE, "
-                "or make one: probestore run STUDY, or probestore demo."
-            )
-        _check_version(storage)
+            if not storage.list_files(layout.SCHEMA_FOLDER):
+                raise StoreError(
+                    f"There is no store at {storage.uri}. Give its place with --store or the variable "
+                    "PROBESTORE_STORE, or make one: probestore run STUDY, or probestore demo."
+                )
+            if not to_mend:
+                raise _no_store_file(storage)
+        else:
+            _check_version(storage, to_mend=to_mend)
         return cls(storage)
 
     @classmethod
@@ -201,13 +216,15 @@ class FeatureStore:
         if layout.STORE_FILE in names:  # somebody else has just made it
             _check_version(storage)
             return cls(storage)
+        if lost_its_store_file(names):
+            raise _no_store_file(storage)
         if foreign := foreign_files(names):
             raise StoreError(
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
             )
         for table in (*schema.SETS, *schema.TABLES):
             commit.publish_record(storage, layout.empty_path(table), schema.table(table).schema.empty_table())
-        mark_sealed(storage)
+        mark_sealed(storage, tables=[*schema.SETS, *schema.TABLES])
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -308,7 +325,9 @@ class FeatureStore:
     def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
         """Return the Parquet metadata of a published part, in which its writer says how it was made."""
         name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
-        return dict(pq.read_schema(pa.BufferReader(self._storage.read_intact(name))).metadata or {})
+        content = self._storage.read_intact(name)
+        with self._storage.parsing(name):
+            return dict(pq.read_schema(pa.BufferReader(content)).metadata or {})
 
     def files(self, table: str) -> list[str]:
         """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
@@ -332,8 +351,11 @@ class FeatureStore:
 
     def lacks_columns(self, table: str) -> bool:
         """Return whether files of a table may lack columns that it has now, because the store was made before them."""
+        path = layout.empty_path(table)
         try:
-            known = pq.read_schema(pa.BufferReader(self._storage.read_intact(layout.empty_path(table)))).names
+            content = self._storage.read_intact(path)
+            with self._storage.parsing(path):
+                known = pq.read_schema(pa.BufferReader(content)).names
         except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
             return True
         return not set(schema.table(table).schema.names).issubset(known)
@@ -506,10 +528,11 @@ class FeatureStore:
         wanted = schema.TABLES[table].schema
         if columns is not None:
             wanted = pa.schema([wanted.field(column) for column in columns])
-
-        stored = pq.ParquetFile(pa.BufferReader(self._storage.read_intact(path)))
-        rows = stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
-        return schema.by_name(rows, wanted)
+        content = self._storage.read_intact(path)
+        with self._storage.parsing(path):
+            stored = pq.ParquetFile(pa.BufferReader(content))
+            rows = stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
+            return schema.by_name(rows, wanted)
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -533,7 +556,7 @@ class FeatureStore:
         if not self._storage.publish_new(path, content):
             try:
                 return Part.of(name, self._storage.read_intact(path))
-            except (DamagedFileError, pa.ArrowException, OSError):
+            except (DamagedFileError, MissingFileError, pa.ArrowException, OSError):
                 self._storage.publish(path, content)
         return Part.of(name, content)
 
@@ -591,25 +614,24 @@ class FeatureStore:
         """Publish or replace the rows that an import adds to one of `schema.TABLES`."""
         commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table].schema))
 
-    def save_study(self, name: str, text: str) -> None:
-        """Keep the text of a study file beside what it asked for."""
-        self._storage.publish(f"studies/{name}.toml", text.encode())
+    def save_study(self, name: str, text: str, file: str | None = None) -> None:
+        """Keep the text of a study file, and its path or the command that has no file, beside what it asked for."""
+        self._storage.publish(layout.study_path(name), kept_texts.written(name, text, file))
 
     def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
         path = f"{item.folder}/{name}"
-        try:
-            return Part.of(name, self._storage.read_intact(path))
-        except (DamagedFileError, pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{path} in {self.uri} is no whole Parquet file: {error}. Delete it and run the study again."
-            ) from error
+        content = self._storage.read_intact(path)
+        with self._storage.parsing(path):
+            return Part.of(name, content)
 
 
 FORMAT = "probestore"
 _SEALED = "sealed"
 """Key in store.json of whether every Parquet file of the store has a seal."""
+TYPED = "tables"
+"""Key in store.json of the tables that have a file of no rows; it is not there in stores of earlier versions."""
 CHECKSUM = "checksum"
-"""Key in a manifest of the checksum of all else in it."""
+"""Key in a manifest, and in store.json, of the checksum of all else in it."""
 
 _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
@@ -633,6 +655,11 @@ def _seal_at_end(file: pa.NativeFile) -> str | None:
 def foreign_files(names: Iterable[str]) -> list[str]:
     """Return the files of a folder that cannot be left from a making of a store that was cut short."""
     return [name for name in names if name.split("/")[0] not in (layout.SCHEMA_FOLDER, layout.STAGING)]
+
+
+def lost_its_store_file(names: Collection[str]) -> bool:
+    """Return whether a folder without a store.json was a store, by the names of its files."""
+    return any(name.startswith(f"{layout.SCHEMA_FOLDER}/") for name in names) and bool(foreign_files(names))
 
 
 def _shared_type(first: Mapping[FeatureSet, tuple[str, pa.Buffer] | None]) -> tuple[int, np.dtype[Any]]:
@@ -674,11 +701,41 @@ def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**manifest, CHECKSUM: checksum(manifest)}
 
 
-def mark_sealed(storage: Storage) -> None:
-    """Write store.json: from now on every Parquet file of the store has a seal, so that one without is damaged."""
-    record = {"format": FORMAT, "schema_version": schema.FORMAT_VERSION, _SEALED: True}
-    commit.publish_json(storage, layout.STORE_FILE, record)
-    storage.all_sealed = True
+def mark_sealed(storage: Storage, *, tables: Iterable[str], sealed: bool = True) -> None:
+    """Write store.json.
+
+    Parameters
+    ----------
+    storage : Storage
+    tables : iterable of str
+        Tables that have a file of no rows. The store is older than the others.
+    sealed : bool
+        Whether every Parquet file of the store has a seal, or a manifest that describes it: from now on, one that has
+        none is damaged. Stores of earlier versions have files without.
+    """
+    record: dict[str, Any] = {"format": FORMAT, "schema_version": schema.FORMAT_VERSION, TYPED: sorted(tables)}
+    if sealed:
+        record[_SEALED] = True
+    commit.publish_json(storage, layout.STORE_FILE, with_checksum(record))
+    storage.all_sealed, storage.typed = sealed, record[TYPED]
+
+
+def store_record(storage: Storage) -> dict[str, Any] | None:
+    """Read store.json; None if it is not as it was written.
+
+    Raises
+    ------
+    StoreError
+        If it is not there or cannot be read now.
+    """
+    content = storage.read_bytes(layout.STORE_FILE)
+    try:
+        record: dict[str, Any] = json.loads(content)
+        version, known = record["schema_version"], record.keys() <= {"format", "schema_version", _SEALED}
+        intact = record[CHECKSUM] == checksum(record) if CHECKSUM in record else known
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return record if intact and record.get("format") == FORMAT and type(version) is int and version > 0 else None
 
 
 def is_manifest_of(item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> bool:
@@ -712,17 +769,27 @@ def _check_folder(storage: Storage) -> None:
         raise StoreError(f"A store is a folder or an object-store prefix, but {storage.uri} is a file.")
 
 
-def _check_version(storage: Storage) -> None:
-    try:
-        record = json.loads(storage.read_bytes(layout.STORE_FILE))
-        found = record["schema_version"]
-        storage.all_sealed = record.get(_SEALED) is True
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        found = None
-    if type(found) is not int or found < 1:
+def _no_store_file(storage: Storage) -> DamagedFileError:
+    return DamagedFileError(
+        f"{layout.STORE_FILE} is gone from the store {storage.uri}, which has other files. Mend it: {storage.mend()}"
+    )
+
+
+def _check_version(storage: Storage, *, to_mend: bool = False) -> None:
+    record = store_record(storage)
+    if record is None and storage.list_files(layout.SCHEMA_FOLDER):
+        if not to_mend:
+            raise DamagedFileError(
+                f"{storage.external(layout.STORE_FILE)} is damaged: it names no schema_version of probestore. Mend it: "
+                f"{storage.mend()}"
+            )
+        return
+    if record is None:
         raise StoreError(
             f"{storage.external(layout.STORE_FILE)} names no schema_version: this is not a store of probestore."
         )
+    storage.all_sealed, storage.typed = record.get(_SEALED) is True, record.get(TYPED, ())
+    found = record["schema_version"]
     if found > schema.FORMAT_VERSION:
         raise StoreVersionError(
             f"The store {storage.uri} has format {found}; this probestore reads formats up to {schema.FORMAT_VERSION}. "

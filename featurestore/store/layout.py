@@ -37,6 +37,8 @@ STAGING = "_staging"
 TOKEN_PREFIX = "token-"
 """Start of the names of staged files that a run keeps as long as it goes on, so that its nodes can read them."""
 SCHEMA_FOLDER = "_schema"
+STUDIES = "studies"
+"""Folder of the texts of the study files that were run."""
 IMPORTS = "imported"
 """Folder, inside that of a table, of rows that were made elsewhere."""
 PENULTIMATE = "penultimate"
@@ -152,6 +154,11 @@ def staging_name(name: str) -> str:
 def record_path(table: str, name: str) -> str:
     """Return the path of one record file of the tables in `schema.TABLES`."""
     return f"{table}/{check_name('record', name)}.parquet"
+
+
+def study_path(name: str) -> str:
+    """Return the path of the text of a study file."""
+    return f"{STUDIES}/{name}.toml"
 
 
 def import_path(table: str, origin: str) -> str:

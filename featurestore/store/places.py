@@ -39,6 +39,7 @@ _FLAGS = {"anonymous"}
 _NUMBERS = {"request_timeout", "connect_timeout"}
 _RETRIES = "retries"
 _DEFAULT_RETRIES = 4
+_NO_SECRETS = {"region", "endpoint", "scheme", "project", _RETRIES, *_FLAGS, *_NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ class Place:
     def path(self, name: str) -> str:
         """Return the path of `name` in the folder, as `filesystem` knows it."""
         return f"{self.root}/{name}" if name else self.root
+
+    def shown_options(self) -> list[str]:
+        """Return the options as arguments of a command; the value of one that may be a secret is written as ``...``."""
+        shown = {
+            name: value if name in _NO_SECRETS and "@" not in value else "..."
+            for name, value in sorted(self.options.items())
+        }
+        return [word for name, value in shown.items() for word in ("--storage-option", f"{name}={value}")]
 
 
 def open_place(uri: str, options: Options | None = None) -> Place:

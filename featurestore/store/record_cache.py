@@ -152,8 +152,10 @@ def _stamp(file: StoredFile) -> _Stamp:
 
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
     """Read the rows of one file; columns that are newer than it are null."""
-    rows = pq.ParquetFile(pa.BufferReader(storage.read_intact(name))).read(use_threads=False)
-    return schema.by_name(rows, _no_rows(table).schema)
+    content = storage.read_intact(name)
+    with storage.parsing(name):
+        rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        return schema.by_name(rows, _no_rows(table).schema)
 
 
 def _no_rows(table: str) -> pa.Table:

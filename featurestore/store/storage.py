@@ -6,8 +6,8 @@ is in `featurestore.store.backends`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,7 +15,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from featurestore.errors import DamagedFileError, StoreError
+from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.plain_text import shell_command
 from featurestore.store import layout, places
 from featurestore.store.backends import Content, backend
@@ -61,12 +61,15 @@ class Storage:
     all_sealed : bool
         Whether every Parquet file of the store has a seal (`featurestore.store.digests`). Stores of earlier versions
         may have files without.
+    typed : collection of str
+        Tables that have a file of no rows, as store.json says; empty in a store of an earlier version.
     """
 
     def __init__(self, uri: str, options: places.Options | None = None) -> None:
         self.place = places.open_place(uri, options)
         self.is_local = self.place.kind == "local"
         self.all_sealed = False
+        self.typed: Collection[str] = ()
         self._fs = self.place.filesystem
         self._backend = backend(self.place)
 
@@ -123,8 +126,10 @@ class Storage:
         ------
         DamagedFileError
             If it is not. A file without a seal is taken as it is where not `all_sealed`: an earlier version wrote it.
+        MissingFileError
+            If it is not there.
         StoreError
-            If the file is not there or cannot be read.
+            If it cannot be read now.
         """
         content = self.read_buffer(name)
         intact = is_intact(content, name)
@@ -135,17 +140,32 @@ class Storage:
     def damaged(self, name: str) -> DamagedFileError:
         """Return the error about a file that is not as it was written."""
         return DamagedFileError(
-            f"{name} in the store {self.uri} is damaged: its content is not what was written. See what to do: "
-            f"{self._verify()}"
+            f"{name} in the store {self.uri} is damaged: its content is not what was written. Mend it: {self.mend()}"
         )
+
+    @contextmanager
+    def parsing(self, name: str) -> Iterator[None]:
+        """Take every error of a Parquet reader in the block as damage of this file, whose bytes have been read.
+
+        Raises
+        ------
+        DamagedFileError
+            If there was one.
+        """
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise self.damaged(name) from error
 
     def read(self, name: str, reader: Callable[[pa.NativeFile], T]) -> T:
         """Return what `reader` makes of an open file, which it may read from anywhere; it may be called again.
 
         Raises
         ------
+        MissingFileError
+            If the file is not there.
         StoreError
-            If the file is not there or cannot be read.
+            If it cannot be read now.
         """
 
         def attempt() -> T:
@@ -201,24 +221,34 @@ class Storage:
         """Remove a folder, and those above it in the store, as far as nothing is in them; object stores have none."""
         self._backend.remove_empty_folders(folder)
 
+    def command(self, *words: str) -> str:
+        """Return a command of probestore on this store, as it is typed into a shell."""
+        return shell_command("probestore", *words, *self.arguments())
+
+    def arguments(self) -> list[str]:
+        """Return the arguments that name this store to a command."""
+        return ["--store", self.uri, *self.place.shown_options()]
+
+    def mend(self) -> str:
+        """Return the command that mends this store."""
+        return self.command("verify", "--mend")
+
     # ---- again, or a clear failure -----------------------------------------------------------------------------
 
     def _persist(self, work: Callable[[], T]) -> T:
         return persist(work, retries=self.place.retries, remote=not self.is_local)
 
-    def _verify(self) -> str:
-        return shell_command("probestore", "verify", "--store", self.uri)
-
     def _reading(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._persist(work)
         except FileNotFoundError as error:
-            raise StoreError(
-                f"{name} is not in the store {self.uri} (any more). See what is wrong with it: {self._verify()}"
+            raise MissingFileError(
+                f"{name} is not in the store {self.uri} (any more). Mend the store: {self.mend()}"
             ) from error
         except pa.ArrowException as error:
             raise StoreError(
-                f"Cannot read {name} in the store {self.uri}: {error}. See what to do: {self._verify()}"
+                f"Cannot read {name} in the store {self.uri}: {error}. See what is wrong with it: "
+                f"{self.command('verify')}"
             ) from error
         except OSError as error:
             raise StoreError(

@@ -29,7 +29,7 @@ from cluster.work.unreadable_images import UnreadableImages
 from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
 from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
-from featurestore.errors import DatasetError, Failure, StoreError
+from featurestore.errors import DamagedFileError, DatasetError, Failure, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
 from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
@@ -212,6 +212,8 @@ class Completion:
 def _complete(full: FullSet, store: FeatureStore) -> Failure | None:
     try:
         full.complete(store)
+    except DamagedFileError as error:  # one of its parts
+        return Failure.of(error)
     except StoreError:  # nothing can be kept now, whatever it is of
         raise
     except Exception as error:  # a failure of this set, not of those that are completed with it

@@ -13,11 +13,13 @@ from cluster.cli import main
 from cluster.runs.study_run import identified, opened
 from cluster.study.study_file import Study, read_study
 from featurestore import FeatureSet, FeatureStore
+from featurestore.errors import StoreError
 from featurestore.extraction.extract import extract_shard
 from featurestore.extraction.shards import FullSet, Job
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set
 from featurestore.store.schema import SPLITS
+from featurestore.store.storage import Storage
 
 OLD = FeatureSet("net", "pets", "train", "of-older-weights")
 
@@ -58,6 +60,30 @@ def test_an_error_is_a_row_and_exit_code_1(command, store):
     assert code == 1
     assert (row["severity"], row["place"]) == ("error", f"{FEATURES['train'].folder}/{part.name}")
     assert "1 error, no warnings" in err
+
+
+def test_damage_is_mended_by_the_command_that_a_check_names(command, store):
+    (Path(store.uri, "predictions") / "c1.parquet").write_bytes(b"")
+    code, _, err = command("verify", "--store", store.uri)
+    assert (code, err.splitlines()[-1]) == (1, f"Mend it:  probestore verify --mend --store {store.uri}")
+    code, _, err = command("verify", "--mend", "--store", store.uri)
+    assert (code, "Removed 1 file of predictions: " in err, "Removed 1 file of results: " in err) == (0, True, True)
+    assert err.splitlines()[-1].endswith(f"Run it: probestore run STUDY.toml --store {store.uri}")
+    assert command("verify", "--store", store.uri)[0] == 0
+    assert command("verify", "--mend", "--store", store.uri)[0] == 0
+    assert "do not go together" in command("verify", "--mend", "--seal", "--store", store.uri)[2]
+
+
+def test_a_file_that_cannot_be_read_now_is_exit_code_3_and_stays(command, store, monkeypatch):
+    def refused(storage: Storage, name: str) -> object:
+        raise StoreError(f"Cannot read {name}: HTTP status 403")
+
+    monkeypatch.setattr(Storage, "read_intact", refused)
+    files = store.storage.list_files("")
+    for arguments in (["verify"], ["verify", "--mend"], ["verify", "--seal"]):
+        code, out, err = command(*arguments, "--store", store.uri)
+        assert (code, "it cannot be read now" in out, "20 files could not be read now" in err) == (3, True, True)
+    assert store.storage.list_files("") == files
 
 
 def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):

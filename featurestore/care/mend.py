@@ -1,0 +1,177 @@
+"""Remove from a store what is damaged, so that it is made anew, and write again what needs no computing.
+
+Nothing is removed because it could not be read: only what was read and is not what was written, what rests on it, and
+what says of it that it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featurestore.care.remaking import Remaking, Wishes
+from featurestore.care.verify import Verified
+from featurestore.errors import StoreError
+from featurestore.store import commit, layout, schema
+from featurestore.store.feature_store import FeatureStore, mark_sealed
+from featurestore.store.layout import FeatureSet
+from featurestore.store.schema import SPLITS, TABLES
+from featurestore.store.storage import Storage
+
+_THREADS = 16  # an object store takes its time for each file
+_UNSIGNED = "nobody can tell whether it rests on features that were damaged"
+_OF_FEATURES = "it was computed from features that are made anew"
+_OF_CLASSIFIER = "the classifier is written with the first shard of features"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was done, and what makes again what is gone.
+
+    Attributes
+    ----------
+    removed : mapping of str to str
+        File -> why.
+    rewritten : tuple of str
+        Files that were written again.
+    remaking : Remaking
+    """
+
+    removed: Mapping[str, str]
+    rewritten: tuple[str, ...]
+    remaking: Remaking
+
+
+def mend(store: FeatureStore, verified: Verified) -> Mended:
+    """Remove what is damaged and what rests on it, and write store.json and the files of no rows again.
+
+    No run may go on meanwhile.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Opened with ``to_mend=True``.
+    verified : Verified
+        What `verify` has found in it.
+
+    Raises
+    ------
+    StoreError
+        If something cannot be removed or written. Doing it again goes on from there.
+    """
+    findings = [finding for finding in verified.findings if finding.mendable]
+    wishes = Wishes(store)
+    why = {file: finding.what for finding in findings for file in finding.remove}
+    gone = [finding.place for finding in findings if finding.gone]
+    to_write = {file for file in (*why, *gone) if file.startswith((layout.STORE_FILE, f"{layout.SCHEMA_FOLDER}/"))}
+    why = {file: reason for file, reason in why.items() if file not in to_write}
+    why |= _of_classifiers(store, wishes, [*why, *gone])
+    sets = {item for file in (*why, *gone) if isinstance(item := layout.parse_folder(_folder(file)), FeatureSet)}
+    why |= {file: _UNSIGNED for file in _unsigned_results(store, wishes, sets) if file not in why}
+    why |= {file: _OF_FEATURES for file in _analyses(store, {item.key for item in sets}) if file not in why}
+    there = {file.name for file in store.storage.files("")}
+    removed = {file: why[file] for file in sorted(why, key=_order) if file in there}
+    for file in removed:
+        store.storage.delete(file)
+        store.storage.remove_empty_folders(_folder(file))
+    rewritten = _write_again(store.storage, to_write, verified)
+    lost = [file for file in (*removed, *gone) if file not in to_write]
+    return Mended(removed, rewritten, wishes.remaking(lost))
+
+
+def _folder(file: str) -> str:
+    return file.rpartition("/")[0]
+
+
+def _order(file: str) -> tuple[bool, bool, str]:
+    """Records go first, and results before what they say is there; of a set, the manifest goes first."""
+    of_a_set = layout.parse_folder(_folder(file)) is not None
+    return of_a_set, not file.endswith(f"/{layout.MANIFEST}") if of_a_set else not file.startswith("results/"), file
+
+
+def _of_classifiers(store: FeatureStore, wishes: Wishes, files: Iterable[str]) -> dict[str, str]:
+    """Return a first shard of features, and its manifest, of every model whose classifier is to be written again.
+
+    A network's classifier is kept when the first shard of a split goes through it. The smallest one is taken.
+    """
+    models = {file.rpartition("/")[2].removesuffix(".parquet") for file in files if file.startswith("heads/")}
+    sizes = {file.name: file.size for file in store.storage.files("features")} if models else {}
+    found: dict[str, str] = {}
+    for model in models:
+        folders = {item.folder for row in wishes.rows if row["model_key"] == model for item in _sets(row)}
+        firsts = [name for name in sizes if _folder(name) in folders and _is_first(name)]
+        for first in sorted(firsts, key=lambda name: (sizes[name], name))[:1]:
+            found |= dict.fromkeys((f"{_folder(first)}/{layout.MANIFEST}", first), _OF_CLASSIFIER)
+    return found
+
+
+def _is_first(name: str) -> bool:
+    part = layout.parse_part(name.rpartition("/")[2])
+    return part is not None and part[0] == 0
+
+
+def _sets(row: Mapping[str, str]) -> list[FeatureSet]:
+    """Return the feature sets that a cell reads."""
+    return [FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"]) for split in SPLITS]
+
+
+def _unsigned_results(store: FeatureStore, wishes: Wishes, sets: Set[FeatureSet]) -> Iterator[str]:
+    """Yield the results of earlier versions, without digests, that may have been computed from these sets."""
+    if not sets:
+        return
+    known = {row["cell"]: row for row in [*wishes.former, *wishes.rows]}
+    places = {item.place for item in sets}
+    for cell in sorted(store.names("results")):
+        if cell in known and sets.isdisjoint(_sets(known[cell])):
+            continue
+        try:
+            rows = store.read_record("results", cell).to_pylist()
+        except StoreError:  # it is damaged, and removed for that; or out of reach
+            continue
+        first = rows[0] if rows else {"features_digests": []}
+        unsigned = first["features_digests"] is None and first["replaced"] is None
+        if unsigned and (cell in known or (first["model"], first["tap"], first["dataset"]) in places):
+            yield layout.record_path("results", cell)
+
+
+def _analyses(store: FeatureStore, keys: Set[str]) -> Iterator[str]:
+    """Yield the analyses of feature sets with these keys."""
+    for table in (name for name in TABLES if keys and TABLES[name].needed_by == "features"):
+        columns = [name for name in TABLES[table].schema.names if name.endswith("_key")]
+        for name in sorted(store.names(table)):
+            try:
+                rows = store.read_record(table, name, columns=columns)
+            except StoreError:  # as above
+                continue
+            if not keys.isdisjoint(key for column in rows.columns for key in column.unique().to_pylist()):
+                yield layout.record_path(table, name)
+
+
+def _write_again(storage: Storage, files: Collection[str], verified: Verified) -> tuple[str, ...]:
+    """Write store.json and files of no rows again; return which. Those that must be there without a store.json, too."""
+    tables = [*schema.SETS, *schema.TABLES]
+    there = set(storage.list_files(layout.SCHEMA_FOLDER))
+    of_all = layout.STORE_FILE in files
+    written = []
+    for table in tables:
+        path = layout.empty_path(table)
+        if path in files or (of_all and path not in there):
+            commit.publish_record(storage, path, _common_columns(storage, table).empty_table())
+            written.append(path)
+    if of_all:
+        unread = any(finding.severity == "unread" for finding in verified.findings)
+        mark_sealed(storage, tables=tables, sealed=not verified.n_unsigned and not unread)
+        written.append(layout.STORE_FILE)
+    return tuple(written)
+
+
+def _common_columns(storage: Storage, table: str) -> pa.Schema:
+    """Return the columns that all files of a table have, by which `FeatureStore.lacks_columns` goes."""
+    names = [file.name for file in storage.files(table) if file.name.endswith(".parquet")]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        columns = list(pool.map(lambda name: storage.read(name, lambda file: pq.read_schema(file).names), names))
+    return pa.schema([field for field in schema.table(table).schema if all(field.name in own for own in columns)])
