@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """List or remove files that no study of the store needs: old features, image tables, results and staged files.
 
-    A study needs the files that its last run wanted. Do not remove files while a study is starting.
+    A study needs the files that its last run wanted. The column wanted_by has the study that wanted a file last, with
+    its study file and the time. Do not remove files while a study is starting.
 
     \b
     Example:  probestore gc --store demo-store --delete
@@ -46,10 +47,11 @@ def command(
     if found or out or format_ != "table":
         write(garbage_table(found), format_, out)
     size = f"{sum(item.n_bytes for item in found) / 1e6:,.1f} MB"
+    if delete:
+        garbage.remove(opened, found)  # and forget wishes that lead to nothing any more
     if not found:
         say("Every file is needed by some study, or is too young to be judged.")
     elif delete:
-        garbage.remove(opened, found)
         say(f"Removed {size}.")
     else:
         say(f"{size} are needed by no study. Nothing was removed. To remove these files, add --delete.")

@@ -26,6 +26,7 @@ _GARBAGE = pa.schema(
         ("kind", pa.string()),
         ("place", pa.string()),
         ("why", pa.string()),
+        ("wanted_by", pa.string()),  # the study that wanted it last, its file, and when; null where none is known
         ("files", pa.int64()),
         ("bytes", pa.int64()),
         ("modified", pa.timestamp("us", tz="UTC")),
@@ -62,6 +63,7 @@ def garbage_table(garbage: Iterable[Garbage]) -> pa.Table:
             "kind": item.kind,
             "place": item.place,
             "why": item.why,
+            "wanted_by": str(item.wanted_by) if item.wanted_by else None,
             "files": len(item.files),
             "bytes": item.n_bytes,
             "modified": item.modified,

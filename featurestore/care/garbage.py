@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from featurestore.care.last_wishes import LastWishes, Wish, forget
 from featurestore.errors import StoreError
 from featurestore.store import layout
 from featurestore.store.feature_store import FeatureStore
@@ -35,6 +36,8 @@ class Garbage:
         Size of all of them.
     modified : datetime
         Time of change of the youngest of them.
+    wanted_by : Wish, optional
+        Last wish of a study for it; None where nobody ever wanted it, or an older version did not record that.
     """
 
     kind: str
@@ -43,6 +46,7 @@ class Garbage:
     files: tuple[str, ...]
     n_bytes: int
     modified: datetime
+    wanted_by: Wish | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class _Needed:
     ----------
     viewed : set of (model, tap, dataset)
         Whose features some cell reads, whatever their key.
+    last : LastWishes
+        Who wanted the rest.
     """
 
     cells: set[str]
@@ -60,6 +66,7 @@ class _Needed:
     samples: set[SampleSet]
     model_keys: set[str]
     viewed: set[tuple[str, str, str]]
+    last: LastWishes
 
 
 def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garbage]:
@@ -74,27 +81,37 @@ def find(store: FeatureStore, *, older_than: timedelta = SAFE_AGE) -> list[Garba
     StoreError
         If no study has been run, or what studies want cannot be read: then nothing is known to be garbage.
     """
-    needed = _needed(store)
     before = datetime.now(UTC) - older_than
-    storage = store.storage
-    found = [*_sets(storage, needed), *_records(storage, needed), *_analyses(store, needed), *_staged(storage)]
-    return sorted((item for item in found if item.modified < before), key=lambda item: item.place)
+    return sorted((item for item in _of_any_age(store) if item.modified < before), key=lambda item: item.place)
 
 
 def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
     """Remove what `find` has found. A set that is removed is gone at once, never half there: its manifest goes first.
 
-    So do the results of a cell, which say that its predictions and its tuning are there.
+    So do the results of a cell, which say that its predictions and its tuning are there. Dropped cells that lead
+    to nothing that is left are forgotten.
 
     Raises
     ------
     StoreError
         If something cannot be removed.
     """
-    for item in sorted(garbage, key=lambda item: item.kind != "results"):
+    garbage, now = sorted(garbage, key=lambda item: item.kind != "results"), datetime.now(UTC)
+    removed = {item.place for item in garbage}
+    left = {item.wanted_by for item in _of_any_age(store) if item.wanted_by and item.place not in removed}
+    for item in garbage:
         for file in item.files:
             store.storage.delete(file)
         store.storage.remove_empty_folders(item.place)
+    forget(store, left, before=now)
+
+
+def _of_any_age(store: FeatureStore) -> Iterator[Garbage]:
+    needed = _needed(store)
+    yield from _sets(store.storage, needed)
+    yield from _records(store.storage, needed)
+    yield from _analyses(store, needed)
+    yield from _staged(store.storage)
 
 
 def _needed(store: FeatureStore) -> _Needed:
@@ -121,6 +138,7 @@ def _needed(store: FeatureStore) -> _Needed:
         samples=images | _images_of_datasets(store, {row["dataset"] for row in wanted}),
         model_keys={row["model_key"] for row in wanted},
         viewed={(row["model"], row["tap"], row["dataset"]) for row in wanted},
+        last=LastWishes(store, wanted),
     )
 
 
@@ -139,7 +157,8 @@ def _sets(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
         if isinstance(item, FeatureSet) and item not in needed.features:
             yield from _feature_garbage(item, files, needed)
         elif isinstance(item, SampleSet) and item not in needed.samples:
-            yield _garbage("samples", folder, "images of features that no cell reads", files)
+            wish = needed.last.of_samples(item)
+            yield _garbage("samples", folder, "images of features that no cell reads", files, wish)
 
 
 def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed) -> Iterator[Garbage]:
@@ -150,18 +169,20 @@ def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed)
     if (item.model, item.tap, item.dataset) in needed.viewed:
         files = [file for file in files if not file.name.endswith(f"/{layout.OVERFLOW}")]
     if files:
-        yield _garbage("features", item.folder, "no cell reads it", files)
+        yield _garbage("features", item.folder, "no cell reads it", files, needed.last.of_features(item))
 
 
 def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
     for table in _tables("cell"):
         for file in storage.files(table):
             if _name(file) not in needed.cells and not layout.parse_import(file.name):
-                yield _garbage(table, file.name, "no study wants the cell", [file])
+                wish = needed.last.of_record(_name(file))
+                yield _garbage(table, file.name, "no study wants the cell", [file], wish)
     for table in _tables("model"):
         for file in storage.files(table):
             if _name(file) not in needed.model_keys:
-                yield _garbage(table, file.name, "no cell uses the model", [file])
+                wish = needed.last.of_model(_name(file))
+                yield _garbage(table, file.name, "no cell uses the model", [file], wish)
 
 
 def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
@@ -170,8 +191,10 @@ def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
         columns = [name for name in TABLES[table].schema.names if name.endswith("_key")]
         for file in store.storage.files(table):
             rows = store.read_record(table, _name(file), columns=columns)
-            if not keys.issuperset(key for column in rows.columns for key in column.unique().to_pylist()):
-                yield _garbage(table, file.name, "no cell reads the features", [file])
+            unread = {key for column in rows.columns for key in column.unique().to_pylist()} - keys
+            if unread:
+                wish = needed.last.of_keys(unread)
+                yield _garbage(table, file.name, "no cell reads the features", [file], wish)
 
 
 def _tables(needed_by: str) -> list[str]:
@@ -188,7 +211,7 @@ def _name(file: StoredFile) -> str:
     return file.name.rpartition("/")[2].removesuffix(".parquet")
 
 
-def _garbage(kind: str, place: str, why: str, files: list[StoredFile]) -> Garbage:
+def _garbage(kind: str, place: str, why: str, files: list[StoredFile], wanted_by: Wish | None = None) -> Garbage:
     manifest_first = sorted(files, key=lambda file: (not file.name.endswith(layout.MANIFEST), file.name))
     unknown = datetime.now(UTC)  # a file system without times: nothing on it is ever old enough
     return Garbage(
@@ -198,4 +221,5 @@ def _garbage(kind: str, place: str, why: str, files: list[StoredFile]) -> Garbag
         tuple(file.name for file in manifest_first),
         sum(file.size for file in files),
         max(file.modified or unknown for file in files),
+        wanted_by,
     )

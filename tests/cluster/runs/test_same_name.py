@@ -131,6 +131,20 @@ def test_wishes_out_of_reach_are_wanted_still_and_a_run_of_which_nothing_works_c
     assert (code, f"{elsewhere} wants 0 cells, none of them the same" in err) == (2, True), err
 
 
+@pytest.mark.slow
+def test_added_probes_leave_a_study_file_of_their_name_alone_and_say_their_command(command, write, tmp_path):
+    path, store = write("a").rename(tmp_path / "a" / "probe+knn.toml"), tmp_path / "store"
+    assert command("run", path, "--store", store, "--local")[0] == 0
+    for _ in range(2):
+        code, _, err = command("probe", "--probe", "knn", "-o", "knn.ks=[1]", "--store", store, "--local")
+        assert code == 0, err
+    rows = FeatureStore.open(str(store)).read_records("cells")
+    assert {(row["study"], row["study_file"], row["probe"]) for row in rows} == {
+        ("probe+knn", str(path), "ncm"),
+        ("probe+knn-2", "probestore probe --probe knn -o 'knn.ks=[1]'", "knn"),
+    }
+
+
 def want(store: FeatureStore, file: str | None, *probes: str, name: str = "study") -> None:
     Ledger(name, store, Reporters(), study_file=file).want([cell(probe) for probe in probes])
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sound_store import FEATURES, SAMPLES, make, write_features
+from sound_store import CELL, FEATURES, NOW, SAMPLES, make, want, write_features
 
 from cluster.cli import main
 from cluster.runs.study_run import identified, opened
@@ -18,9 +18,18 @@ from featurestore.extraction.extract import extract_shard
 from featurestore.extraction.shards import FullSet, Job
 from featurestore.networks.extractor import Extractors
 from featurestore.networks.identity import feature_set
+from featurestore.store.feature_store import rows_table
 from featurestore.store.schema import SPLITS
 from featurestore.store.storage import Storage
+from featurestore.store.wishes import put_wishes, wishes_of
 
+ELSEWHERE = {
+    **CELL,
+    **{f"{split}_key": "elsewhere" for split in SPLITS},
+    "cell": "c2",
+    "study": "other",
+    "wanted_at": NOW,
+}
 OLD = FeatureSet("net", "pets", "train", "of-older-weights")
 
 
@@ -92,7 +101,7 @@ def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):
     time.sleep(0.01)
     code, out, err = command(*listing)
     (row,) = json.loads(out)
-    assert (code, row["place"], row["files"]) == (0, OLD.folder, 3)
+    assert (code, row["place"], row["files"], row["wanted_by"]) == (0, OLD.folder, 3, None)
     assert "Nothing was removed. To remove these files, add --delete" in err
     assert store.has(OLD)
     code, _, err = command(*listing, "--delete")
@@ -100,6 +109,20 @@ def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):
     assert err.startswith("Removed ")
     assert not store.has(OLD)
     assert command("verify", "--store", store.uri)[0] == 0
+
+
+def test_garbage_has_the_study_that_wanted_it_last_and_removing_forgets_its_wish(command, store):
+    gc = ("gc", "--store", store.uri, "--older-than", 0)
+    want(store, "other")
+    put_wishes(store, "study", rows_table("cells", []), former=wishes_of(store, "study"))
+    assert "Every file is needed" in command(*gc)[2]
+    put_wishes(store, "other", rows_table("cells", [ELSEWHERE]), former=wishes_of(store, "other"))
+    time.sleep(0.01)
+    code, out, _ = command(*gc, "--format", "json")
+    assert (code, {row["wanted_by"] for row in json.loads(out)}) == (0, {f"study study on {NOW:%Y-%m-%d %H:%M} UTC"})
+    assert store.names("dropped_cells") == {"study", "other"}
+    assert command(*gc, "--delete")[0] == 0
+    assert store.names("dropped_cells") == set()
 
 
 def test_what_was_written_today_is_left_alone_by_default(command, store):

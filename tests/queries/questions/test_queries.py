@@ -294,6 +294,13 @@ def test_cells_without_a_headline_metric_are_done_and_compare_no_models(given: G
     assert database.query("leaderboard", probe="logme").num_rows == 0
 
 
+def test_cells_that_a_study_has_dropped_are_wanted_by_no_answer(given: Given) -> None:
+    dropped = [{**wanted("b", "d0"), "dropped_at": NOW}]
+    database = given(cells=[wanted("a", "d0")], dropped_cells=dropped, results=[score("a", "d0", 0.9)])
+    assert database.query("coverage")["model"].to_pylist() == ["a"]
+    assert database.sql("select model from dropped_cells")["model"].to_pylist() == ["b"]
+
+
 def test_a_store_of_before_the_newest_columns_and_tables_has_answers(tmp_path: Path) -> None:
     """Files of both ages lie side by side, and `heads` was not there at all."""
     store = FeatureStore.create(str(tmp_path / "old"))
