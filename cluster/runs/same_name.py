@@ -13,6 +13,8 @@ from featurestore.plain_text import counted, shortly
 from featurestore.store.wishes import without
 
 _COMMAND = "probestore "
+_SEEN = ["model", "dataset", "tap", "probe", "solver", "n_per_class", "seed"]
+"""Columns of `cells` that a study file states."""
 
 
 def is_of_another(former: pa.Table, file: str | None) -> bool:
@@ -59,7 +61,7 @@ def check_same(name: str, file: str | None, store: FeatureStore, *, former: pa.T
         raise ConfigurationError(
             f"A store knows a study by its name, but {name!r} is the name of two: {file_of(former)} was run in "
             f"{store.uri} and wants {counted(n, 'cell')}, and {_named(file)} wants {counted(m, 'cell')}, "
-            f"{same or 'none'} of them the same. Nothing was computed. {_ways_out(name, file)}"
+            f"{same or 'none'} of them the same.{_why(former, wishes)} Nothing was computed. {_ways_out(name, file)}"
         )
 
 
@@ -99,6 +101,17 @@ def _is_same(former: str, now: str | None) -> bool:
 
 def _named(file: str | None) -> str:
     return file or "the study that was given on standard input"
+
+
+def _why(former: pa.Table, wishes: pa.Table) -> str:
+    """Say what is different where nothing seems to be."""
+    ours, theirs = ({tuple(row.values()) for row in rows.select(_SEEN).to_pylist()} for rows in (former, wishes))
+    if ours != theirs:
+        return ""
+    return (
+        " Both name the same models, datasets and probes, but their images (whose times of change count), weights, "
+        "preprocessing or options differ."
+    )
 
 
 def _ways_out(name: str, file: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -181,6 +182,17 @@ def test_standard_input_is_another_file_than_any(store):
 def test_a_file_that_wants_all_of_the_other_and_more_is_another_study(store):
     want(store, "/a.toml", "knn")
     assert "/b.toml wants 2 cells, 1 of them the same" in (refused(store, "/b.toml", "knn", "ncm") or "")
+
+
+def test_where_two_studies_look_alike_it_is_said_what_can_differ(store):
+    want(store, "/a.toml", "knn")
+    former = wishes_of(store, "study")
+    ledger = Ledger("study", None, Reporters(), study_file="/b.toml")
+    ledger.want([cell("knn", features=replace(PETS, test_key="of-other-images"))])
+    with pytest.raises(
+        ConfigurationError, match=r"none of them the same. Both name the same models, .* options differ"
+    ):
+        check_same("study", "/b.toml", store, former=former, wishes=ledger.wanted)
 
 
 def test_a_command_is_the_same_with_other_options_and_another_than_a_file(store):
