@@ -21,6 +21,7 @@ from featurestore.errors import StoreError
 from featurestore.store.commit import Storage
 from featurestore.store.feature_store import foreign_files, lost_its_store_file
 from featurestore.store.layout import STORE_FILE
+from featurestore.store.schema import SETS, TABLES
 from featurestore.store.wishes import wishes_of
 from queries.asking.database import Database
 
@@ -113,7 +114,7 @@ def _compare(study: Study, store: FeatureStore, ledger: Ledger, reporter: Report
 def _rates(store: FeatureStore | None) -> Rates:
     if store is None:
         return Rates()
-    with Database(store) as database:
+    with Database(store, gaps=(*SETS, *TABLES)) as database:
         progress = database.run_file(_SQL / "image_rates.sql").to_pylist()
         return rates_of(progress, database.run_file(_SQL / "cell_seconds.sql").to_pylist())
 

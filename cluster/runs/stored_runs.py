@@ -34,6 +34,7 @@ from queries.asking.database import Database
 
 _LONGEST_NAME = 100
 _SQL = Path(__file__).parent
+_MADE_AGAIN = ("results", "tuning", "predictions")  # by probes: what of them is gone keeps no pair back
 
 
 def add_probes(
@@ -166,7 +167,7 @@ def _run(
 
 def _lacking(store: FeatureStore, wanted: set[str]) -> Iterator[dict[str, Any]]:
     """Return the cells whose predictions are stored, with the wanted metrics that each lacks."""
-    with Database(store) as database:
+    with Database(store, gaps=_MADE_AGAIN) as database:
         rows = database.run_file(_SQL / "scored_cells.sql").to_pylist()
     predicted = store.names("predictions")
     for row in rows:
@@ -241,7 +242,7 @@ def stored_pairs(store: FeatureStore, reporter: Reporter, *, to: str = "probe") 
 
 
 def _wanted_pairs(store: FeatureStore) -> Iterator[Pair]:
-    with Database(store) as database:
+    with Database(store, gaps=_MADE_AGAIN) as database:
         yield from map(_pair, database.run_file(_SQL / "stored_pairs.sql").to_pylist())
 
 
@@ -253,7 +254,7 @@ def _pair(row: dict[str, Any]) -> Pair:
 def _with_class_counts(store: FeatureStore, pairs: Iterable[Pair]) -> list[Pair]:
     """Return the pairs with the numbers of training images of each class, where the store has them."""
     counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    with Database(store) as database:
+    with Database(store, gaps=_MADE_AGAIN) as database:
         for row in database.run_file(_SQL / "class_counts.sql").to_pylist():
             counts[row["dataset"]][row["label"]] = row["n_images"]
     return [

@@ -253,7 +253,8 @@ class FeatureStore:
 
     def sets(self) -> list[FeatureSet | SampleSet]:
         """Return all complete feature and sample sets."""
-        found = (layout.parse_folder(folder) for folder in self._complete_folders("features", "samples"))
+        files = (file for table in schema.SETS for file in self._storage.files(table))
+        found = (layout.parse_folder(folder) for folder in _complete(files))
         return sorted((item for item in found if item), key=lambda item: item.folder)
 
     def manifest(self, item: FeatureSet | SampleSet) -> dict[str, Any]:
@@ -341,12 +342,11 @@ class FeatureStore:
         ----------
         table : str
         listed : iterable of StoredFile, optional
-            The files of one of `schema.TABLES`, where they have just been listed; by default they are listed here.
+            The files of the table, where they have just been listed; by default they are listed here.
         """
-        if table in schema.TABLES:
-            files = self._storage.files(table) if listed is None else listed
-        else:
-            files = (file for own in self._complete_folders(table).values() for file in own)
+        files = list(self._storage.files(table) if listed is None else listed)
+        if table in schema.SETS:
+            files = [file for own in _complete(files).values() for file in own]
         return {file.name: file.size for file in files if file.name.endswith(".parquet")}
 
     def lacks_columns(self, table: str) -> bool:
@@ -409,21 +409,6 @@ class FeatureStore:
     def origins(self, table: str) -> set[str]:
         """Return the names of the imports that added rows to one of `schema.TABLES`."""
         return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
-
-    def _complete_folders(self, *tables: str) -> dict[str, list[StoredFile]]:
-        """Return folder -> files of every folder that has a manifest.
-
-        One listing per table is made, and no file is opened.
-        """
-        folders: dict[str, list[StoredFile]] = defaultdict(list)
-        for table in tables:
-            for file in self._storage.files(table):
-                folders[file.name.rsplit("/", 1)[0]].append(file)
-        return {
-            folder: files
-            for folder, files in folders.items()
-            if any(file.name == f"{folder}/{layout.MANIFEST}" for file in files)
-        }
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -637,6 +622,18 @@ _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
 _FOOTER_BYTES = 64 * 1024  # of a Parquet file: most footers are shorter
 _MOST_THREADS = 16  # more would only wait for the memory
+
+
+def _complete(files: Iterable[StoredFile]) -> dict[str, list[StoredFile]]:
+    """Return folder -> files of every folder that has a manifest."""
+    folders: dict[str, list[StoredFile]] = defaultdict(list)
+    for file in files:
+        folders[file.name.rsplit("/", 1)[0]].append(file)
+    return {
+        folder: own
+        for folder, own in folders.items()
+        if any(file.name == f"{folder}/{layout.MANIFEST}" for file in own)
+    }
 
 
 def _record_name(path: str) -> str:

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -24,11 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore import FeatureStore
-from featurestore.errors import QueryError, did_you_mean
+from featurestore.errors import QueryError, StoreError, did_you_mean
 from featurestore.machine import available_cpus
+from featurestore.plain_text import counted, shell_command
 from featurestore.store import layout, node_cache, schema
+from featurestore.store.expected import LISTED, Gone, gone
 from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
+from featurestore.store.storage import StoredFile
 from queries.asking import questions
 from queries.asking.checked_files import CheckedFiles, sql_name
 from queries.asking.limits import NO_LIMITS, Limits
@@ -78,14 +81,18 @@ class Database:
     store : FeatureStore
     limits : Limits, optional
         Limits of every query; by default there are none.
+    gaps : collection of str
+        Tables of which files that were made and are gone are passed over, for those who are about to make them again.
 
     Raises
     ------
     QueryError
         If the store's tables cannot be read.
+    StoreError
+        If a file of a table that is read at once is damaged or gone; of the other tables, queries say so.
     """
 
-    def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS, gaps: Collection[str] = ()) -> None:
         self.uri = store.uri
         self._limits = limits
         self._to_run = list(LATE_SCRIPTS)
@@ -96,7 +103,7 @@ class Database:
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
         try:
             limits.set_up(self._connection)
-            _prepare(self._connection, store, Path(self._empty.name))
+            _prepare(self._connection, store, Path(self._empty.name), gaps=gaps)
         except duckdb.Error as error:
             self.close()
             if self._files.failure:
@@ -303,11 +310,17 @@ def _tables() -> set[str]:
     return {*schema.SETS, *schema.TABLES}
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path) -> None:
+def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path, *, gaps: Collection[str]) -> None:
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
-    files = {table: _files(store, table, empty) for table in _tables()}
+    listed = _listings(store)
+    lost = [item for item in gone(store, listed=listed) if item.table not in gaps]
+    _refuse_gaps(store, [item for item in lost if _is_read_at_once(item.table)])
+    files = {table: _files(store, table, listed[table], empty) for table in _tables()}
+    for item in lost:  # whoever asks for such a table is told when it is opened
+        if not _is_read_at_once(item.table):
+            files[item.table][sql_name(item.file)] = 0
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
     connection.execute("set variable store_uri = $uri", {"uri": store.uri})
@@ -322,14 +335,35 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     connection.execute("set lock_configuration = true")
 
 
-def _files(store: FeatureStore, table: str, empty: Path) -> dict[str, int]:
+def _listings(store: FeatureStore) -> dict[str, list[StoredFile]]:
+    """List the folders of all tables, and that of the studies."""
+    folders = sorted({*_tables(), *LISTED})
+    with ThreadPoolExecutor(len(folders)) as pool:  # an object store takes its time for each
+        return dict(zip(folders, pool.map(store.storage.files, folders), strict=True))
+
+
+def _is_read_at_once(table: str) -> bool:
+    return table in schema.TABLES and schema.TABLES[table].gathered
+
+
+def _refuse_gaps(store: FeatureStore, lost: Sequence[Gone]) -> None:
+    """Refuse a store whose small tables lack a file: each answer may be without its rows."""
+    if lost:
+        more = f", and {counted(len(lost) - 1, 'more file')}" if len(lost) > 1 else ""
+        mend = shell_command("probestore", "verify", "--mend", "--store", store.uri)
+        raise StoreError(
+            f"{lost[0].file} is not in the store {store.uri} any more, but {lost[0].why}{more}. "
+            f"Without it answers would be others. See how to make it again: {mend}"
+        )
+
+
+def _files(store: FeatureStore, table: str, listed: Sequence[StoredFile], empty: Path) -> dict[str, int]:
     """Return the committed files of a table as SQL opens them with their bytes, after one file that has no rows.
 
     The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
     theirs are made here, in the folder `empty`, where what is gathered gets a name too.
     """
-    listed = store.storage.files(table) if table in schema.TABLES else None
-    if listed and schema.TABLES[table].gathered and node_cache.limit_bytes():
+    if _is_read_at_once(table) and node_cache.limit_bytes():
         found = gather(store.storage, table, node_cache.folder(), listed=listed)
         if found:
             return {str(_own_name(found, empty)): 0}

@@ -185,7 +185,7 @@ def test_a_file_of_an_import_under_another_name_is_an_error_of_the_store(importe
     path = Path(store.uri, layout.import_path("results", "grid"))
     path.rename(path.with_name("other.parquet"))
     (found,) = verify(store).findings
-    assert (found.place, found.what) == ("results/imported/other.parquet", "it holds origin 'grid', not 'other'")
+    assert (found.place, found.what) == ("results/imported/other.parquet", "its content is not what was written")
     assert "probestore import results FILE --origin other" in found.advice
 
 
