@@ -104,8 +104,10 @@ class Database:
         try:
             limits.set_up(self._connection)
             _prepare(self._connection, store, Path(self._empty.name), gaps=gaps)
-        except duckdb.Error as error:
+        except BaseException as error:
             self.close()
+            if not isinstance(error, duckdb.Error):
+                raise
             if self._files.failure:
                 raise self._files.failure from error
             raise QueryError(f"The tables of {store.uri} cannot be read: {error}") from error
@@ -324,7 +326,9 @@ def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: 
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
     connection.execute("set variable store_uri = $uri", {"uri": store.uri})
-    connection.execute("set variable older_files = $older", {"older": has_older_files(store)})
+    older = older_tables(store)
+    for table in IN_PLACE:
+        connection.execute(f"set variable older_{table} = {table in older}")
     connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
     every_file = [name for names in files.values() for name in names]
     connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
@@ -374,14 +378,17 @@ def _files(store: FeatureStore, table: str, listed: Sequence[StoredFile], empty:
     return {str(path): 0, **{sql_name(name): size for name, size in sizes.items()}}
 
 
-def has_older_files(store: FeatureStore) -> bool:
-    """Return whether files of the tables that are read in place may lack columns that the tables have now.
+IN_PLACE = (*schema.SETS, *(name for name, table in schema.TABLES.items() if not table.gathered))
+"""Tables whose files stay on disk, where a query reads of them what it needs."""
 
-    DuckDB then has to open all of them before it can say what columns a view has.
+
+def older_tables(store: FeatureStore) -> set[str]:
+    """Return those of `IN_PLACE` with files that may lack columns, because the store is older than these columns.
+
+    DuckDB then has to open all of the table's files before it can say what columns a view has.
     """
-    in_place = [*schema.SETS, *(name for name, table in schema.TABLES.items() if not table.gathered)]
-    with ThreadPoolExecutor(len(in_place)) as pool:  # an object store takes its time for each
-        return any(pool.map(store.lacks_columns, in_place))
+    with ThreadPoolExecutor(len(IN_PLACE)) as pool:  # an object store takes its time for each
+        return {table for table, older in zip(IN_PLACE, pool.map(store.lacks_columns, IN_PLACE), strict=True) if older}
 
 
 def _own_name(path: Path, folder: Path) -> Path:

@@ -15,7 +15,7 @@ from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.plain_text import shell_command
 from featurestore.store import schema
-from queries.asking.database import has_older_files, scripts
+from queries.asking.database import IN_PLACE, older_tables, scripts
 from queries.asking.places_in_sql import literal, patterns_in
 
 _READ = re.compile(
@@ -66,11 +66,11 @@ def views_script(store: FeatureStore) -> str:
     files = {table: _files(store, table) for table in (*schema.SETS, *schema.TABLES)}
     # Here nobody waits for a table that few questions need.
     text = "\n".join(scripts()).replace("create table seen_images", "create view seen_images")
-    older = has_older_files(store)
-    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older=older)}", text)
+    older = older_tables(store)
+    own = _READ.sub(lambda found: f"from {_relation(found['table'], found['read'], files, older)}", text)
     variables = [
         *map(_variable, files, files.values()),
-        f"set variable older_files = {str(older).lower()};",
+        *(f"set variable older_{table} = {str(table in older).lower()};" for table in IN_PLACE),
         f"set variable store_uri = {literal(store.uri)};",
     ]
     return "\n".join([*_head(store), *variables, "", _CREATE.sub("create or replace ", own)])
@@ -102,14 +102,14 @@ def _variable(table: str, names: list[str]) -> str:
     return f"set variable {table}_files = [{', '.join(map(literal, names))}];"
 
 
-def _relation(table: str, read: str, files: dict[str, list[str]], *, older: bool) -> str:
+def _relation(table: str, read: str, files: dict[str, list[str]], older: set[str]) -> str:
     """Return a relation with the rows of `read` and the columns of this version; typed and empty without files."""
     small = table in schema.TABLES and schema.TABLES[table].gathered
     empty = _empty(_no_rows(table))
     if not files[table]:
         return f"({empty})"
     # The large tables are faster to read by themselves, and are where no file can lack a column.
-    return f"({empty} union all by name from {read})" if small or older else read
+    return f"({empty} union all by name from {read})" if small or table in older else read
 
 
 def _no_rows(table: str) -> pa.Table:

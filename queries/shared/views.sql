@@ -11,7 +11,8 @@
 -- One small file per cell or record: opening thousands of them takes longer than reading them, and a question refers to
 -- these tables several times, so they are read once. The tables with many rows per cell stay on disk.
 -- Columns that are newer than a file are null in it. To see which columns a file has takes opening it, so files that
--- stay on disk are looked at one by one only where the store is older than some column: older_files says so.
+-- stay on disk are looked at one by one only where the store is older than some column of their table: older_TABLE says
+-- so.
 create table stored_models as
 from read_parquet(getvariable('models_files'), hive_partitioning = false, union_by_name = true);
 
@@ -38,12 +39,12 @@ from read_parquet(getvariable('tuning_files'), hive_partitioning = false, union_
 
 create view stored_predictions as
 from read_parquet(
-    getvariable('predictions_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+    getvariable('predictions_files'), hive_partitioning = false, union_by_name = getvariable('older_predictions')
 );
 
 create view stored_heads as
 from read_parquet(
-    getvariable('heads_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+    getvariable('heads_files'), hive_partitioning = false, union_by_name = getvariable('older_heads')
 );
 
 -- What a folder says of its files: folder_above(file, 2) is that of the file's folder, and so on up.
@@ -61,7 +62,7 @@ from read_parquet(
     hive_partitioning = true,
     hive_types_autocast = false,
     filename = true,
-    union_by_name = getvariable('older_files')
+    union_by_name = getvariable('older_features')
 );
 
 create view stored_samples as
@@ -71,7 +72,7 @@ from read_parquet(
     hive_partitioning = true,
     hive_types_autocast = false,
     filename = true,
-    union_by_name = getvariable('older_files')
+    union_by_name = getvariable('older_samples')
 );
 
 -- One row per model, of the record that a study made and those of imports. Column by column the study's value counts,
@@ -324,7 +325,7 @@ from read_parquet(getvariable('similarities_files'), hive_partitioning = false, 
 
 create view stored_neighbours as
 from read_parquet(
-    getvariable('neighbours_files'), hive_partitioning = false, union_by_name = getvariable('older_files')
+    getvariable('neighbours_files'), hive_partitioning = false, union_by_name = getvariable('older_neighbours')
 );
 
 -- Of each model on each dataset, the feature sets that current cells read and that were analysed; where probes were

@@ -577,8 +577,9 @@ def test_probes_are_added_where_three_complete_sets_belong_together(pool, study_
     (Path(store.uri) / lost.folder / "manifest.json").unlink()
     summary, recorder = add(store, pool, "ncm")
     assert (summary.counts["cells"], recorder.notes) == (1, [])
-    for path in [*Path(store.uri).glob("cells/*.parquet"), *Path(store.uri).glob("results/*.parquet")]:
-        path.unlink()
+    for table in ("cells", "results", "progress"):
+        for path in Path(store.uri, table).glob("*.parquet"):
+            path.unlink()
     with pytest.raises(MissingFeaturesError, match=r"There is nothing to probe .*probestore run STUDY"):
         add(store, pool, "ncm")
 

@@ -108,7 +108,7 @@ def test_old_and_new_rows_stand_side_by_side(old):
     name = next(iter(old.names("results")))
     rows = [{**row, "cell": "new", "toy": 3.0} for row in old.read_record("results", name).to_pylist()]
     old.publish("results", "new", rows_table("results", rows))
-    with Database(old) as database:
+    with Database(old, gaps=("predictions", "tuning")) as database:
         toys = database.sql("select distinct toy from stored_results order by toy").column(0).to_pylist()
     assert toys == [3.0, None]
 

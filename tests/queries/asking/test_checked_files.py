@@ -18,6 +18,7 @@ from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
 PART = f"{sound_store.FEATURES['train'].folder}/{layout.part_name(0, 2)}"
+MANIFEST = f"{sound_store.FEATURES['train'].folder}/{layout.MANIFEST}"
 IMAGES = f"{sound_store.SAMPLES['train'].folder}/{layout.part_name(0, 2)}"
 ASKED = {
     PART: "select sum(list_sum(feature)) from features",
@@ -33,6 +34,8 @@ def store(tmp_path: Path) -> FeatureStore:
     made = sound_store.make(str(tmp_path / "store=1"))
     model = {"model": "net", "model_key": "weights", "recorded_at": sound_store.NOW}
     made.publish("models", "net", rows_table("models", [model]))
+    dataset = {"dataset": "pets", "recorded_at": sound_store.NOW}
+    made.publish("datasets", "pets", rows_table("datasets", [dataset]))
     return made
 
 
@@ -103,6 +106,27 @@ def test_a_file_that_goes_away_is_named(store):
         Path(store.uri, "predictions/c1.parquet").unlink()
         with pytest.raises(StoreError, match=r"predictions/c1\.parquet is not in the store"):
             database.sql(ASKED["predictions/c1.parquet"])
+
+
+@pytest.mark.parametrize("name", ["predictions/c1.parquet", PART, IMAGES, MANIFEST])
+def test_a_file_that_was_made_and_is_gone_is_named_by_whoever_asks_for_it(store, name):
+    sound_store.want(store, "study", made=True)
+    Path(store.uri, name).unlink()
+    with Database(store) as database:
+        assert database.sql("select count(*) as n from results").to_pylist() == [{"n": 1}]
+        with pytest.raises(StoreError, match=name.replace(".", r"\.")):
+            database.sql(ASKED[PART if name == MANIFEST else name])
+
+
+@pytest.mark.parametrize("name", ["results/c1.parquet", "tuning/c1.parquet"])
+def test_a_store_whose_small_tables_lack_a_file_is_refused_until_it_is_made_again(store, name):
+    sound_store.want(store, "study", made=True)
+    row = {**store.read_record("results", "c1").to_pylist()[0], "chosen": 1.0}
+    store.publish("results", "c1", rows_table("results", [row]))
+    Path(store.uri, name).unlink()
+    with pytest.raises(StoreError, match=f"{name}.*verify --mend"):
+        Database(store)
+    Database(store, gaps=[name.split("/")[0]]).close()
 
 
 def test_files_of_an_earlier_version_are_read(store):

@@ -35,7 +35,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A store with one result; nothing that a test does can change it."""
     store = FeatureStore.create(str(tmp_path_factory.mktemp("shared") / "a store's, 100%"))
     store.publish("results", "c1", rows_table("results", [result("c1")]))
-    with Database(store) as database:
+    with Database(store, gaps=["predictions"]) as database:
         yield database
 
 
