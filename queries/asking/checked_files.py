@@ -38,6 +38,8 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
 
     Attributes
     ----------
+    gone : dict of str to StoreError
+        What is said of files that were made and are not there, by their names.
     failure : StoreError, optional
         Reason of the last file that could not be opened; DuckDB hands on no more than its text.
     """
@@ -47,6 +49,7 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
 
     def __init__(self, store: FeatureStore) -> None:
         super().__init__()
+        self.gone: dict[str, StoreError] = {}
         self.failure: StoreError | None = None
         self._store = store
         self._manifests: dict[str, Mapping[str, Any]] = {}
@@ -84,6 +87,8 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
         return [path]
 
     def _opened(self, name: str) -> pa.NativeFile:
+        if name in self.gone:
+            raise self.gone[name]
         storage = self._store.storage
         if not storage.is_local:
             return pa.BufferReader(self._remote(name))

@@ -103,7 +103,7 @@ class Database:
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
         try:
             limits.set_up(self._connection)
-            _prepare(self._connection, store, Path(self._empty.name), gaps=gaps)
+            _prepare(self._connection, self._files, store, Path(self._empty.name), gaps)
         except BaseException as error:
             self.close()
             if not isinstance(error, duckdb.Error):
@@ -312,17 +312,25 @@ def _tables() -> set[str]:
     return {*schema.SETS, *schema.TABLES}
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, store: FeatureStore, empty: Path, *, gaps: Collection[str]) -> None:
+def _prepare(
+    connection: duckdb.DuckDBPyConnection,
+    checked: CheckedFiles,
+    store: FeatureStore,
+    empty: Path,
+    gaps: Collection[str],
+) -> None:
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
     listed = _listings(store)
     lost = [item for item in gone(store, listed=listed) if item.table not in gaps]
-    _refuse_gaps(store, [item for item in lost if _is_read_at_once(item.table)])
+    if missing := [item for item in lost if _is_read_at_once(item.table)]:
+        raise _gap(store, missing)
     files = {table: _files(store, table, listed[table], empty) for table in _tables()}
     for item in lost:  # whoever asks for such a table is told when it is opened
         if not _is_read_at_once(item.table):
             files[item.table][sql_name(item.file)] = 0
+            checked.gone[item.file] = _gap(store, [item])
     for table, sizes in files.items():
         connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
     connection.execute("set variable store_uri = $uri", {"uri": store.uri})
@@ -350,15 +358,14 @@ def _is_read_at_once(table: str) -> bool:
     return table in schema.TABLES and schema.TABLES[table].gathered
 
 
-def _refuse_gaps(store: FeatureStore, lost: Sequence[Gone]) -> None:
-    """Refuse a store whose small tables lack a file: each answer may be without its rows."""
-    if lost:
-        more = f", and {counted(len(lost) - 1, 'more file')}" if len(lost) > 1 else ""
-        mend = shell_command("probestore", "verify", "--mend", "--store", store.uri)
-        raise StoreError(
-            f"{lost[0].file} is not in the store {store.uri} any more, but {lost[0].why}{more}. "
-            f"Without it answers would be others. See how to make it again: {mend}"
-        )
+def _gap(store: FeatureStore, lost: Sequence[Gone]) -> StoreError:
+    """Return the error about files without which an answer would be another one."""
+    more = f" (and {counted(len(lost) - 1, 'more file')})" if len(lost) > 1 else ""
+    mend = shell_command("probestore", "verify", "--mend", "--store", store.uri)
+    return StoreError(
+        f"{lost[0].file}{more} is not in the store {store.uri} any more, but {lost[0].why}. "
+        f"Without it answers would be others. See how to make it again: {mend}"
+    )
 
 
 def _files(store: FeatureStore, table: str, listed: Sequence[StoredFile], empty: Path) -> dict[str, int]:

@@ -22,7 +22,7 @@ SHARD = ShardDone("pets", "train", 1, 8, 2.0, "node", (Made("net", ("penultimate
 
 
 def rows(store: FeatureStore, question: str = "from progress order by stage, split desc") -> list[dict]:
-    with Database(store) as database:
+    with Database(store, gaps=["cells"]) as database:
         return database.sql(question).to_pylist()
 
 

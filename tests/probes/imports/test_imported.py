@@ -186,7 +186,7 @@ def test_a_file_of_an_import_under_another_name_is_an_error_of_the_store(importe
     path.rename(path.with_name("other.parquet"))
     (found,) = verify(store).findings
     assert (found.place, found.what) == ("results/imported/other.parquet", "its content is not what was written")
-    assert "probestore import results FILE --origin other" in found.advice
+    assert "import other again" in found.advice
 
 
 def test_a_model_may_be_called_as_an_import_is(imported, store):
