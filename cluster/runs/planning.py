@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from cluster.reporting.events import Note, Part, Reporter, Reporters
 from cluster.runs.alike_names import alike_names
 from cluster.runs.estimate import Block, PairPlan
@@ -86,7 +88,8 @@ def plan_study(
     list(alike_names(study, store))  # for its error
     silent = Reporters()
     before = failures_of(study.name, store) if store else {}
-    ledger = Ledger(study.name, None, silent, before, study_file=study.file)
+    former = wishes_of(store, study.name) if store else None
+    ledger = Ledger(study.name, None, silent, before, study_file=study.file, wishes=former)
     run = begin(study, store, ledger, reporter or silent, _rates(store))
     if measure:
         run.rates = with_measured(run)
@@ -95,14 +98,17 @@ def plan_study(
         for work in ledger.summary.failures
     ]
     works = works_of(run)
-    if store:
-        _compare(study, store, ledger, reporter or silent, replace=replace)
+    for note in (text for work in works for text in work.again()):
+        (reporter or silent).tell(Note(note))
+    if store and former is not None:
+        _compare(study, store, ledger, reporter or silent, former=former, replace=replace)
     return [*unusable, *_rows(run, works)]
 
 
-def _compare(study: Study, store: FeatureStore, ledger: Ledger, reporter: Reporter, *, replace: bool) -> None:
+def _compare(
+    study: Study, store: FeatureStore, ledger: Ledger, reporter: Reporter, *, former: pa.Table, replace: bool
+) -> None:
     """Check that the study may be run under its name, or say what it would replace."""
-    former = wishes_of(store, study.name)
     wishes = ledger.wishes_now(former)
     if not replace:
         check_same(study.name, study.file, store, former=former, wishes=wishes)
@@ -149,7 +155,8 @@ def _row(run: Run, model: str, dataset: str, parts: Sequence[tuple[Work, Part, C
 def _block(parts: Sequence[tuple[Part, Cost]], work: Work) -> Block:
     wanted, done = sum(part.wanted for part, _ in parts), sum(part.done for part, _ in parts)
     amount, seconds = sum(cost.amount for _, cost in parts), _sum(cost.seconds for _, cost in parts)
-    return Block(wanted, wanted - done, amount, work.UNIT, seconds)
+    missing = wanted - done + sum(cost.pieces for _, cost in parts)
+    return Block(wanted, missing, amount, work.UNIT, seconds)
 
 
 def _sum(values: Iterable[Any]) -> Any:

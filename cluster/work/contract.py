@@ -108,12 +108,15 @@ class Cost:
         Time of one worker; None if nothing like it was measured.
     problems : tuple of str
         Messages of earlier failures, because of which some of it will not be tried.
+    pieces : int
+        Number of pieces that are to be made beside those that the part counts.
     """
 
     amount: int = 0
     n_bytes: int | None = 0
     seconds: float | None = 0.0
     problems: tuple[str, ...] = ()
+    pieces: int = 0
 
 
 class Work(ABC):
@@ -162,9 +165,16 @@ class Work(ABC):
     def follow(self) -> None:  # noqa: B027 - most kinds of work read the news when they are asked for units
         """Take note of what other kinds of work have brought about; called after every outcome."""
 
+    def again(self) -> Iterable[str]:
+        """Return sentences about what is done again although it was there; each once."""
+        return ()
+
     def cost(self, part: Part) -> Cost:
         """Return the cost of the rest of a part."""
         return Cost(part.wanted - part.done)
+
+    def cut_short(self) -> None:  # noqa: B027 - most kinds of work have written down all that is to be kept
+        """Write down what is to be kept when the run ends before its time."""
 
     def end(self) -> None:  # noqa: B027 - most kinds of work have nothing left to do
         """Do the rest when nothing is missing any more."""

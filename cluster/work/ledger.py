@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +18,7 @@ from cluster.reporting.events import Failed, Note, Reporter, RunEnded
 from featurestore import FeatureStore
 from featurestore.errors import Failure
 from featurestore.plain_text import counted
+from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
 from featurestore.store.wishes import put_wishes, wishes_of, without
@@ -165,17 +166,37 @@ class Ledger:
             )
             reporter.tell(Note(f"{text} --retry-failed tries it in any case."))
 
-    def want(self, cells: Sequence[Cell]) -> None:
+    @property
+    def made(self) -> set[str]:
+        """Keys of the cells that had results when an earlier run of the study ended, as far as it is known here."""
+        rows = schema.CELLS.empty_table() if self._wishes is None else self._wishes
+        return set(rows.filter(pc.fill_null(rows["made"], False))["cell"].to_pylist())
+
+    def want(self, cells: Sequence[Cell], *, there: Collection[str] = (), ended: bool = False) -> None:
         """Record the wanted cells before they are there, so that `coverage` can tell what is missing.
 
         Cells that an earlier run of the study wanted stay wanted if their model or dataset cannot be used now: a disk
         that is not mounted today makes nothing garbage.
+
+        Parameters
+        ----------
+        cells : sequence of Cell
+        there : collection of str
+            Keys of cells that have results: from now on these are missed if they are gone.
+        ended : bool
+            Whether all has been tried. Before, what an earlier run had made is still missed.
         """
         self.summary.counts["cells_wanted"] = len(cells)
-        now = datetime.now(UTC)
-        self.wanted = rows_table("cells", [cell.wanted_row(self._study, now, self._study_file) for cell in cells])
+        if self._wishes is None and self._store:
+            self._wishes = wishes_of(self._store, self._study)
+        former = schema.CELLS.empty_table() if self._wishes is None else self._wishes
+        made = set() if ended else self.made
+        now, otherwise = datetime.now(UTC), False if ended else None
+        rows = (cell.wanted_row(self._study, now, self._study_file) for cell in cells)
+        self.wanted = rows_table(
+            "cells", [{**row, "made": row["cell"] in there or row["cell"] in made or otherwise} for row in rows]
+        )
         if self._store:
-            former = wishes_of(self._store, self._study) if self._wishes is None else self._wishes
             self._wishes = self.wishes_now(former)
             put_wishes(self._store, self._study, self._wishes, former=former)
 

@@ -48,7 +48,7 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
     finally:
         try:
             for stage in stages.values():
-                stage.end()
+                stage.cut_short()
         finally:
             ledger.publish()
 
@@ -84,6 +84,12 @@ class _Stage:
             self.ended = True
             self.follow()
             self._reporter.tell(StageEnded(self.work.kind, time.monotonic() - self._begun))
+
+    def cut_short(self) -> None:
+        """End the stage wherever it is."""
+        if self._is_told and not self.ended:
+            self.work.cut_short()
+            self.end()
 
     def _missing(self) -> Any:
         yield from self.work.missing()

@@ -98,16 +98,25 @@ class Stock:
 
     Parameters
     ----------
-    folders : mapping of str to set of str
-        Folder of a set -> names of its files.
+    folders : mapping of str to mapping of str to datetime or None
+        Folder of a set -> names of its files, with the times at which they were written, where these are known.
     """
 
-    def __init__(self, folders: Mapping[str, set[str]]) -> None:
+    def __init__(self, folders: Mapping[str, Mapping[str, datetime | None]]) -> None:
         self._folders = folders
 
     def has(self, item: FeatureSet | SampleSet) -> bool:
         """Return whether every shard of `item` was stored and its manifest said so."""
         return layout.MANIFEST in self._names(item)
+
+    def is_whole(self, item: FeatureSet | SampleSet) -> bool:
+        """Return the same, if no shard has gone since. A part says of how many it is."""
+        parts = [part for name in self._names(item) if (part := layout.parse_part(name))]
+        return self.has(item) and bool(parts) and len(parts) >= min(n_shards for _, n_shards in parts)
+
+    def completed_at(self, item: FeatureSet | SampleSet) -> datetime | None:
+        """Return when the manifest of `item` was written; None if there is none, or the file system does not say."""
+        return self._names(item).get(layout.MANIFEST)
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
         """Return the shards of `item` that were published, complete or not."""
@@ -117,8 +126,8 @@ class Stock:
         """Return whether a shard of this float16 set had met a value that float16 cannot hold."""
         return layout.OVERFLOW in self._names(item)
 
-    def _names(self, item: FeatureSet | SampleSet) -> set[str]:
-        return self._folders.get(item.folder, set())
+    def _names(self, item: FeatureSet | SampleSet) -> Mapping[str, datetime | None]:
+        return self._folders.get(item.folder, {})
 
 
 class FeatureStore:
@@ -238,17 +247,21 @@ class FeatureStore:
         names = (name.rsplit("/", 1)[1] for name in self._storage.list_files(item.folder))
         return {part[0] for name in names if (part := layout.parse_part(name))}
 
+    def has_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> bool:
+        """Return whether one shard of `item` is published."""
+        return self._storage.kind(f"{item.folder}/{layout.part_name(shard, n_shards)}") == "file"
+
     def overflowed(self, item: FeatureSet) -> bool:
         """Return whether a shard of this float16 set met a value that float16 cannot hold."""
         return self._storage.kind(f"{item.folder}/{layout.OVERFLOW}") == "file"
 
     def stock(self) -> Stock:
         """List the sets that there are now, complete or not: two listings, however many sets are asked for."""
-        folders: dict[str, set[str]] = defaultdict(set)
+        folders: dict[str, dict[str, datetime | None]] = defaultdict(dict)
         for table in ("features", "samples"):
-            for path in self._storage.list_files(table):
-                folder, _, name = path.rpartition("/")
-                folders[folder].add(name)
+            for file in self._storage.files(table):
+                folder, _, name = file.name.rpartition("/")
+                folders[folder][name] = file.modified
         return Stock(dict(folders))
 
     def sets(self) -> list[FeatureSet | SampleSet]:
@@ -366,8 +379,12 @@ class FeatureStore:
 
     def names(self, table: str) -> set[str]:
         """Return the names of the records in one of `schema.TABLES`, without those of imports."""
-        own = (name for name in self._storage.list_files(table) if not layout.parse_import(name))
-        return set(map(_record_name, own))
+        return set(self.record_times(table))
+
+    def record_times(self, table: str) -> dict[str, datetime | None]:
+        """Return the same names with the times at which the records were written, where these are known."""
+        own = (file for file in self._storage.files(table) if not layout.parse_import(file.name))
+        return {_record_name(file.name): file.modified for file in own}
 
     def has_record(self, table: str, name: str) -> bool:
         """Return whether there is a record in one of `schema.TABLES`, without a listing of the table."""
@@ -555,6 +572,8 @@ class FeatureStore:
         two writers of one shard within the time of one upload may leave the other's bytes than the manifest says; they
         are the same bytes where both extract on the same kind of device, and else `probestore verify` finds them.
 
+        A manifest that is there stays unless one of `parts` is another than it says: that was lost, and made again.
+
         Parameters
         ----------
         record : mapping
@@ -567,20 +586,22 @@ class FeatureStore:
         StoreError
             If a shard is missing or cannot be read.
         """
-        if self.has(item):
+        known = {part.name: part for part in parts}
+        former = self._described(item)
+        if former and all(is_same_part(part, former.get(name, {})) for name, part in known.items()):
             return
         missing = set(range(n_shards)) - self.shards(item)
         if missing:
             raise StoreError(f"{item.folder} cannot be completed: {len(missing)} of {n_shards} shards are missing.")
-        known = {part.name: part for part in parts}
+        rows = former | {name: asdict(part) for name, part in known.items()}
         names = [layout.part_name(shard, n_shards) for shard in range(n_shards)]
-        described = [known.get(name) or self._describe_part(item, name) for name in names]
+        described = [rows.get(name) or asdict(self._describe_part(item, name)) for name in names]
         manifest = {
             **record,
             "folder": item.folder,
             "schema_version": schema.FORMAT_VERSION,
-            "rows": sum(part.rows for part in described),
-            "parts": [asdict(part) for part in described],
+            "rows": sum(part["rows"] for part in described),
+            "parts": described,
             "created_at": datetime.now(UTC).isoformat(),
         }
         commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", with_checksum(manifest))
@@ -602,6 +623,13 @@ class FeatureStore:
     def save_study(self, name: str, text: str, file: str | None = None) -> None:
         """Keep the text of a study file, and its path or the command that has no file, beside what it asked for."""
         self._storage.publish(layout.study_path(name), kept_texts.written(name, text, file))
+
+    def _described(self, item: FeatureSet | SampleSet) -> dict[str, dict[str, Any]]:
+        """Return the parts of a set by their names, as its manifest describes them; none if there is no sound one."""
+        try:
+            return {part["name"]: part for part in self.manifest(item)["parts"]}
+        except (MissingFeaturesError, DamagedFileError):
+            return {}
 
     def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
         path = f"{item.folder}/{name}"
@@ -750,6 +778,11 @@ def digest_of_parts(manifest: Mapping[str, Any]) -> str:
 def is_signed(manifest: Mapping[str, Any]) -> bool:
     """Return whether a manifest names its own place and the digests of its parts, as those of today do."""
     return "folder" in manifest and all("xxh3" in part for part in manifest["parts"])
+
+
+def is_same_part(part: Part, row: Mapping[str, Any]) -> bool:
+    """Return whether a row of a manifest describes a part. Earlier versions did not write all that is known of one."""
+    return all(row.get(name) == getattr(part, name) for name in ("rows", "bytes", "sha256"))
 
 
 def is_part(content: pa.Buffer, part: Mapping[str, Any]) -> bool:

@@ -36,6 +36,7 @@ from featurestore.images.splits import Dataset
 from featurestore.networks import user_modules
 from featurestore.networks.identity import inputs_key
 from featurestore.networks.taps import CLASSIFIER_INPUTS
+from featurestore.plain_text import counted
 from featurestore.store.schema import SPLITS
 
 _KIND = "features"
@@ -242,6 +243,7 @@ class Features(Work):
         self._pixels: dict[tuple[str, str, int], PixelFacts] = {}
         self._queue: deque[MissingShard] = deque()
         self._total = 0
+        self._gone = 0  # shards of complete sets
         wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
         self._items = {item.place: item for item in wanted}
         self._places: dict[str, list[Place]] = {name: [] for name in run.datasets}
@@ -278,10 +280,25 @@ class Features(Work):
             n_bytes=images * width * np.dtype(item.storage).itemsize if width else (None if images else 0),
             seconds=per_image * own if per_image is not None else None,
             problems=(self._problems[item.place],) if part.split == SPLITS[0] and item.place in self._problems else (),
+            pieces=self._other_pieces(item, part.split, missing),
         )
+
+    def _other_pieces(self, item: WantedFeatures, split: str, missing: set[int]) -> int:
+        """Return how many shards lack their images only; they count in the first features of the dataset."""
+        if item.place != self._places[item.dataset.spec.name][0]:
+            return 0
+        return len(set(range(item.dataset.n_shards(split))) - self._stock.shards(item.dataset.samples(split)) - missing)
+
+    def again(self) -> Iterator[str]:
+        """Return a sentence about shards that were there, and are gone."""
+        gone, self._gone = self._gone, 0
+        if gone:
+            yield f"To make again: {counted(gone, 'shard')} of complete sets, whose files are gone."
 
     def missing(self) -> Iterator[ShardUnit | Completion]:
         """Return units for the manifests that can be written, then units for shards."""
+        for text in self.again():
+            self._run.tell(Note(text))
         while True:
             if sets := tuple(islice(self._due(), _MOST_SETS_AT_ONCE)):
                 yield Completion(self._run.address, sets)
@@ -321,7 +338,7 @@ class Features(Work):
     def _take_stock(self) -> None:
         for dataset in self._run.datasets.values():
             for split in SPLITS:
-                self._stock.add(dataset.samples(split), dataset.n_shards(split))
+                self._add_set(dataset.samples(split), dataset.n_shards(split))
         for item in self._items.values():
             complete = all(map(self._run.inventory.has, item.sets.values()))
             if complete:
@@ -333,7 +350,12 @@ class Features(Work):
 
     def _add(self, item: WantedFeatures) -> None:
         for split, target in item.sets.items():
-            self._stock.add(target, item.dataset.n_shards(split))
+            self._add_set(target, item.dataset.n_shards(split))
+
+    def _add_set(self, item: FeatureSet | SampleSet, n_shards: int) -> None:
+        self._stock.add(item, n_shards)
+        if self._run.inventory.has_manifest(item):
+            self._gone += n_shards - len(self._stock.shards(item))
 
     def _missing_now(self) -> list[MissingShard]:
         wanted = [self._wanted(dataset, split) for dataset in self._run.datasets.values() for split in SPLITS]

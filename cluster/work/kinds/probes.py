@@ -6,7 +6,7 @@ cell_done: cell, model, tap, dataset, probe, seconds, node, failed
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -19,6 +19,7 @@ from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
 from cluster.work.former_choices import former_choices
 from cluster.work.ledger import FailedWork, attempt_key
 from cluster.work.pairs import Pair, Place
+from cluster.work.unsound_cells import UnsoundCells
 from featurestore.errors import Failure
 from featurestore.networks.taps import CLASSIFIER_INPUTS
 from featurestore.plain_text import counted
@@ -121,7 +122,7 @@ class Probes(Work):
         self._problems: dict[str, FailedWork] = {}  # cell -> why it is not tried again
         self._open: dict[Place, int] = {}  # cells that this run is to do
         self._total = 0  # of all places
-        self._recorded: list[str] = []  # cells
+        self._recorded: tuple[list[str], set[str], bool] = ([], set(), False)  # cells, those there, whether some fail
         self._units: deque[CellsUnit] = deque()
         self._notes: deque[str] = deque()
         self._said: set[str] = set()
@@ -131,12 +132,11 @@ class Probes(Work):
         self._without: dict[str, set[Place]] = {}  # model_key -> pairs that were begun without a classifier
         self._is_begun = False
         self._former = former_choices(run.store) if run.store else set()  # cells that are fitted again
+        self._unsound = UnsoundCells(run.store, run.inventory, run.ledger.made)  # so are these
+        self._again: dict[str, str] = {}  # cells whose fitting again was said -> why
         self.follow()
         self._want()
         self._is_begun = True
-        wanted = {cell.key for cells in self._cells.values() for cell in cells}
-        if again := len(self._former & wanted):
-            self._say([f"To fit again: {counted(again, 'cell')}, where {_FORMER}. {_STAY}"])
 
     @property
     def total(self) -> int:
@@ -163,9 +163,20 @@ class Probes(Work):
             problems=tuple(self._problems[cell.key].failure.message for cell in missing if cell.key in self._problems),
         )
 
+    def again(self) -> Iterator[str]:
+        """Return sentences about cells that are fitted again although they have results."""
+        wanted = {cell.key for cells in self._cells.values() for cell in cells}
+        reasons = dict.fromkeys(self._former, f", where {_FORMER}. {_STAY}")
+        reasons |= {cell: f", {why}." for cell, why in self._unsound.why.items()}
+        new = {cell: why for cell, why in reasons.items() if cell in wanted and cell not in self._again}
+        self._again |= new
+        for why, count in sorted(Counter(new.values()).items()):
+            yield f"To fit again: {counted(count, 'cell')}{why}"
+
     def missing(self) -> Iterator[CellsUnit]:
         """Return the cells of the pairs whose features are complete, probe by probe."""
         self.follow()
+        self._say(self.again())
         while self._notes:
             self._run.tell(Note(self._notes.popleft()))
         while self._units:
@@ -184,11 +195,16 @@ class Probes(Work):
                 self._run.ledger.summary.counts["cells"] += 1
                 self._run.inventory.recorded("results", cell.key)
                 self._former.discard(cell.key)
+                self._unsound.settle(cell.key)
             failed = report.failure is not None
             yield CellDone(**place, probe=cell.probe, seconds=report.seconds, node=node, failed=failed)
 
     def end(self) -> None:
-        """Record the wanted cells as they are known at the end."""
+        """Record the wanted cells as they are known at the end, and which of them are there."""
+        self._want(ended=True)
+
+    def cut_short(self) -> None:
+        """Record the same where the run ends before its time."""
         self._want()
 
     # ---- what is wanted ----------------------------------------------------------------------------------------
@@ -212,6 +228,7 @@ class Probes(Work):
         there, lost = self._run.pairs.is_there(pair.place), self._run.pairs.is_lost(pair.place)
         classifier = pair.tap in CLASSIFIER_INPUTS and (not there or lost or self._has_classifier(pair))
         cells = self._cells[pair.place] = cells_of(pair, self._settings, classifier=classifier)
+        self._unsound.judge(cells, complete=there)
         missing = self._missing_of(cells)
         self._problems |= {
             cell.key: known for cell in missing if (known := self._run.ledger.remembers(attempt_key(cell.key)))
@@ -241,7 +258,8 @@ class Probes(Work):
     def _missing_of(self, cells: Iterable[Cell]) -> list[Cell]:
         """Return the cells that have no result, or one that holds no more."""
         done = self._run.inventory.names("results")
-        return [cell for cell in cells if cell.key not in done or cell.key in self._former]
+        again = (self._former, self._unsound)
+        return [cell for cell in cells if cell.key not in done or any(cell.key in some for some in again)]
 
     def _say(self, notes: Iterable[str]) -> None:
         """Keep notes for the next call of `missing`, each once in a run."""
@@ -264,13 +282,15 @@ class Probes(Work):
             self._look_at(self._run.pairs[place])
         return found
 
-    def _want(self) -> None:
-        """Record the wanted cells, unless they are recorded already."""
+    def _want(self, *, ended: bool = False) -> None:
+        """Record the wanted cells and which of them are there, unless that is recorded already."""
         wanted = [cell for cells in self._cells.values() for cell in cells]
         keys = [cell.key for cell in wanted]
-        if keys != self._recorded or not keys:
-            self._run.ledger.want(wanted)
-            self._recorded = keys
+        there = set(self._run.inventory.names("results")).intersection(keys)
+        state = (keys, there, ended and len(there) < len(set(keys)))
+        if state != self._recorded or not keys:
+            self._run.ledger.want(wanted, there=there, ended=ended)
+            self._recorded = state
 
 
 def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) -> list[Cell]:
