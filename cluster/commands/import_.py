@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from cluster.console import options
 from cluster.console.terminal import say
 from featurestore.images.class_names import said_of_alike
 from featurestore.plain_text import counted, shell_command, shortly
+from featurestore.store.schema import SETS, TABLES
 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
@@ -73,8 +75,17 @@ def results(
     uri = store or options.DEFAULT_STORE
     check(read, existing_store(uri, storage_options))
     opened = FeatureStore.create(uri, storage_options=storage_options)
-    changed = add(opened, read)
+    files = {"--models": models, "--datasets": datasets}
+    changed = add(opened, read, command=_command(file, files, read.origin, renamed))
     _say(opened, read, changed)
+
+
+def _command(file: Path, files: Mapping[str, Path | None], origin: str, renamed: Sequence[str]) -> str:
+    """Return the command that imports the same files again, from any folder."""
+    described = [word for name, path in files.items() if path for word in (name, str(path.absolute()))]
+    renames = [word for rename in renamed for word in ("--rename", rename)]
+    given = [str(file.absolute()), *described, "--origin", origin, *renames]
+    return shell_command("probestore", "import", "results", *given)
 
 
 def _say(store: FeatureStore, read: Import, changed: list[str]) -> None:
@@ -128,6 +139,6 @@ def _say_names(read: Import) -> None:
 def _without_source(store: FeatureStore) -> list[str]:
     from queries.asking.database import Database
 
-    with Database(store) as database:
+    with Database(store, gaps=(*SETS, *TABLES)) as database:  # another import may be about to come again
         found = database.run_file(Path(__file__).parents[1] / "runs" / "models_without_source.sql")
         return [str(name) for name in found["model"].to_pylist()]

@@ -59,6 +59,7 @@ class Wishes:
         self._store = store
         self.rows = list(_rows(store, "cells"))
         self.former = list(_rows(store, "dropped_cells"))
+        self._imports = {(row["added_to"], row["origin"]): row["command"] for row in _rows(store, "imports")}
 
     @cached_property
     def _made_by(self) -> dict[str, str]:
@@ -106,13 +107,15 @@ class Wishes:
     def remaking(self, files: Iterable[str]) -> Remaking:
         """Return what makes these files again, which are gone."""
         studies: set[str] = set()
-        analyses, origins, unwanted = False, set[str](), list[str]()
+        analyses, imports, unwanted = False, set[tuple[str, str]](), list[str]()
         for file in files:
             table = file.split("/")[0]
             if imported := layout.parse_import(file):
-                origins.add(imported[1])
+                imports.add(imported)
             elif table in schema.TABLES and schema.TABLES[table].needed_by == "features":
                 analyses = True
+            elif table == "imports":
+                imports.add(("results", file.rpartition("/")[2].removesuffix(".parquet")))
             elif table == "dropped_cells":
                 continue
             elif wanted := self.of(file):
@@ -120,7 +123,12 @@ class Wishes:
             else:
                 unwanted.append(file)
         commands, notes = self._of_studies(studies, analyses=analyses)
-        notes += _of_imports(self._store.storage, origins)
+        arguments = shell_command(*self._store.storage.arguments())
+        again = {f"{command} {arguments}" for one in imports if (command := self._imports.get(one))}
+        commands += sorted(again)
+        notes += _of_imports(
+            self._store.storage, {origin for table, origin in imports if (table, origin) not in self._imports}
+        )
         if unwanted:
             notes.append(f"No study wants {shortly(unwanted, 3)} any more, so nothing makes them again.")
         return Remaking(commands, notes)
@@ -181,7 +189,7 @@ def _rows(store: FeatureStore, table: str) -> Iterator[dict[str, Any]]:
 
 
 def _of_imports(storage: Storage, origins: Iterable[str]) -> Iterator[str]:
-    """Say how to import again: the store has not the places of the files."""
+    """Say how to import again what an older version imported, which kept no command."""
     for origin in sorted(origins):
         command = storage.command("import", "results", f"{origin}.csv", "--origin", origin)
         yield (

@@ -29,6 +29,7 @@ LISTED = (
     "tuning",
     "models",
     "datasets",
+    "imports",
     "progress",
     "studies",
     "features",
@@ -80,6 +81,7 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
         *_results(made, there),
         *_of_results(store, files, there),
         *_catalogue(cells),
+        *_imports(store, files),
         *_images(store, files, made),
         *_manifests(files, made),
         *_parts(store, files),
@@ -131,6 +133,13 @@ def _catalogue(cells: pa.Table) -> Iterator[Gone]:
     for kind in ("model", "dataset"):
         for row in _distinct(cells.filter(known), kind, "study"):
             yield _record(f"{kind}s", row[kind], f"the study {row['study']} wants cells of it")
+
+
+def _imports(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]]) -> Iterator[Gone]:
+    """Yield the rows of imports, whose command is written after them."""
+    for row in store.record_rows("imports", ["origin", "added_to"], listed=files.get("imports", ())).to_pylist():
+        file = layout.import_path(row["added_to"], row["origin"])
+        yield Gone(row["added_to"], file, f"imports/{row['origin']}.parquet names the command that imported it")
 
 
 def _images(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]], made: pa.Table) -> Iterator[Gone]:

@@ -274,6 +274,14 @@ SIMILARITIES = _table(
 )
 
 
+IMPORTS = _table(
+    ("origin", pa.string(), _REQUIRED),
+    ("added_to", pa.string(), _REQUIRED),  # results, models or datasets
+    ("command", pa.string(), _REQUIRED),  # as it is typed into a shell, without the store
+    ("imported_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
+
 def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
     """Return the schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
 
@@ -413,6 +421,12 @@ TABLES: dict[str, Table] = {
         schema=FAILURES,
         row="a piece of work that failed for a reason of its own (not of the machine)",
         named_by="study",
+        needed_by="study",
+    ),
+    "imports": Table(
+        schema=IMPORTS,
+        row="a table that an import added rows to, with the command that did it; imports of older versions have none",
+        named_by="origin",
         needed_by="study",
     ),
     "heads": Table(

@@ -152,10 +152,18 @@ def check(imported: Import, store: FeatureStore | None = None) -> None:
     _headlines(imported.results, _known_metrics(store, imported))
 
 
-def add(store: FeatureStore, imported: Import) -> list[str]:
-    """Write an import into a store. It replaces an earlier import of the same name; results are written last.
+def add(store: FeatureStore, imported: Import, *, command: str) -> list[str]:
+    """Write an import into a store. It replaces an earlier import of the same name.
 
-    Without a new file of models or datasets, the rows of the earlier import stay in that table.
+    Without a new file of models or datasets, the rows of the earlier import stay in that table. The command is written
+    last, after all that it brought.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    imported : Import
+    command : str
+        What brings the same rows again, as it is typed into a shell, without the store.
 
     Returns
     -------
@@ -178,7 +186,10 @@ def add(store: FeatureStore, imported: Import) -> list[str]:
         "datasets": [_known_row(row, imported.origin, now) for row in imported.datasets],
         "results": [{**_result_row(row, imported.origin, headlines), **made} for row in imported.results],
     }
-    return [table for table, rows in tables.items() if rows and _publish(store, table, imported.origin, rows)]
+    brought = [table for table, rows in tables.items() if rows]
+    changed = [table for table in brought if _publish(store, table, imported.origin, tables[table])]
+    _keep_command(store, imported.origin, brought, command, now)
+    return changed
 
 
 def _name(origin: str) -> str:
@@ -310,6 +321,17 @@ def _publish(store: FeatureStore, table: str, origin: str, rows: Sequence[Mappin
         return False
     store.publish_import(table, origin, new)
     return True
+
+
+def _keep_command(store: FeatureStore, origin: str, tables: Sequence[str], command: str, now: datetime) -> None:
+    """Record which command brought the rows of these tables, unless the store says so already."""
+    known = store.has_record("imports", origin)
+    before = {row["added_to"]: row for row in store.read_record("imports", origin).to_pylist()} if known else {}
+    if all(table in before and before[table]["command"] == command for table in tables):
+        return
+    own = {"origin": origin, "command": command, "imported_at": now}
+    after = before | {table: {**own, "added_to": table} for table in tables}
+    store.publish("imports", origin, rows_table("imports", after.values()))
 
 
 def _same(one: pa.Table, other: pa.Table) -> bool:

@@ -13,8 +13,9 @@ from cluster.runs.stored_runs import rescore_stored
 from featurestore import FeatureStore
 from featurestore.care import garbage
 from featurestore.care.verify import verify
-from featurestore.errors import ConfigurationError, UnknownNameError
+from featurestore.errors import ConfigurationError, StoreError, UnknownNameError
 from featurestore.store import layout
+from featurestore.store.expected import gone
 from featurestore.store.feature_store import rows_table
 from probes.imports.imported import add, read_import
 from probes.imports.imported_columns import OTHER_SPELLINGS, headline_metric, metric
@@ -41,7 +42,7 @@ def imported(written, store):
 
     def call(results: str = TWO, *, origin: str = "grid", **more: str) -> list[str]:
         files = {name: written(name, text) for name, text in more.items()}
-        return add(store, read_import(written("results", results), origin=origin, **files))
+        return add(store, read_import(written("results", results), origin=origin, **files), command="probestore import")
 
     return call
 
@@ -108,7 +109,7 @@ def test_the_files_may_call_a_dataset_otherwise_than_the_store(written, store):
     assert (read.undescribed("dataset"), read.unused("dataset")) == (["Food 101", "Pets"], ["Oxford Pets"])
     read = read_import(written("results", TWO), origin="grid", renamed={"Pets": "pets", "Oxford Pets": "pets"}, **files)
     assert (read.undescribed("dataset"), read.unused("dataset")) == (["Food 101"], [])
-    add(store, read)
+    add(store, read, command="probestore import")
     assert ask(store, "select distinct dataset from results order by 1 desc")[0] == {"dataset": "pets"}
     assert ask(store, "select dataset, n_classes from datasets") == [{"dataset": "pets", "n_classes": 37}]
     with pytest.raises(UnknownNameError, match="Unknown dataset 'Pet'. Did you mean 'Pets'"):
@@ -362,7 +363,29 @@ def test_every_column_of_an_import_is_one_of_its_table(imported, store):
 def test_all_of_the_published_grid_is_taken(store):
     read = published_import()
     assert (len(read.results), len(read.names("model")), len(read.names("dataset"))) == (576, 16, 12)
-    add(store, read)
+    add(store, read, command="probestore import")
     (metrics,) = ask(store, "select list(distinct metric order by metric) as names from results where headline")
     assert metrics["names"] == ["map_11point", "mean_per_class", "top1"]
     assert all(row["n_train"] for row in ask(store, "from dataset_sizes"))
+
+
+# ---- what is gone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["results", "models", "datasets"])
+def test_rows_of_an_import_that_are_gone_are_missed(imported, store, table):
+    imported(models="model,params\nNet v1,1000\n", datasets="dataset,classes\nPets,37\n")
+    Path(store.uri, layout.import_path(table, "grid")).unlink()
+    (lost,) = gone(store)
+    assert (lost.table, lost.file) == (table, f"{table}/imported/grid.parquet")
+    with pytest.raises(StoreError, match=f"{lost.file}.*verify --mend"):
+        Database(store)
+
+
+def test_an_import_without_models_keeps_the_command_that_brought_them(written, store):
+    models = written("models", "model,params\nNet v1,1000\n")
+    results = written("results", TWO)
+    add(store, read_import(results, origin="grid", models=models), command="first")
+    add(store, read_import(results, origin="grid"), command="second")
+    rows = ask(store, "select added_to, command from imports order by added_to")
+    assert [(row["added_to"], row["command"]) for row in rows] == [("models", "first"), ("results", "second")]
