@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 from featurestore.errors import DamagedFileError, MissingFeaturesError
 from featurestore.store.digests import rows_digest
 from featurestore.store.feature_store import FeatureStore, digest_of_parts
-from featurestore.store.layout import FeatureSet, SplitSets
+from featurestore.store.layout import FeatureSet, SplitSets, record_path
 from featurestore.store.schema import SPLITS
 
 COLUMNS = (
@@ -39,10 +39,13 @@ class Evidence:
     Parameters
     ----------
     store : FeatureStore
+    there : collection of str, optional
+        Names of all files of the store, where they have just been listed; by default each is looked for.
     """
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore, *, there: Collection[str] | None = None) -> None:
         self._store = store
+        self._there = there
         self._features: dict[FeatureSet, _Features | None] = {}
 
     def objection(self, result: Mapping[str, Any], features: SplitSets | None) -> str | None:
@@ -86,7 +89,7 @@ class Evidence:
         return None
 
     def _is_other(self, table: str, cell: str, digest: str | None) -> bool:
-        if digest is None or not self._store.has_record(table, cell):
+        if digest is None or not self._is_there(table, cell):
             return False
         if table == "predictions":
             return self._store.record_seal(table, cell) != digest
@@ -94,6 +97,11 @@ class Evidence:
             return tuning_digest(self._store.read_record(table, cell)) != digest
         except DamagedFileError:
             return False
+
+    def _is_there(self, table: str, cell: str) -> bool:
+        if self._there is None:
+            return self._store.has_record(table, cell)
+        return record_path(table, cell) in self._there
 
     def _now(self, item: FeatureSet) -> _Features | None:
         if item not in self._features:

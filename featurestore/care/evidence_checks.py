@@ -1,0 +1,69 @@
+"""Check that results rest on the features, predictions and tuning that there are now, not on others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from featurestore.care.findings import RUN_AGAIN, Finding, error
+from featurestore.care.remaking import Wishes
+from featurestore.errors import StoreError
+from featurestore.store import layout
+from featurestore.store.evidence import COLUMNS, Evidence
+from featurestore.store.feature_store import FeatureStore
+from featurestore.store.layout import SplitSets
+from featurestore.store.schema import SPLITS
+
+
+def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) -> Iterator[Finding]:
+    """Check every result that names digests. What cannot be read is passed over, because other checks read it too.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    there : collection of str
+        Names of all files of the store.
+    pool : Executor
+        Results are checked in it, as many at once as it has threads.
+    """
+    evidence = Evidence(store, there=there)
+    wishes = Wishes(store)
+    sets = {row["cell"]: _sets_of(row) for row in (*wishes.former, *wishes.rows)}
+
+    def objection(result: Mapping[str, Any]) -> str | None:
+        named = (
+            result["features_digests"] is not None
+        )  # else it is of an earlier version, and a run judges it by its age
+        try:
+            return evidence.objection(result, sets.get(result["cell"]) if named else None)
+        except StoreError:
+            return None
+
+    results = list(_results(store))
+    for result, found in zip(results, pool.map(objection, results), strict=True):
+        if found:
+            path = layout.record_path("results", result["cell"])
+            yield error(path, f"it rests on {found}", f"{RUN_AGAIN}: the cell is fitted anew", remove=[path])
+
+
+def _results(store: FeatureStore) -> Iterator[Mapping[str, Any]]:
+    """Yield a row of every record of results that can be read."""
+    try:
+        rows = store.record_rows("results", COLUMNS).to_pylist()
+    except StoreError:
+        rows = [row for name in sorted(store.names("results")) for row in _read(store, name)]
+    first = {row["record"]: row for row in reversed(rows)}
+    yield from (row for name, row in first.items() if row["cell"] == name)
+
+
+def _read(store: FeatureStore, name: str) -> list[dict[str, Any]]:
+    try:
+        return [row | {"record": name} for row in store.read_record("results", name, columns=COLUMNS).to_pylist()]
+    except StoreError:
+        return []
+
+
+def _sets_of(cell: Mapping[str, Any]) -> SplitSets:
+    keys = {f"{split}_key": cell[f"{split}_key"] for split in SPLITS}
+    return SplitSets(model=cell["model"], dataset=cell["dataset"], tap=cell["tap"], **keys)
