@@ -61,13 +61,15 @@ def command(
     from featurestore.care.sealing import seal as sign
     from featurestore.care.verify import verify as check
     from featurestore.plain_text import counted
+    from probes import methods
 
     if (deep is None) != (study is None):
         raise ConfigurationError("--deep N and --study STUDY go together: the study names the networks and images.")
     if mend and seal:
         raise ConfigurationError("--mend and --seal do not go together: seal the store when it is sound again.")
     opened = FeatureStore.open(store or options.DEFAULT_STORE, storage_options=storage_options, to_mend=True)
-    verified = check(opened)
+    asking = [name for name in methods.names() if methods.needs_classifier(name)]
+    verified = check(opened, asking=asking)
     if deep is not None and study is not None:
         from cluster.study.study_file import read_study
 
@@ -76,7 +78,7 @@ def command(
         write(findings_table(verified.findings), format_, out)
     say(in_words(verified))
     if mend:
-        sys.exit(mend_and_say(opened, verified))
+        sys.exit(mend_and_say(opened, verified, asking))
     if seal and verified.sound:
         say(f"Gave a digest to {counted(sign(opened), 'file')}.")
     elif verified.mendable:

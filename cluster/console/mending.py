@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.console.terminal import say
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from featurestore.care.verify import Verified
 
 
-def mend_and_say(store: FeatureStore, verified: Verified) -> int:
+def mend_and_say(store: FeatureStore, verified: Verified, asking: Sequence[str]) -> int:
     """Mend a store, say what was done and what to run next, and return the exit code."""
     from featurestore.care.mend import mend
 
     if verified.mendable:
-        _say(mend(store, verified))
+        _say(mend(store, verified, asking=asking))
     left = [finding for finding in verified.findings if finding.severity == "error" and not finding.mendable]
     if left:
         say(f"{counted(len(left), 'error')} cannot be mended here: see the column advice.")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from featurestore.care.findings import Finding
+from featurestore.care.lost import lost
 from featurestore.care.remaking import Remaking, Wishes
 from featurestore.care.verify import Verified
 from featurestore.errors import StoreError
@@ -22,6 +24,7 @@ from featurestore.store.layout import FeatureSet
 from featurestore.store.schema import SPLITS, TABLES
 from featurestore.store.storage import Storage
 
+_MARK = f"/{layout.OVERFLOW}"
 _THREADS = 16  # an object store takes its time for each file
 _UNSIGNED = "nobody can tell whether it rests on features that were damaged"
 _OF_FEATURES = "it was computed from features that are made anew"
@@ -46,7 +49,7 @@ class Mended:
     remaking: Remaking
 
 
-def mend(store: FeatureStore, verified: Verified) -> Mended:
+def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = ()) -> Mended:
     """Remove what is damaged and what rests on it, and write store.json and the files of no rows again.
 
     No run may go on meanwhile.
@@ -57,30 +60,62 @@ def mend(store: FeatureStore, verified: Verified) -> Mended:
         Opened with ``to_mend=True``.
     verified : Verified
         What `verify` has found in it.
+    asking : collection of str
+        As for `verify`.
 
     Raises
     ------
     StoreError
         If something cannot be removed or written. Doing it again goes on from there.
     """
-    findings = [finding for finding in verified.findings if finding.mendable]
     wishes = Wishes(store)
-    why = {file: finding.what for finding in findings for file in finding.remove}
-    gone = [finding.place for finding in findings if finding.gone]
-    to_write = {file for file in (*why, *gone) if file.startswith((layout.STORE_FILE, f"{layout.SCHEMA_FOLDER}/"))}
-    why = {file: reason for file, reason in why.items() if file not in to_write}
-    why |= _of_classifiers(store, wishes, [*why, *gone])
-    sets = {item for file in (*why, *gone) if isinstance(item := layout.parse_folder(_folder(file)), FeatureSet)}
-    why |= {file: _UNSIGNED for file in _unsigned_results(store, wishes, sets) if file not in why}
-    why |= {file: _OF_FEATURES for file in _analyses(store, {item.key for item in sets}) if file not in why}
-    there = {file.name for file in store.storage.files("")}
+    findings = [finding for finding in verified.findings if finding.mendable]
+    removed: dict[str, str] = {}
+    missing: list[str] = []
+    to_write: set[str] = set()
+    while findings:
+        why = {file: finding.what for finding in findings for file in finding.remove}
+        gone = [finding.place for finding in findings if finding.gone]
+        to_write.update(filter(_needs_no_computing, (*why, *gone)))
+        why = {file: reason for file, reason in why.items() if file not in to_write}
+        removed |= _remove(store, {**why, **_with_them(store, wishes, [*why, *gone], why)})
+        missing.extend(file for file in gone if file not in to_write)
+        known = {*removed, *missing, *to_write, *(finding.place for finding in findings)}
+        # What is gone shows only where no record is damaged any more.
+        findings = [finding for finding in _lost(store, asking) if finding.mendable and finding.place not in known]
+    rewritten = _write_again(store, to_write, verified)
+    return Mended(removed, rewritten, wishes.remaking([*removed, *missing]))
+
+
+def _lost(store: FeatureStore, asking: Collection[str]) -> list[Finding]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return lost(store, store.storage.files(""), pool, asking=asking)
+
+
+def _needs_no_computing(file: str) -> bool:
+    """Return whether a file can be written again by what the store itself shows."""
+    return file == layout.STORE_FILE or file.startswith(f"{layout.SCHEMA_FOLDER}/") or file.endswith(_MARK)
+
+
+def _remove(store: FeatureStore, why: Mapping[str, str]) -> dict[str, str]:
+    """Remove those of the files that are there; return them with the reasons."""
+    there = set(store.storage.list_files(""))
     removed = {file: why[file] for file in sorted(why, key=_order) if file in there}
     for file in removed:
         store.storage.delete(file)
-        store.storage.remove_empty_folders(_folder(file))
-    rewritten = _write_again(store.storage, to_write, verified)
-    lost = [file for file in (*removed, *gone) if file not in to_write]
-    return Mended(removed, rewritten, wishes.remaking(lost))
+    for folder in dict.fromkeys(map(_folder, removed)):
+        store.storage.remove_empty_folders(folder)
+    return removed
+
+
+def _with_them(store: FeatureStore, wishes: Wishes, files: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """Return what goes with files that are damaged or gone, and why, but for what is `known` to go."""
+    found = _of_classifiers(store, wishes, files)
+    places = map(layout.parse_folder, map(_folder, (*files, *found)))
+    sets = {item for item in places if isinstance(item, FeatureSet)}
+    found |= dict.fromkeys(_unsigned_results(store, wishes, sets), _UNSIGNED)
+    found |= dict.fromkeys(_analyses(store, {item.key for item in sets}), _OF_FEATURES)
+    return {file: why for file, why in found.items() if file not in known}
 
 
 def _folder(file: str) -> str:
@@ -151,12 +186,15 @@ def _analyses(store: FeatureStore, keys: Set[str]) -> Iterator[str]:
                 yield layout.record_path(table, name)
 
 
-def _write_again(storage: Storage, files: Collection[str], verified: Verified) -> tuple[str, ...]:
-    """Write store.json and files of no rows again; return which. Those that must be there without a store.json, too."""
-    tables = [*schema.SETS, *schema.TABLES]
+def _write_again(store: FeatureStore, files: Collection[str], verified: Verified) -> tuple[str, ...]:
+    """Write files again that need no computing; return which. With store.json, all missing files of no rows, too."""
+    storage, tables = store.storage, [*schema.SETS, *schema.TABLES]
     there = set(storage.list_files(layout.SCHEMA_FOLDER))
     of_all = layout.STORE_FILE in files
-    written = []
+    written = [file for file in sorted(files) if file.endswith(_MARK)]
+    for file in written:
+        if isinstance(item := layout.parse_folder(_folder(file)), FeatureSet):
+            store.mark_overflow(item, "a value is beyond what float16 can hold")
     for table in tables:
         path = layout.empty_path(table)
         if path in files or (of_all and path not in there):

@@ -108,7 +108,7 @@ def check_set(
         yield unsigned(place)
     images = _images_of(item, manifest)
     if images and f"{images.folder}/{layout.MANIFEST}" not in files:
-        yield warning(item.folder, f"its image table {images.folder} is not complete", RUN_AGAIN)
+        yield _without_images(item, images, files)
         images = None
     elif isinstance(item, FeatureSet) and not images:
         yield warning(item.folder, "its manifest names no image table, so its rows cannot be compared", MAKE_SET_ANEW)
@@ -125,6 +125,14 @@ def check_set(
     if len(kinds) > 1:
         what = f"its parts hold features of different types: {', '.join(kinds)}"
         yield error(item.folder, what, f"{MEND} with its whole set" if whole else MAKE_SET_ANEW, remove=whole)
+
+
+def _without_images(item: Set, images: SampleSet, files: Mapping[str, StoredFile]) -> Finding:
+    """Return the finding about features whose image table is gone, or whose run was stopped before it was complete."""
+    if any(name.startswith(f"{images.folder}/") for name in files):
+        return warning(item.folder, f"its image table {images.folder} is not complete", RUN_AGAIN)
+    what = f"the image table is missing, but {item.folder} was extracted from its images"
+    return gone(f"{images.folder}/{layout.MANIFEST}", what, "verify --mend says what makes it again")
 
 
 def check_parts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,14 @@ from featurestore.care.findings import (
     unsigned,
     warning,
 )
+from featurestore.care.lost import lost
 from featurestore.care.record_checks import check_empty, check_record
 from featurestore.care.set_checks import check_parts, check_set
 from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import kept_texts, layout, schema
-from featurestore.store.feature_store import FeatureStore, store_record
+from featurestore.store.feature_store import FeatureStore, is_mark_of, store_record
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -73,13 +74,17 @@ class Verified:
         return replace(self, findings=sorted([*self.findings, *more]))
 
 
-def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
+def verify(store: FeatureStore, *, threads: int | None = None, asking: Collection[str] = ()) -> Verified:
     """Check every manifest, size, checksum, row count, schema and value, and features against their images.
+
+    Files that the rows of the store say were made must be there, and results must rest on what is there.
 
     Parameters
     ----------
     threads : int, optional
         Files that are read, and in memory, at once.
+    asking : collection of str
+        Probes that need the network's own classifier: their results say that it was kept.
 
     Raises
     ------
@@ -94,7 +99,8 @@ def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
     sets = {item: f"{folder}/{layout.MANIFEST}" in files for folder in folders if (item := layout.parse_folder(folder))}
     records = [name for name in files if is_record(name)]
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
-        found = _check_sets(storage, sets, files, pool)
+        found = lost(store, list(files.values()), pool, asking=asking)
+        found.extend(_check_sets(storage, sets, files, pool, lost={finding.place for finding in found if finding.gone}))
         for findings in pool.map(lambda name: check_record(storage, name), records):
             found.extend(findings)
         found.extend(check_evidence(store, files, pool))
@@ -103,21 +109,37 @@ def verify(store: FeatureStore, *, threads: int | None = None) -> Verified:
     found.extend(_strays(storage, files, folders))
     n_bytes = sum(file.size for file in files.values())
     n_unsigned = sum(finding.severity == "unsigned" for finding in found)
-    judged = sorted(finding for finding in found if finding.severity != "unsigned")
+    judged = _judged(found)
     return Verified(sum(sets.values()), len(records), n_bytes, n_unsigned, judged)
 
 
+def _judged(found: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that are to be shown: a file that is missing is said to be so once."""
+    missing = {finding.place: finding for finding in found if finding.gone and "/" in finding.place}
+    others = (finding for finding in found if finding.severity != "unsigned" and finding.place not in missing)
+    return sorted([*missing.values(), *others])
+
+
 def _check_sets(
-    storage: Storage, sets: Mapping[Set, bool], files: Mapping[str, StoredFile], pool: Executor
+    storage: Storage,
+    sets: Mapping[Set, bool],
+    files: Mapping[str, StoredFile],
+    pool: Executor,
+    *,
+    lost: Collection[str],
 ) -> list[Finding]:
-    """Check sets, complete or not: the images first, with which the features are compared."""
+    """Check sets, complete or not: the images first, with which the features are compared.
+
+    What a complete set that has lost its manifest keeps is not to be trusted without a seal.
+    """
     found: list[Finding] = []
     unsound: set[str] = set()
     for item in sorted(sets, key=lambda item: isinstance(item, FeatureSet)):
         if sets[item]:
             found.extend(check_set(storage, item, files, pool, unsound=unsound))
         else:
-            found.extend(check_parts(storage, item, files, pool, trusted=not storage.all_sealed))
+            trusted = f"{item.folder}/{layout.MANIFEST}" not in lost
+            found.extend(check_parts(storage, item, files, pool, trusted=trusted))
         if isinstance(item, SampleSet):
             unsound = {finding.place for finding in found if finding.severity != "unsigned"}
     return found
@@ -153,6 +175,7 @@ def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[
             yield from _staged(files, names)
         elif table in schema.SETS:
             yield from _set_strays(folder, names)
+            yield from _marks(storage, folder, names)
         elif table == layout.STUDIES:
             yield from _kept_texts(storage, names)
         elif table != layout.SCHEMA_FOLDER:
@@ -183,6 +206,18 @@ def _set_strays(folder: str, names: list[str]) -> Iterator[Finding]:
     for name, short in own.items():
         if name not in parts and short not in (layout.MANIFEST, layout.OVERFLOW):
             yield _unknown(name)
+
+
+def _marks(storage: Storage, folder: str, names: list[str]) -> Iterator[Finding]:
+    """Check the mark that a float16 set has overflowed. That it is there says all; its content says why."""
+    item, name = layout.parse_folder(folder), f"{folder}/{layout.OVERFLOW}"
+    if item is None or name not in names:
+        return
+    try:
+        if not is_mark_of(item, storage.read_bytes(name)):
+            yield error(name, NOT_WRITTEN_SO, "verify --mend writes it again", remove=[name])
+    except StoreError as problem:
+        yield unread(name, problem)
 
 
 def _kept_texts(storage: Storage, names: list[str]) -> Iterator[Finding]:

@@ -290,7 +290,7 @@ class FeatureStore:
         try:
             record: dict[str, Any] = json.loads(content)
             intact = is_manifest_of(item, record)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._storage.damaged(path) from error
         if not intact:
             raise self._storage.damaged(path)
@@ -608,7 +608,8 @@ class FeatureStore:
 
     def mark_overflow(self, item: FeatureSet, reason: str) -> None:
         """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
-        commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", {"reason": reason})
+        record = with_checksum({"folder": item.folder, "reason": reason})
+        commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", record)
 
     def publish(self, table: str, name: str, rows: pa.Table) -> str:
         """Publish or replace one record file of the tables in `schema.TABLES`, and return its seal."""
@@ -767,12 +768,32 @@ def is_manifest_of(item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) ->
     """Return whether a manifest is as it was written, for this set. Earlier versions wrote no checksum or no folder."""
     intact = CHECKSUM not in manifest or manifest[CHECKSUM] == checksum(manifest)
     names = (name for name in ("folder", "model", "tap", "dataset", "split") if name in manifest)
-    return intact and all(manifest[name] == getattr(item, name, manifest[name]) for name in names)
+    return intact and all(manifest[name] == getattr(item, name, manifest[name]) for name in names) and _fits(manifest)
+
+
+def _fits(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a manifest says what readers ask it; KeyError, TypeError or ValueError if it is another thing."""
+    parts = manifest["parts"]
+    whole = all(isinstance(part["name"], str) and isinstance(part["sha256"], str) for part in parts)
+    datetime.fromisoformat(manifest.get("created_at", "2000-01-01"))
+    return (
+        whole and sum(int(part["rows"]) for part in parts) == manifest["rows"] and all(part["bytes"] for part in parts)
+    )
 
 
 def digest_of_parts(manifest: Mapping[str, Any]) -> str:
     """Return a digest of the files that a manifest describes."""
     return digest(json.dumps([part["sha256"] for part in manifest["parts"]]).encode())
+
+
+def is_mark_of(item: FeatureSet | SampleSet, content: bytes) -> bool:
+    """Return whether the mark of an overflow is as it was written for this set. Earlier versions signed nothing."""
+    try:
+        record = json.loads(content)
+        signed = {"folder": item.folder, "reason": record["reason"]}
+        return bool(record == with_checksum(signed) or record == {"reason": str(record["reason"])})
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def is_signed(manifest: Mapping[str, Any]) -> bool:

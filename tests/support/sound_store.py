@@ -39,7 +39,7 @@ def make(uri: str) -> FeatureStore:
         write_features(store, FEATURES[split], samples=SAMPLES[split].key)
     want(store, "study")
     result = {"metric": "top1", "headline": True, "value": 0.5, "n_train": 6, "n_val": 6, "n_test": 6, "seconds": 0.1}
-    row = {**CELL, **result, "versions": "{}", "created_at": NOW}
+    row = {**CELL, **result, "versions": "{}", "created_at": datetime.now(UTC)}
     store.publish("results", "c1", rows_table("results", [row]))
     tried = {"hyperparameter": "l2", "value": 1.0, "metric": "top1", "validation": 0.5}
     store.publish("tuning", "c1", rows_table("tuning", [{**CELL, **tried}]))

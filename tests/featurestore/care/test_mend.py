@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sound_store import FEATURES, SAMPLES, made_before_seals, make
+from sound_store import FEATURES, NOW, SAMPLES, made_before_seals, make
 
 from featurestore import FeatureStore
 from featurestore.care.mend import Mended, mend
@@ -13,6 +13,7 @@ from featurestore.care.verify import verify
 from featurestore.errors import DamagedFileError, StoreError
 from featurestore.store import layout, schema
 from featurestore.store.commit import publish_record
+from featurestore.store.feature_store import rows_table
 from featurestore.store.storage import Storage
 
 PART = layout.part_name(0, 2)
@@ -176,3 +177,98 @@ def test_commands_repeat_options_without_their_secrets():
 def test_every_table_of_a_new_store_is_known_to_have_its_file_of_no_rows(store):
     record = json.loads(Path(store.uri, layout.STORE_FILE).read_text())
     assert record["tables"] == sorted([*schema.SETS, *schema.TABLES])
+
+
+def findings(store: FeatureStore, **asking: object) -> dict[str, str]:
+    return {found.place: found.what for found in verify(store, **asking).findings if found.severity == "error"}
+
+
+def test_a_missing_image_table_is_an_error_and_its_study_writes_it_again(store):
+    for path in Path(store.uri, SAMPLES["test"].folder).iterdir():
+        path.unlink()
+    place = f"{SAMPLES['test'].folder}/{layout.MANIFEST}"
+    assert findings(store) == {
+        place: f"the image table is missing, but {FEATURES['test'].folder} was extracted from its images"
+    }
+    assert mended(store).remaking.commands == [run_of(store)]
+
+
+def test_results_without_their_predictions_are_made_again(store):
+    rows = store.read_record("results", "c1").to_pylist()
+    store.publish("results", "c1", rows_table("results", [row | {"chosen": 1.0} for row in rows]))
+    for table in ("predictions", "tuning"):
+        store.storage.delete(f"{table}/c1.parquet")
+    assert set(findings(store)) == {"predictions/c1.parquet", "tuning/c1.parquet"}
+    done = mended(store)
+    assert (list(done.removed), done.remaking.commands) == (["results/c1.parquet"], [run_of(store)])
+
+
+def test_what_is_gone_shows_once_what_is_damaged_is_removed(store):
+    store.storage.delete("predictions/c1.parquet")
+    damage(store, "cells/study.parquet")
+    assert set(findings(store)) == {"cells/study.parquet"}
+    assert set(mended(store).removed) == {"cells/study.parquet", "results/c1.parquet"}
+
+
+def test_results_that_rest_on_other_features_than_there_are_are_an_error(store):
+    rows = store.read_record("results", "c1").to_pylist()
+    digests = [store.features_digest(FEATURES[split]) for split in ("train", "val")] + ["another"]
+    store.publish("results", "c1", rows_table("results", [row | {"features_digests": digests} for row in rows]))
+    assert findings(store) == {"results/c1.parquet": "it was computed from other features of test than there are"}
+    assert list(mended(store).removed) == ["results/c1.parquet"]
+
+
+def test_a_classifier_is_missed_where_results_were_computed_with_it(store):
+    rows = store.read_record("results", "c1").to_pylist()
+    store.publish("results", "c1", rows_table("results", [row | {"model_key": "weights"} for row in rows]))
+    store.storage.delete("heads/weights.parquet")
+    assert findings(store) == {}
+    assert set(findings(store, asking=["ncm"])) == {"heads/weights.parquet"}
+
+
+def analysis(table: str) -> dict[str, object]:
+    keys = {f"{split}_key": FEATURES[split].key for split in schema.SPLITS}
+    place = {"dataset": "pets", "setting": "fixed", "tap": "penultimate", "model": "net"}
+    return {"analysis": f"of-{table}", **place, **keys, "created_at": NOW}
+
+
+def test_what_an_analysis_has_made_is_missed(store):
+    row = {**analysis("representations"), "n_images": 12, "dim": 4, "seconds": 0.1}
+    store.publish("representations", "of-representations", rows_table("representations", [row]))
+    assert "the neighbours of net on pets (penultimate) are missing" in findings(store)["neighbours"]
+    near = {"sample_id": "a", "index": 0, "near_split": "val", "near_sample_id": "b", "near_index": 0}
+    row = {**analysis("neighbours"), **near, "similarity": 0.5, "same_label": True}
+    store.publish("neighbours", "of-neighbours", rows_table("neighbours", [row]))
+    part = {"study": "analyse", "stage": "analysis", "model": "net", "tap": "penultimate", "dataset": "pets"}
+    row = {**part, "wanted": 1, "done": 1, "updated_at": NOW}
+    store.publish("progress", "analyse", rows_table("progress", [row]))
+    assert findings(store) == {}
+    store.storage.delete("representations/of-representations.parquet")
+    assert "the representations of net on pets (penultimate) are missing" in findings(store)["representations"]
+    assert mended(store).remaking.commands == [f"probestore analyse --store '{store.uri}'"]
+
+
+def test_the_results_of_an_import_are_missed_where_its_models_are_there(store):
+    row = {"model": "other", "origin": "paper", "recorded_at": NOW}
+    store.publish_import("models", "paper", rows_table("models", [row]))
+    assert set(findings(store)) == {"results/imported/paper.parquet"}
+    (note,) = mended(store).remaking.notes
+    assert note.endswith(f": probestore import results paper.csv --origin paper --store '{store.uri}'")
+
+
+def test_a_damaged_mark_of_an_overflow_is_written_again(store):
+    store.mark_overflow(FEATURES["val"], "too large")
+    name = f"{FEATURES['val'].folder}/{layout.OVERFLOW}"
+    damage(store, name)
+    assert mended(store).rewritten == (name,)
+    assert (store.overflowed(FEATURES["val"]), findings(store)) == (True, {})
+
+
+def test_a_manifest_of_an_earlier_version_that_says_nonsense_is_damaged(store):
+    path = Path(store.uri, FEATURES["val"].folder, layout.MANIFEST)
+    manifest = json.loads(path.read_text())
+    del manifest["checksum"]
+    for change in ({"parts": [{}]}, {"created_at": "never"}, {"rows": 3}, {"parts": None}):
+        path.write_text(json.dumps({**manifest, **change}))
+        with pytest.raises(DamagedFileError, match=r"split=val/.*manifest\.json .* verify --mend"):
+            store.manifest(FEATURES["val"])

@@ -16,6 +16,7 @@ from featurestore import FeatureStore
 from featurestore.care.record_checks import check_record
 from featurestore.care.verify import verify
 from featurestore.store import layout, schema
+from featurestore.store.feature_store import with_checksum
 
 PARTS = [layout.part_name(shard, 2) for shard in range(2)]
 
@@ -45,7 +46,7 @@ def flipped(content: bytes, place: int, bits: int) -> bytes:
 
 
 def rewrite(store: FeatureStore, item: object, shard: int, table: pa.Table) -> None:
-    """Put other rows into a complete set as somebody would who also corrects the manifest."""
+    """Put other rows into a complete set as somebody would who also corrects the manifest, but for its time."""
     folder = Path(store.uri, item.folder)
     record = json.loads((folder / layout.MANIFEST).read_text())
     (folder / layout.MANIFEST).unlink()
@@ -53,6 +54,8 @@ def rewrite(store: FeatureStore, item: object, shard: int, table: pa.Table) -> N
     store.write_shard(item, shard, 2, table)
     own = {name: value for name, value in record.items() if name not in ("rows", "parts", "checksum")}
     store.finish(item, 2, own)
+    new = json.loads((folder / layout.MANIFEST).read_text())
+    (folder / layout.MANIFEST).write_text(json.dumps(with_checksum({**new, "created_at": record["created_at"]})))
 
 
 def test_a_sound_store_has_no_finding(store):
