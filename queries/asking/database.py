@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from featurestore import FeatureStore
 from featurestore.errors import QueryError, StoreError, did_you_mean
 from featurestore.machine import available_cpus
-from featurestore.plain_text import counted, shell_command
+from featurestore.plain_text import counted
 from featurestore.store import layout, node_cache, schema
 from featurestore.store.expected import LISTED, Gone, gone
 from featurestore.store.places import Options
@@ -361,10 +361,9 @@ def _is_read_at_once(table: str) -> bool:
 def _gap(store: FeatureStore, lost: Sequence[Gone]) -> StoreError:
     """Return the error about files without which an answer would be another one."""
     more = f" (and {counted(len(lost) - 1, 'more file')})" if len(lost) > 1 else ""
-    mend = shell_command("probestore", "verify", "--mend", "--store", store.uri)
     return StoreError(
         f"{lost[0].file}{more} is not in the store {store.uri} any more, but {lost[0].why}. "
-        f"Without it answers would be others. See how to make it again: {mend}"
+        f"Without it answers would be others. See how to make it again: {store.storage.mend()}"
     )
 
 

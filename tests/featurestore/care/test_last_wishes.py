@@ -29,9 +29,9 @@ def put(store: FeatureStore, study: str, *rows: dict[str, object]) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    """A store of two studies, of which the second wants what is nowhere."""
+    """A store of two studies, of which the second, of an earlier version, wants what is nowhere."""
     store = make(str(tmp_path / "store"))
-    put(store, "other", wish("other", "c2", model_key="others", **ELSEWHERE))
+    put(store, "other", wish("other", "c2", model_key="others", study_file=None, **ELSEWHERE))
     put(store, "study", wish("study"))
     return store
 
