@@ -1,5 +1,6 @@
 """`probestore import`: from files to findings, and what is said."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from published import ORIGIN, RENAMED, published_files
 
 from cluster.cli import main
+from featurestore import FeatureStore
+from featurestore.care.mend import mend
+from featurestore.care.verify import verify
 from queries.asking.database import Database, connect
 
 RESULTS = "setting,model,dataset,metric,value,n_test\nfinetuned,Net v1,Pets,top1,0.8,100\n"
@@ -131,3 +135,24 @@ def test_a_model_of_ones_own_lies_near_the_published_line(paper, command, result
     assert (row["model"], row["reference"], row["n_datasets"], row["n_reference"]) == ("mine", "kornblith2019", 12, 16)
     assert (row["inside"], row["extrapolated"]) == (True, False)
     assert abs(row["residual"]) < 0.05
+
+
+def test_rows_that_are_gone_come_again_with_the_command_that_the_mending_prints(
+    command, results, tmp_path, monkeypatch
+):
+    models = tmp_path / "its models.csv"
+    models.write_text("model,imagenet_top1\nNet v1,0.7\n")
+    command(results, "--models", models, "--rename", "Pets=pets")
+    store = FeatureStore.open(str(tmp_path / "store"))
+    for table in ("results", "models"):
+        (tmp_path / "store" / table / "imported" / "grid.parquet").unlink()
+    (again,) = mend(store, verify(store)).remaking.commands
+    words = shlex.split(again)
+    assert words[-2:] == ["--store", store.uri]
+    monkeypatch.chdir("/")
+    assert command(*words[3:-2])[0] == 0
+    assert verify(store).findings == []
+    with Database(store) as database:
+        assert database.sql("select dataset, imagenet_top1 from results join models using (model)").to_pylist() == [
+            {"dataset": "pets", "imagenet_top1": 0.7}
+        ]
