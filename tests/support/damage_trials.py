@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
+import importlib
 import io
 import os
 import pickle
+import pkgutil
 import shlex
 import shutil
 import signal
@@ -26,7 +29,12 @@ import full_store
 from answers import QUESTIONS, read_everything
 from damages import CACHE_KINDS, KINDS, Damage
 
+import cluster
+import featurestore
+import probes
+import queries
 from cluster.cli import cli
+from cluster.commands import run
 from featurestore import FeatureStore, ProbestoreError, SplitSets
 from featurestore.store import feature_store, record_cache, storage
 
@@ -79,12 +87,14 @@ class Trials:
     def __init__(self, folder: Path) -> None:
         self._folder, self._store, self._cache = folder, folder / "store", folder / "cache"
         os.environ["PROBESTORE_CACHE"] = str(self._cache)
+        _import_all()
         self._pairs, self._right = in_child(_make, folder)
         self._sound = folder / "sound"
         self._sound.mkdir()
         for place in (self._store, self._cache):
             place.rename(self._sound / place.name)
         self._files = {kind: self._files_of(kind) for kind in KINDS}
+        assert all(self._files.values()), self._files
 
     def damage(self, kind: str, number: int, seed: int) -> Damage:
         """Return the damage of a number."""
@@ -121,7 +131,7 @@ class Trials:
         again = in_child(_ask, self._store, self._pairs)
         if again == self._right:
             return Verdict("error")
-        return Verdict("unmended", "\n".join([*self._others(again), told]))
+        return Verdict("unmended", f"{self._differences(again)}\n{told}")
 
     def _fault(self, said: Said, damage: Damage) -> Verdict | None:
         """Return what is wrong before anything is mended."""
@@ -129,8 +139,8 @@ class Trials:
         for name, error in errors.items():
             if not error.ours:
                 return Verdict("traceback", f"{name}: {error.text}")
-        if others := [name for name in self._others(said) if name not in errors]:
-            return Verdict("wrong", ", ".join(others))
+        if self._others(said) != list(errors):
+            return Verdict("wrong", self._differences(said))
         for name, error in errors.items():
             if not (any(file in error.text for file in damage.files) and "probestore " in error.text):
                 return Verdict("unnamed", f"{name}: {error.text}")
@@ -139,6 +149,18 @@ class Trials:
     def _others(self, said: Said) -> list[str]:
         """Return what is not said as without the damage."""
         return [name for name, answer in said.items() if answer != self._right.get(name)]
+
+    def _differences(self, said: Said) -> str:
+        """Say what differs, and in which first line."""
+        found = []
+        for name in self._others(said):
+            answer, right = said[name], self._right.get(name, "")
+            if isinstance(answer, Raised) or isinstance(right, Raised):
+                found.append(f"{name}: {answer}")
+            else:
+                lines = difflib.ndiff(right.splitlines(), answer.splitlines())
+                found.append("\n".join([f"{name}:", *(line for line in lines if not line.startswith(" "))][:4]))
+        return "\n".join(found)
 
     def _files_of(self, kind: str) -> list[str]:
         root = self._sound / ("cache" if kind in CACHE_KINDS else "store")
@@ -154,6 +176,16 @@ class Trials:
 
 
 # ---- what children do ----------------------------------------------------------------------------------------------
+
+
+def _import_all() -> None:
+    """Import what children need, which takes longer than most trials."""
+    for package in (featurestore, probes, queries, cluster):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not any(word in module.name for word in ("dashboard", "top_level", ".ray_", "cuml", "__main__")):
+                importlib.import_module(module.name)
+    for name in ("timm", "pyarrow.dataset", "encodings.utf_8_sig"):
+        importlib.import_module(name)
 
 
 def _make(folder: Path) -> tuple[list[SplitSets], Said]:
@@ -200,6 +232,7 @@ def _ask_unchecked(store: Path, pairs: Sequence[SplitSets]) -> Said:
 
 def _follow(store: Path, folder: Path) -> str:
     """Do what errors advise, and what that advises; return all that was printed."""
+    run.show_outcome = lambda *_, **__: None  # half of the time of a run of which little is missing
     told = _call(["verify", "--mend", "--store", str(store)])
     for command in _commands(told, full_store.commands(folder / "study", store)[-1]):
         told += f"\n$ {shlex.join(command)}\n{_call(command)}"

@@ -1,4 +1,4 @@
-"""A small store with a file of every kind: two tiny networks and one with a classifier, two datasets, an import."""
+"""A small store with a file of every kind: networks, datasets of which one is not there, an analysis, an import."""
 
 from __future__ import annotations
 
@@ -79,6 +79,10 @@ name = "scenes"
 source = "parquet:scenes"
 metric = "map_11point"
 shard_images = 8
+
+[[dataset]]
+name = "lost"
+source = "parquet:lost"
 """
 
 IMPORTED = {
