@@ -100,11 +100,11 @@ class Trials:
         """Return the damage of a number."""
         return damages.draw(kind, number, seed, self._files[kind])
 
-    def run(self, kind: str, damage: Damage) -> Verdict:
-        """Try a damage."""
+    def run(self, kind: str, damage: Damage, *, mend: bool = True) -> Verdict:
+        """Try a damage. Without `mend` it is enough that errors say what they must, which takes a third of the time."""
         self._restore(kind, damage)
         try:
-            return self._tried(damage)
+            return self._tried(damage, mend=mend)
         except ChildDiedError as died:
             return Verdict("abort", str(died))
 
@@ -117,7 +117,7 @@ class Trials:
             return False
         return any(not isinstance(said[name], Raised) for name in self._others(said))
 
-    def _tried(self, damage: Damage) -> Verdict:
+    def _tried(self, damage: Damage, *, mend: bool) -> Verdict:
         said = in_child(_ask, self._store, self._pairs)
         if isinstance(said, Raised):
             return Verdict("traceback", said.text)
@@ -125,6 +125,8 @@ class Trials:
             return Verdict("right")
         if fault := self._fault(said, damage):
             return fault
+        if not mend:
+            return Verdict("error")
         told = in_child(_follow, self._store, self._folder)
         if isinstance(told, Raised):
             return Verdict("traceback", told.text)
@@ -142,7 +144,7 @@ class Trials:
         if self._others(said) != list(errors):
             return Verdict("wrong", self._differences(said))
         for name, error in errors.items():
-            if not (any(file in error.text for file in damage.files) and "probestore " in error.text):
+            if not (any(name in error.text for name in damage.names) and "probestore " in error.text):
                 return Verdict("unnamed", f"{name}: {error.text}")
         return None
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featurestore.store.schema import TABLES
+
 WAYS = ("flip", "truncate", "zeros", "swap", "delete")
 """One bit, the end cut off, zeros to the end, another file of the kind in its place and it in that one's, no file."""
 
@@ -18,24 +20,7 @@ STORE_KINDS = {
     "overflow marks": "features/**/overflow.json",
     "samples": f"samples/**/{_PARTS}",
     "samples manifests": f"samples/**/{_MANIFESTS}",
-    **{
-        table: f"{table}/*.parquet"
-        for table in (
-            "results",
-            "tuning",
-            "predictions",
-            "models",
-            "datasets",
-            "cells",
-            "dropped_cells",
-            "heads",
-            "failures",
-            "progress",
-            "neighbours",
-            "representations",
-            "similarities",
-        )
-    },
+    **{table: f"{table}/*.parquet" for table in TABLES},
     "imported": "*/imported/*.parquet",
     "types": "_schema/**/*.parquet",
     "store file": "store.json",
@@ -87,8 +72,10 @@ class Damage:
         return f"{self.way} {self.file}{others} at {self.at:.4f}.{self.bit}, {cache}{', dated' if self.dated else ''}"
 
     @property
-    def files(self) -> tuple[str, ...]:
-        return (self.file, self.other) if self.other else (self.file,)
+    def names(self) -> tuple[str, ...]:
+        """What an error must name: the file, or one of two; of a set without a manifest, its folder."""
+        names = (self.file, self.other) if self.other else (self.file,)
+        return tuple(name.removesuffix(f"/{_MANIFESTS}") for name in names)
 
 
 def draw(kind: str, number: int, seed: int, files: Sequence[str]) -> Damage:
