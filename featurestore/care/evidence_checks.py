@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from featurestore.care.findings import RUN_AGAIN, Finding, error
+from featurestore.care.findings import MEND, RUN_AGAIN, Finding, error
 from featurestore.care.remaking import Wishes
 from featurestore.errors import StoreError
 from featurestore.store import layout
@@ -17,7 +17,7 @@ from featurestore.store.schema import SPLITS
 
 
 def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) -> Iterator[Finding]:
-    """Check every result that names digests. What cannot be read is passed over, because other checks read it too.
+    """Check every result, as a run does. What cannot be read is passed over, because other checks read it too.
 
     Parameters
     ----------
@@ -32,11 +32,8 @@ def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) 
     sets = {row["cell"]: _sets_of(row) for row in (*wishes.former, *wishes.rows)}
 
     def objection(result: Mapping[str, Any]) -> str | None:
-        named = (
-            result["features_digests"] is not None
-        )  # else it is of an earlier version, and a run judges it by its age
         try:
-            return evidence.objection(result, sets.get(result["cell"]) if named else None)
+            return evidence.objection(result, sets.get(result["cell"]))
         except StoreError:
             return None
 
@@ -44,7 +41,7 @@ def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) 
     for result, found in zip(results, pool.map(objection, results), strict=True):
         if found:
             path = layout.record_path("results", result["cell"])
-            yield error(path, f"it rests on {found}", f"{RUN_AGAIN}: the cell is fitted anew", remove=[path])
+            yield error(path, f"it rests on {found}", f"{MEND}; then {RUN_AGAIN}", remove=[path])
 
 
 def _results(store: FeatureStore) -> Iterator[Mapping[str, Any]]:

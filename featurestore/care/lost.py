@@ -6,18 +6,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
 
-from featurestore.care.findings import RUN_AGAIN, Finding, error, gone
+from featurestore.care.evidence_checks import check_evidence
+from featurestore.care.findings import Finding, gone
 from featurestore.errors import StoreError
 from featurestore.store import expected, layout
-from featurestore.store.evidence import COLUMNS, Evidence
 from featurestore.store.feature_store import FeatureStore
-from featurestore.store.layout import SplitSets
 from featurestore.store.storage import StoredFile
 
 _ADVICE = "verify --mend says what makes it again"
@@ -51,10 +50,10 @@ def lost(
         search.neighbours,
         search.measures,
         search.comparisons,
-        search.resting_on_others,
     ):
         with suppress(StoreError):
             found.extend(look())
+    found.extend(check_evidence(store, search.names, pool))
     # A run may have written it since the files were listed.
     return [finding for finding in found if not finding.gone or store.storage.kind(finding.place) != "file"]
 
@@ -133,22 +132,6 @@ class _Search:
             if (tap, dataset) not in compared and pairs <= self._measured:
                 row = {"tap": tap, "dataset": dataset}
                 yield _of_analysis("similarities", row, "the analysis of all its models has ended")
-
-    def resting_on_others(self) -> Iterator[Finding]:
-        """Yield results that were computed from other features, predictions or tuning than there are."""
-        columns = [field.name for field in fields(SplitSets)]
-        wanted = {
-            row["cell"]: SplitSets(**{name: row[name] for name in columns})
-            for row in self.store.record_rows("cells", ["cell", *columns]).to_pylist()
-        }
-        first = {row["record"]: row for row in self.store.record_rows("results", COLUMNS).to_pylist()}
-        evidence = Evidence(self.store)
-        objections = self.pool.map(lambda row: evidence.objection(row, wanted.get(row["cell"])), first.values())
-        for cell, objection in zip(first, objections, strict=True):
-            if objection:
-                file = layout.record_path("results", cell)
-                advice = f"verify --mend removes it; then {RUN_AGAIN}"
-                yield error(file, f"it was computed from {objection}", advice, remove=[file])
 
     @cached_property
     def _analysed(self) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from featurestore.care.evidence_checks import check_evidence
 from featurestore.care.findings import (
     MAKE_SET_ANEW,
     MEND,
@@ -103,7 +102,6 @@ def verify(store: FeatureStore, *, threads: int | None = None, asking: Collectio
         found.extend(_check_sets(storage, sets, files, pool, lost={finding.place for finding in found if finding.gone}))
         for findings in pool.map(lambda name: check_record(storage, name), records):
             found.extend(findings)
-        found.extend(check_evidence(store, files, pool))
     found.extend(_types(storage, files))
     found.extend(_store_file(storage))
     found.extend(_strays(storage, files, folders))

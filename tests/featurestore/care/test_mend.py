@@ -214,7 +214,7 @@ def test_results_that_rest_on_other_features_than_there_are_are_an_error(store):
     rows = store.read_record("results", "c1").to_pylist()
     digests = [store.features_digest(FEATURES[split]) for split in ("train", "val")] + ["another"]
     store.publish("results", "c1", rows_table("results", [row | {"features_digests": digests} for row in rows]))
-    assert findings(store) == {"results/c1.parquet": "it was computed from other features of test than there are"}
+    assert findings(store) == {"results/c1.parquet": "it rests on other features of test than there are"}
     assert list(mended(store).removed) == ["results/c1.parquet"]
 
 
