@@ -285,7 +285,8 @@ class FeatureStore:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             raise MissingFeaturesError(
-                f"No complete {item.folder} in {self.uri}. Run the study that wants it: probestore run STUDY."
+                f"No complete {item.folder} in {self.uri}: there is no {path}. Run the study that wants it: "
+                f"probestore run STUDY. If it was complete, see which study that is: {self._storage.mend()}"
             ) from error
         try:
             record: dict[str, Any] = json.loads(content)
