@@ -86,7 +86,14 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
         *_manifests(files, made),
         *_parts(store, files),
     ]
-    return sorted({lost.file: lost for lost in found if lost.file not in there}.values())
+    return _still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
+
+
+def _still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
+    """Return what is not there now either: rows are read after files are listed, and a run may go on meanwhile."""
+    tables = {one.file.split("/")[0] for one in lost}
+    there = {name for table in tables for name in store.storage.list_files(table)}
+    return [one for one in lost if one.file not in there]
 
 
 def _listings(store: FeatureStore) -> Mapping[str, Sequence[StoredFile]]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.errors import MissingFileError
 from featurestore.store import schema
 from featurestore.store.feature_store import FeatureStore
 
@@ -58,6 +59,7 @@ def _publish_dropped(store: FeatureStore, study: str, wanted: pa.Table, gone: pa
 
 
 def _record(store: FeatureStore, table: str, study: str) -> pa.Table:
-    if store.has_record(table, study):
+    try:
         return store.read_record(table, study)
-    return schema.TABLES[table].schema.empty_table()
+    except MissingFileError:
+        return schema.TABLES[table].schema.empty_table()

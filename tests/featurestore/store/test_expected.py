@@ -11,7 +11,7 @@ from sound_store import CELL, FEATURES, NOW, SAMPLES, make, want
 
 from featurestore import FeatureStore
 from featurestore.store import layout
-from featurestore.store.expected import gone
+from featurestore.store.expected import LISTED, gone
 from featurestore.store.feature_store import rows_table
 
 MANIFESTS = {split: f"{item.folder}/{layout.MANIFEST}" for split, item in (FEATURES | SAMPLES).items()}
@@ -49,6 +49,11 @@ def files(store: FeatureStore) -> list[str]:
 
 def test_of_a_finished_study_nothing_is_gone(made):
     assert gone(made) == []
+
+
+def test_what_was_written_after_the_files_were_listed_is_not_gone(made):
+    listed = {table: made.storage.files(table) for table in LISTED} | {"results": [], "predictions": []}
+    assert gone(made, listed=listed) == []
 
 
 @pytest.mark.parametrize(
