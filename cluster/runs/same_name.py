@@ -10,9 +10,8 @@ import pyarrow as pa
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError
 from featurestore.plain_text import counted, shortly
-from featurestore.store.wishes import without
+from featurestore.store.wishes import is_command, without
 
-_COMMAND = "probestore "
 _SEEN = ["model", "dataset", "tap", "probe", "solver", "n_per_class", "seed"]
 """Columns of `cells` that a study file states."""
 
@@ -91,7 +90,7 @@ def _is_same(former: str, now: str | None) -> bool:
     """Return whether two files or commands are the same. A link in another folder may lead to other images."""
     if now is None or former == now:
         return former == now
-    if former.startswith(_COMMAND) or now.startswith(_COMMAND):
+    if is_command(former) or is_command(now):
         return former.split()[:2] == now.split()[:2]
     try:
         return Path(former).samefile(now) and Path(former).parent.samefile(Path(now).parent)
@@ -115,7 +114,7 @@ def _why(former: pa.Table, wishes: pa.Table) -> str:
 
 
 def _ways_out(name: str, file: str | None) -> str:
-    if file and file.startswith(_COMMAND):
+    if file and is_command(file):
         return "To keep both, choose another store: --store."
     return (
         f'To keep both, give this one a name of its own, at the top of its file: name = "{name}-2". To let it take the '

@@ -13,7 +13,6 @@ from featurestore.store import layout
 from featurestore.store.evidence import COLUMNS, Evidence
 from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import SplitSets
-from featurestore.store.schema import SPLITS
 
 
 def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) -> Iterator[Finding]:
@@ -29,7 +28,7 @@ def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) 
     """
     evidence = Evidence(store, there=there)
     wishes = Wishes(store)
-    sets = {row["cell"]: _sets_of(row) for row in (*wishes.former, *wishes.rows)}
+    sets = {row["cell"]: SplitSets.of_cell(row) for row in (*wishes.former, *wishes.rows)}
 
     def objection(result: Mapping[str, Any]) -> str | None:
         try:
@@ -59,8 +58,3 @@ def _read(store: FeatureStore, name: str) -> list[dict[str, Any]]:
         return [row | {"record": name} for row in store.read_record("results", name, columns=COLUMNS).to_pylist()]
     except StoreError:
         return []
-
-
-def _sets_of(cell: Mapping[str, Any]) -> SplitSets:
-    keys = {f"{split}_key": cell[f"{split}_key"] for split in SPLITS}
-    return SplitSets(model=cell["model"], dataset=cell["dataset"], tap=cell["tap"], **keys)

@@ -11,7 +11,7 @@ from featurestore.care.last_wishes import LastWishes, Wish, forget
 from featurestore.errors import StoreError
 from featurestore.store import layout
 from featurestore.store.feature_store import FeatureStore
-from featurestore.store.layout import FeatureSet, SampleSet
+from featurestore.store.layout import FeatureSet, SampleSet, SplitSets
 from featurestore.store.schema import SPLITS, TABLES
 from featurestore.store.storage import Storage, StoredFile
 
@@ -121,11 +121,7 @@ def _needed(store: FeatureStore) -> _Needed:
             f"No study in {store.uri} wants anything, so nothing says what is needed. To be rid of all, remove the "
             "store itself."
         )
-    features = {
-        FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"])
-        for row in wanted
-        for split in SPLITS
-    }
+    features = {item for row in wanted for item in SplitSets.of_cell(row).sets()}
     stock = store.stock()
     images = {
         SampleSet(item.dataset, item.split, key)

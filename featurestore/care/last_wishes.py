@@ -11,7 +11,7 @@ from typing import Any
 from featurestore.errors import DamagedFileError
 from featurestore.store import layout
 from featurestore.store.feature_store import FeatureStore, rows_table
-from featurestore.store.layout import FeatureSet, SampleSet
+from featurestore.store.layout import FeatureSet, SampleSet, SplitSets
 from featurestore.store.schema import SPLITS
 
 _GRAIN = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
@@ -66,11 +66,7 @@ class LastWishes:
         self._dropped = _in_order(row for rows in dropped for row in rows.to_pylist())  # a later row counts
         self._cells = {row["cell"]: Wish.of(row) for row in self._dropped}
         self._models = {row["model_key"]: Wish.of(row) for row in self._dropped}
-        self._features = {
-            FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"]): Wish.of(row)
-            for row in self._dropped
-            for split in SPLITS
-        }
+        self._features = {item: Wish.of(row) for row in self._dropped for item in SplitSets.of_cell(row).sets()}
         self._keys = {row[f"{split}_key"]: Wish.of(row) for row in self._dropped for split in SPLITS}
 
     def of_record(self, name: str) -> Wish | None:

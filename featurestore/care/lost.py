@@ -18,6 +18,7 @@ from featurestore.errors import StoreError
 from featurestore.store import expected, layout
 from featurestore.store.feature_store import FeatureStore
 from featurestore.store.storage import StoredFile
+from featurestore.store.wishes import is_command
 
 _ADVICE = "verify --mend says what makes it again"
 _ANALYSED = ("setting", "model", "tap", "dataset", "train_key", "val_key", "test_key")
@@ -85,7 +86,7 @@ class _Search:
         cells = self.store.record_rows("cells", ["study", "study_file", "made"])
         ended = cells.filter(pc.is_valid(cells.column("made"))).group_by(["study", "study_file"]).aggregate([])
         for row in ended.to_pylist():
-            has_text = row["study_file"] and not row["study_file"].startswith("probestore ")
+            has_text = row["study_file"] and not is_command(row["study_file"])
             texts = [layout.study_path(row["study"])] if has_text else []
             for file in (*texts, layout.record_path("progress", row["study"])):
                 if file not in self.names:

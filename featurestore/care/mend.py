@@ -20,8 +20,8 @@ from featurestore.care.verify import Verified
 from featurestore.errors import StoreError
 from featurestore.store import commit, layout, schema
 from featurestore.store.feature_store import FeatureStore, mark_sealed
-from featurestore.store.layout import FeatureSet
-from featurestore.store.schema import SPLITS, TABLES
+from featurestore.store.layout import FeatureSet, SplitSets
+from featurestore.store.schema import TABLES
 from featurestore.store.storage import Storage
 
 _MARK = f"/{layout.OVERFLOW}"
@@ -137,7 +137,9 @@ def _of_classifiers(store: FeatureStore, wishes: Wishes, files: Iterable[str]) -
     sizes = {file.name: file.size for file in store.storage.files("features")} if models else {}
     found: dict[str, str] = {}
     for model in models:
-        folders = {item.folder for row in wishes.rows if row["model_key"] == model for item in _sets(row)}
+        folders = {
+            item.folder for row in wishes.rows if row["model_key"] == model for item in SplitSets.of_cell(row).sets()
+        }
         firsts = [name for name in sizes if _folder(name) in folders and _is_first(name)]
         for first in sorted(firsts, key=lambda name: (sizes[name], name))[:1]:
             found |= dict.fromkeys((f"{_folder(first)}/{layout.MANIFEST}", first), _OF_CLASSIFIER)
@@ -149,11 +151,6 @@ def _is_first(name: str) -> bool:
     return part is not None and part[0] == 0
 
 
-def _sets(row: Mapping[str, str]) -> list[FeatureSet]:
-    """Return the feature sets that a cell reads."""
-    return [FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"]) for split in SPLITS]
-
-
 def _unsigned_results(store: FeatureStore, wishes: Wishes, sets: Set[FeatureSet]) -> Iterator[str]:
     """Yield the results of earlier versions, without digests, that may have been computed from these sets."""
     if not sets:
@@ -161,7 +158,7 @@ def _unsigned_results(store: FeatureStore, wishes: Wishes, sets: Set[FeatureSet]
     known = {row["cell"]: row for row in [*wishes.former, *wishes.rows]}
     places = {item.place for item in sets}
     for cell in sorted(store.names("results")):
-        if cell in known and sets.isdisjoint(_sets(known[cell])):
+        if cell in known and sets.isdisjoint(SplitSets.of_cell(known[cell]).sets()):
             continue
         try:
             rows = store.read_record("results", cell).to_pylist()

@@ -13,15 +13,14 @@ from featurestore.errors import StoreError
 from featurestore.plain_text import shell_command, shortly
 from featurestore.store import kept_texts, layout, schema
 from featurestore.store.feature_store import FeatureStore
-from featurestore.store.layout import FeatureSet, SampleSet
-from featurestore.store.schema import SPLITS
+from featurestore.store.layout import FeatureSet, SampleSet, SplitSets
 from featurestore.store.storage import Storage
+from featurestore.store.wishes import is_command
 
 _OF_NO_STUDY = ("analyse", "rescore")
 """Commands that keep their progress and failures under their own names."""
 _PROBES = "probe+"
 """Start of the names under which the command `probe` wants its cells."""
-_COMMAND = "probestore "
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,7 @@ class Wishes:
         """Kind and name of a thing -> studies that want it."""
         found: dict[tuple[str, Any], set[str]] = defaultdict(set)
         for row in self.rows:
-            sets = (
-                FeatureSet(row["model"], row["dataset"], split, row[f"{split}_key"], row["tap"]) for split in SPLITS
-            )
+            sets = SplitSets.of_cell(row).sets()
             own = [("cell", row["cell"]), ("model", row["model"]), ("dataset", row["dataset"])]
             for thing in (*own, ("model_key", row["model_key"]), *(("set", item) for item in sets)):
                 found[thing].add(row["study"])
@@ -138,7 +135,7 @@ class Wishes:
         runs, later, notes = list[str](), list[str](), list[str]()
         for name in sorted(names):
             file = self._made_by.get(name)
-            if file and file.startswith(_COMMAND):
+            if file and is_command(file):
                 (later if file.startswith("probestore probe ") else runs).append(
                     f"{file} {shell_command(*storage.arguments())}"
                 )

@@ -96,7 +96,7 @@ def verify(store: FeatureStore, *, threads: int | None = None, asking: Collectio
     for name in files:
         folders[name.rpartition("/")[0]].append(name)
     sets = {item: f"{folder}/{layout.MANIFEST}" in files for folder in folders if (item := layout.parse_folder(folder))}
-    records = [name for name in files if is_record(name)]
+    records = [name for name in files if _is_record(name)]
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
         found = lost(store, list(files.values()), pool, asking=asking)
         found.extend(_check_sets(storage, sets, files, pool, lost={finding.place for finding in found if finding.gone}))
@@ -177,7 +177,7 @@ def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[
         elif table == layout.STUDIES:
             yield from _kept_texts(storage, names)
         elif table != layout.SCHEMA_FOLDER:
-            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not is_record(name))
+            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not _is_record(name))
 
 
 def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Finding]:
@@ -240,8 +240,7 @@ def _is_toml(content: bytes) -> bool:
     return True
 
 
-def is_record(name: str) -> bool:
-    """Return whether a file is a record of one of `schema.TABLES`, or has the rows of an import."""
+def _is_record(name: str) -> bool:
     if layout.parse_import(name):
         return True
     table, _, file = name.partition("/")

@@ -96,6 +96,11 @@ class SplitSets:
         keys = {f"{split}_key": found.key for split, found in sets.items()}
         return cls(model=first.model, dataset=first.dataset, tap=first.tap, **keys)
 
+    @classmethod
+    def of_cell(cls, row: Mapping[str, Any]) -> SplitSets:
+        """Return the features that a cell reads, by its row of `cells`."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})
+
     @property
     def place(self) -> tuple[str, str, str]:
         """Model, tap and dataset by name."""

@@ -45,6 +45,11 @@ def put_wishes(store: FeatureStore, study: str, rows: pa.Table, *, former: pa.Ta
     store.publish("cells", study, rows)
 
 
+def is_command(study_file: str) -> bool:
+    """Return whether what wants a cell, as the column `study_file` of `cells` has it, is a command, not a path."""
+    return study_file.startswith("probestore ")
+
+
 def without(rows: pa.Table, others: pa.Table) -> pa.Table:
     """Return the rows whose cell is in none of the other rows."""
     return rows.filter(pc.invert(pc.is_in(rows["cell"], others["cell"].combine_chunks())))

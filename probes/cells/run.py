@@ -79,7 +79,7 @@ def run_cells(
         failure = None
         try:
             task = whole if cell.n_per_class is None else few_shot(whole, cell.n_per_class, cell.seed)
-            fitted = _fitted(store, cell, task, likeness, read_test, device=device)
+            fitted = _fitted(cell, task, likeness, read_test, device=device)
             if cell.key in former:
                 results.set_aside(store, cell)
             tested = read_test()[0].digests if fitted.tested else (None,)
@@ -129,7 +129,6 @@ def _head(store: FeatureStore, model_key: str) -> tuple[Vector, Vector]:
 
 
 def _fitted(
-    store: FeatureStore,
     cell: Cell,
     task: LearningTask,
     likeness: Sequence[Likeness | None],
