@@ -34,7 +34,8 @@ from queries.asking.database import Database
 
 _LONGEST_NAME = 100
 _SQL = Path(__file__).parent
-_MADE_AGAIN = ("results", "tuning", "predictions")  # by probes: what of them is gone keeps no pair back
+_MADE_AGAIN = ("results", "tuning", "predictions", "neighbours", "representations", "similarities")
+"""Tables that the runs of this file make: what of them is gone keeps no pair back."""
 
 
 def add_probes(

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -323,7 +323,7 @@ def _prepare(
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
     listed = _listings(store)
-    lost = [item for item in gone(store, listed=listed) if item.table not in gaps]
+    lost = [item for item in [*gone(store, listed=listed), *_analyses(store, listed)] if item.table not in gaps]
     if missing := [item for item in lost if _is_read_at_once(item.table)]:
         raise _gap(store, missing)
     files = {table: _files(store, table, listed[table], empty) for table in _tables()}
@@ -352,6 +352,15 @@ def _listings(store: FeatureStore) -> dict[str, list[StoredFile]]:
     folders = sorted({*_tables(), *LISTED})
     with ThreadPoolExecutor(len(folders)) as pool:  # an object store takes its time for each
         return dict(zip(folders, pool.map(store.storage.files, folders), strict=True))
+
+
+def _analyses(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]]) -> list[Gone]:
+    """Return the analyses that are gone. The names of their records take numerical libraries, which few stores need."""
+    if not any(listed[name] for name, table in schema.TABLES.items() if table.needed_by == "features"):
+        return []
+    from probes.analysis.lost import gone_analyses
+
+    return gone_analyses(store, listed)
 
 
 def _is_read_at_once(table: str) -> bool:
