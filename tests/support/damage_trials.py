@@ -17,6 +17,7 @@ import pkgutil
 import shlex
 import shutil
 import signal
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class Trials:
     def __init__(self, folder: Path) -> None:
         self._folder, self._store, self._cache = folder, folder / "store", folder / "cache"
         os.environ["PROBESTORE_CACHE"] = str(self._cache)
+        tempfile.tempdir = str(folder)  # children end without removing what they have there
         _import_all()
         self._pairs, self._right = in_child(_make, folder)
         self._sound = folder / "sound"
