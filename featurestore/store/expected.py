@@ -86,11 +86,17 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
         *_manifests(files, made),
         *_parts(store, files),
     ]
-    return _still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
+    return still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
 
 
-def _still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
-    """Return what is not there now either: rows are read after files are listed, and a run may go on meanwhile."""
+def still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
+    """Return what is not there now either: rows are read after files are listed, and a run may go on meanwhile.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be listed.
+    """
     tables = {one.file.split("/")[0] for one in lost}
     there = {name for table in tables for name in store.storage.list_files(table)}
     return [one for one in lost if one.file not in there]

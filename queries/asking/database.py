@@ -358,7 +358,7 @@ def _analyses(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]]) -
     """Return the analyses that are gone. The names of their records take numerical libraries, which few stores need."""
     if not any(listed[name] for name, table in schema.TABLES.items() if table.needed_by == "features"):
         return []
-    from probes.analysis.lost import gone_analyses
+    from probes.analysis.gone_analyses import gone_analyses
 
     return gone_analyses(store, listed)
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import pyarrow.compute as pc
 
 from featurestore import FeatureStore, SplitSets
-from featurestore.store.expected import Gone
+from featurestore.store.expected import Gone, still_gone
 from featurestore.store.layout import record_path
 from featurestore.store.storage import StoredFile
 from probes.analysis.analyse import OF_A_DATASET, OF_A_SUBJECT, Subject, comparisons
@@ -41,7 +41,7 @@ def gone_analyses(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]
     ended = _ended(store, listed)
     subjects = [subject for subject in _subjects(store, listed) if subject.features.place in ended]
     found = [lost for subject in subjects for lost in _of_subject(subject, there)]
-    return found or list(_of_comparisons(subjects, ended, there))
+    return still_gone(store, found or list(_of_comparisons(subjects, ended, there)))
 
 
 def _ended(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]]) -> set[tuple[str, str, str]]:

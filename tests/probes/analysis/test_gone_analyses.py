@@ -12,7 +12,7 @@ from given_features import analyse, dataset_record, save, subject, want
 from featurestore import FeatureStore
 from featurestore.errors import StoreError
 from featurestore.store.feature_store import rows_table
-from probes.analysis.lost import TABLES, gone_analyses
+from probes.analysis.gone_analyses import TABLES, gone_analyses
 from queries.asking.database import Database
 
 MODELS = ("a", "b")
@@ -74,3 +74,8 @@ def test_nothing_is_missed_where_another_set_of_models_was_compared_last(analyse
     next(Path(analysed.uri, "similarities").glob("*.parquet")).unlink()
     want(analysed, subject("a"), made=True)
     assert lost(analysed) == []
+
+
+def test_what_was_written_after_the_files_were_listed_is_not_missed(analysed):
+    listed = {name: analysed.storage.files(name) for name in FOLDERS} | {"neighbours": []}
+    assert gone_analyses(analysed, listed) == []
