@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 
 from featurestore.care.last_wishes import LastWishes, Wish, forget
 from featurestore.errors import StoreError
@@ -14,6 +15,7 @@ from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet, SampleSet, SplitSets
 from featurestore.store.schema import SPLITS, TABLES
 from featurestore.store.storage import Storage, StoredFile
+from featurestore.store.wishes import removed_for_good
 
 SAFE_AGE = timedelta(hours=24)
 """Files that are younger are never garbage: a run may be about to want them."""
@@ -99,6 +101,7 @@ def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
     garbage, now = sorted(garbage, key=lambda item: item.kind != "results"), datetime.now(UTC)
     removed = {item.place for item in garbage}
     left = {item.wanted_by for item in _of_any_age(store) if item.wanted_by and item.place not in removed}
+    removed_for_good(store, {PurePosixPath(item.place).stem for item in garbage if item.kind == "results"})
     for item in garbage:
         for file in item.files:
             store.storage.delete(file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from featurestore.store.feature_store import FeatureStore, mark_sealed
 from featurestore.store.layout import FeatureSet, SplitSets
 from featurestore.store.schema import TABLES
 from featurestore.store.storage import Storage
+from featurestore.store.wishes import removed_for_good
 
 _MARK = f"/{layout.OVERFLOW}"
 _THREADS = 16  # an object store takes its time for each file
@@ -83,6 +85,8 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
         known = {*removed, *missing, *to_write, *(finding.place for finding in findings)}
         # What is gone shows only where no record is damaged any more.
         findings = [finding for finding in _lost(store, asking) if finding.mendable and finding.place not in known]
+    lost_cells = {PurePosixPath(file).stem for file in (*removed, *missing) if file.startswith("results/")}
+    removed_for_good(store, lost_cells)
     rewritten = _write_again(store, to_write, verified)
     return Mended(removed, rewritten, wishes.remaking([*removed, *missing]))
 

@@ -127,7 +127,9 @@ class Wishes:
             self._store.storage, {origin for table, origin in imports if (table, origin) not in self._imports}
         )
         if unwanted:
-            notes.append(f"No study wants {shortly(unwanted, 3)} any more, so nothing makes them again.")
+            notes.append(
+                f"No study wants {shortly(unwanted, 3)} any more, so nothing makes them again: answers lack them."
+            )
         return Remaking(commands, notes)
 
     def _of_studies(self, names: Iterable[str], *, analyses: bool) -> tuple[list[str], list[str]]:

@@ -29,6 +29,7 @@ LISTED = (
     "tuning",
     "models",
     "datasets",
+    "dropped_cells",
     "imports",
     "progress",
     "studies",
@@ -79,6 +80,7 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
     found = [
         *_cells(store, files),
         *_results(made, there),
+        *_dropped(store, files, cells, there),
         *_of_results(store, files, there),
         *_catalogue(cells),
         *_imports(store, files),
@@ -125,6 +127,18 @@ def _results(made: pa.Table, there: Collection[str]) -> Iterator[Gone]:
     for cell, study in zip(*(made.column(name).to_pylist() for name in ("cell", "study")), strict=True):
         if _path("results", cell) not in there:
             yield _record("results", cell, f"it was there when a run of {study} ended")
+
+
+def _dropped(
+    store: FeatureStore, files: Mapping[str, Sequence[StoredFile]], cells: pa.Table, there: Collection[str]
+) -> Iterator[Gone]:
+    """Yield results that no study wants any more and that count in answers until they are removed for good."""
+    rows = store.record_rows("dropped_cells", ["cell", "study", "made"], listed=files.get("dropped_cells", ()))
+    rows = rows.filter(pc.fill_null(rows.column("made"), False))
+    rows = rows.filter(pc.invert(pc.is_in(rows.column("cell"), cells.column("cell").combine_chunks())))
+    for cell, study in zip(*(rows.column(name).to_pylist() for name in ("cell", "study")), strict=True):
+        if _path("results", cell) not in there:
+            yield _record("results", cell, f"it was there when {study} did not want it any more")
 
 
 def _of_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -43,6 +44,28 @@ def put_wishes(store: FeatureStore, study: str, rows: pa.Table, *, former: pa.Ta
         dropped_at = pa.array([datetime.now(UTC)] * gone.num_rows, schema.DROPPED_CELLS.field("dropped_at").type)
         _publish_dropped(store, study, rows, gone.append_column("dropped_at", dropped_at))
     store.publish("cells", study, rows)
+
+
+def removed_for_good(store: FeatureStore, cells: Collection[str]) -> None:
+    """Record of dropped cells that their results are not there any more, so that nobody misses them.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    cells : collection of str
+        Keys of cells. Those that a study wants still are not touched.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written.
+    """
+    removed = pa.array(sorted(cells), pa.string())
+    for study in sorted(store.names("dropped_cells")) if cells else ():
+        rows = _record(store, "dropped_cells", study)
+        made = pc.if_else(pc.is_in(rows["cell"], removed), pa.scalar(False), rows["made"])
+        if made != rows["made"]:
+            store.publish("dropped_cells", study, rows.set_column(rows.column_names.index("made"), "made", made))
 
 
 def is_command(study_file: str) -> bool:

@@ -101,7 +101,7 @@ def exported(store: FeatureStore, folder: Path, *, errors: bool) -> Import:
 @pytest.fixture(scope="module")
 def imported_store(tmp_path_factory, computed_store) -> FeatureStore:
     store = FeatureStore.create(str(tmp_path_factory.mktemp("imported") / "store"))
-    add(store, exported(computed_store, tmp_path_factory.mktemp("files"), errors=True))
+    add(store, exported(computed_store, tmp_path_factory.mktemp("files"), errors=True), command="probestore import")
     return store
 
 
@@ -122,7 +122,7 @@ def answer(database: Database, question: str) -> list[dict[str, object]]:
 @pytest.mark.slow
 def test_a_standard_error_that_is_not_given_is_that_of_the_metric_or_not_known(computed_store, store, tmp_path):
     read = exported(computed_store, tmp_path, errors=False)
-    add(store, read)
+    add(store, read, command="probestore import")
     sql = "select model, dataset, setting, n_per_class, seed, metric, standard_error from stored_results order by all"
     with Database(computed_store) as one, Database(store) as other:
         pairs = list(zip(one.sql(sql).to_pylist(), other.sql(sql).to_pylist(), strict=True))

@@ -31,5 +31,5 @@ def published_import() -> Import:
 def published_store(folder: Path) -> FeatureStore:
     """A store in this folder with the grid; skips the test where the files are not there."""
     store = FeatureStore.create(str(folder / "published"))
-    add(store, published_import())
+    add(store, published_import(), command="probestore import results published.csv")
     return store

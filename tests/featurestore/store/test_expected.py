@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from locations import DATA
 from sound_store import CELL, FEATURES, NOW, SAMPLES, make, want
 
 from featurestore import FeatureStore
+from featurestore.care import garbage
+from featurestore.care.mend import mend
+from featurestore.care.verify import verify
 from featurestore.store import layout
 from featurestore.store.expected import LISTED, gone
 from featurestore.store.feature_store import rows_table
+from featurestore.store.wishes import put_wishes, removed_for_good, wishes_of
 
 MANIFESTS = {split: f"{item.folder}/{layout.MANIFEST}" for split, item in (FEATURES | SAMPLES).items()}
 RESULT = {**CELL, "metric": "top1", "headline": True, "value": 0.5, "versions": "{}", "created_at": NOW}
@@ -132,3 +137,43 @@ def test_features_that_are_not_there_at_all_are_not_missed(made):
     for name in made.storage.list_files(FEATURES["val"].folder):
         made.storage.delete(name)
     assert gone(made) == []
+
+
+# ---- results that no study wants any more ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def former(made: FeatureStore) -> FeatureStore:
+    """The study wants another cell now; the results of the former one count in answers still."""
+    rows = wishes_of(made, "study")
+    other = rows.set_column(0, rows.schema.field(0), pa.array(["c2"])).set_column(
+        rows.column_names.index("made"), "made", pa.array([None], pa.bool_())
+    )
+    put_wishes(made, "study", other, former=rows)
+    assert gone(made) == []
+    Path(made.uri, "results/c1.parquet").unlink()
+    return made
+
+
+def test_results_of_a_dropped_cell_are_missed(former):
+    assert files(former) == ["results/c1.parquet"]
+
+
+def test_results_of_a_dropped_cell_that_are_removed_for_good_are_not_missed(former):
+    removed_for_good(former, {"c1"})
+    assert gone(former) == []
+
+
+def test_a_mending_says_that_nothing_makes_results_of_a_dropped_cell_again(former):
+    (note,) = mend(former, verify(former)).remaking.notes
+    assert note == "No study wants results/c1.parquet any more, so nothing makes them again: answers lack them."
+    assert gone(former) == []
+
+
+def test_garbage_is_not_missed_when_it_is_removed(made):
+    put_wishes(made, "study", wishes_of(made, "study").slice(1), former=wishes_of(made, "study"))
+    want_today(made, "other", cell="c9", made=None)
+    items = garbage.find(made, older_than=timedelta(0))
+    garbage.remove(made, [item for item in items if item.kind in ("results", "predictions", "tuning")])
+    assert "results/c1.parquet" not in files(made)
+    assert not made.has_record("results", "c1")
