@@ -18,6 +18,7 @@ N_MODELS, N_IMAGES, SHARD_IMAGES = 2, 40, 4
 N_PARTS = N_MODELS * 11  # of features: train, val and test have whole shards of their own
 TABLES = ("features", "samples", "results", "tuning", "predictions", "cells", "models", "datasets")
 TIMES = ("seconds", "created_at", "wanted_at", "recorded_at")
+BY_FILE = ("study_file",)  # studies of a test lie in files of several names
 
 SLOW_NETWORK = '''
 import time
@@ -106,13 +107,13 @@ def look(study: Path) -> Seen:
 
 
 def contents(store: Path) -> Counter[tuple[str, str]]:
-    """Every row of every file, complete or not, with its place, but without what time decides; and every manifest."""
+    """Rows of all files, complete or not, by place, without what time or a file's name decides; and manifests."""
     found: Counter[tuple[str, str]] = Counter()
     for table in TABLES:
         for path in (store / table).rglob("*.parquet"):
             place = str(path.parent.relative_to(store))
             for row in pq.ParquetFile(path).read().to_pylist():
-                found[place, repr({name: value for name, value in row.items() if name not in TIMES})] += 1
+                found[place, repr({name: value for name, value in row.items() if name not in (*TIMES, *BY_FILE)})] += 1
         for path in (store / table).rglob("manifest.json"):
             found[str(path.parent.relative_to(store)), "manifest"] += 1
     return found
