@@ -10,7 +10,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,7 +68,14 @@ def make(uri: str, names: tuple[str, ...]) -> FeatureStore:
         key = {"cell": f"cell-{number}"}
         own = wanted(name, name, test_key="features", study=name) | key
         store.publish("cells", name, rows_table("cells", [own]))
-        store.publish("results", key["cell"], rows_table("results", [score(name, name, 0.5, standard_error=0.1) | key]))
+        store.publish(
+            "results",
+            key["cell"],
+            rows_table("results", [score(name, name, 0.5, standard_error=0.1, created_at=datetime.now(UTC)) | key]),
+        )
+        said = {"sample_id": "id0", "index": 0, "label": 0, "predicted": 0, "top5": [0], "scores": [1.0]}
+        grain = {column: own[column] for column in schema.PREDICTIONS.names if column in own}
+        store.publish("predictions", key["cell"], rows_table("predictions", [grain | said]))
         store.save_study(name, "")
     return store
 

@@ -375,6 +375,7 @@ def until(page: LivePage, condition: Callable[[Shown], bool]) -> Shown:
 
 @pytest.mark.slow
 def test_the_page_follows_the_store_and_keeps_what_it_had_when_it_cannot(store: FeatureStore) -> None:
+    store.publish("cells", "s", rows_table("cells", [wanted("net", "pets", study="s")]))
     page = LivePage(store, leisure=0.1)
     until(page, lambda shown: shown.version == 1)
     now = datetime.now(UTC)
