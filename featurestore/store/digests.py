@@ -50,7 +50,7 @@ def sealed_parquet(table: pa.Table, options: Mapping[str, Any], *, name: str) ->
 
 def is_sealed(content: Any) -> bool:
     """Return whether a Parquet file has a seal, whether it is broken or not."""
-    return _place_of_seal(memoryview(content).cast("B")) is not None
+    return seal(content) is not None
 
 
 def seal(content: Any) -> str | None:

@@ -72,7 +72,7 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
     StoreError
         If the store cannot be listed, or one of its records cannot be read.
     """
-    files = _listings(store) if listed is None else listed
+    files = listings(store) if listed is None else listed
     there = {file.name for table in LISTED for file in files.get(table, ())}
     cells = store.record_rows("cells", _OF_CELLS, listed=files.get("cells", ()))
     cells = cells.filter(pc.equal(cells.column("record"), cells.column("study")))
@@ -104,9 +104,16 @@ def still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
     return [one for one in lost if one.file not in there]
 
 
-def _listings(store: FeatureStore) -> Mapping[str, Sequence[StoredFile]]:
-    with ThreadPoolExecutor(len(LISTED)) as pool:  # an object store takes its time for each
-        return dict(zip(LISTED, pool.map(store.storage.files, LISTED), strict=True))
+def listings(store: FeatureStore, folders: Collection[str] = LISTED) -> dict[str, list[StoredFile]]:
+    """List folders of a store, all at once; return folder -> files.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be listed.
+    """
+    with ThreadPoolExecutor(len(folders)) as pool:  # an object store takes its time for each
+        return dict(zip(folders, pool.map(store.storage.files, folders), strict=True))
 
 
 _OF_CELLS = (

@@ -28,7 +28,7 @@ from featurestore.errors import QueryError, StoreError, did_you_mean
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import layout, node_cache, schema
-from featurestore.store.expected import LISTED, Gone, gone
+from featurestore.store.expected import LISTED, Gone, gone, listings
 from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
 from featurestore.store.storage import StoredFile
@@ -322,7 +322,7 @@ def _prepare(
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
-    listed = _listings(store)
+    listed = listings(store, sorted({*_tables(), *LISTED}))
     lost = [item for item in [*gone(store, listed=listed), *_analyses(store, listed)] if item.table not in gaps]
     if missing := [item for item in lost if _is_read_at_once(item.table)]:
         raise _gap(store, missing)
@@ -345,13 +345,6 @@ def _prepare(
         if script not in LATE_SCRIPTS:
             connection.execute(_text(script))
     connection.execute("set lock_configuration = true")
-
-
-def _listings(store: FeatureStore) -> dict[str, list[StoredFile]]:
-    """List the folders of all tables, and that of the studies."""
-    folders = sorted({*_tables(), *LISTED})
-    with ThreadPoolExecutor(len(folders)) as pool:  # an object store takes its time for each
-        return dict(zip(folders, pool.map(store.storage.files, folders), strict=True))
 
 
 def _analyses(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]]) -> list[Gone]:

@@ -11,30 +11,12 @@ from click.testing import CliRunner
 from sound_store import made_before_seals
 
 from cluster import cli
-from cluster.cli import main
 from cluster.reporting.progress import PlainReporter
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
 from featurestore import FeatureStore
 
 BROKEN = '[[model]]\nname = "broken"\nbackbone = "python:tiny_network:broken"\nweights = "none"\ninput_size = 16\n'
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `probestore` in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["probestore", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

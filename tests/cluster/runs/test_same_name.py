@@ -1,7 +1,6 @@
 """A study takes the place of another file's study of its name only where somebody says so."""
 
 import shutil
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from stored import PETS, cell
 from tiny import TINY_NETWORK, save_images
 
-from cluster.cli import main
 from cluster.reporting.events import Reporters
 from cluster.runs.same_name import check_same, is_of_another, left_behind
 from cluster.work.ledger import Ledger
@@ -25,17 +23,11 @@ NCM = '[probe]\nprobes = ["ncm"]\n'
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `probestore` in this process: (exit code, standard output, standard error in one line)."""
+def command(command):
+    """The same, with standard error in one line."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["probestore", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
+        code, out, err = command(*arguments)
         return code, out, " ".join(err.split())
 
     return call

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from sound_store import CELL, FEATURES, NOW, SAMPLES, make, want, write_features
 
-from cluster.cli import main
 from cluster.runs.study_run import identified, opened
 from cluster.study.study_file import Study, read_study
 from featurestore import FeatureSet, FeatureStore
@@ -31,22 +30,6 @@ ELSEWHERE = {
     "wanted_at": NOW,
 }
 OLD = FeatureSet("net", "pets", "train", "of-older-weights")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `probestore` in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["probestore", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
