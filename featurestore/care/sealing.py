@@ -89,7 +89,5 @@ def _sign_manifest(store: FeatureStore, item: FeatureSet | SampleSet) -> bool:
 
 def _signed(storage: Storage, item: FeatureSet | SampleSet, part: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{item.folder}/{part['name']}"
-    content = storage.read_buffer(name)
-    if not is_part(content, part):
-        raise storage.damaged(name)
+    content = storage.read_sound(name, lambda content: is_part(content, part))
     return {**part, "xxh3": digest(content)}

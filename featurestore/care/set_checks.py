@@ -32,8 +32,8 @@ from featurestore.care.findings import (
 from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
-from featurestore.store.digests import is_sealed
-from featurestore.store.feature_store import CHECKSUM, checksum, is_signed
+from featurestore.store.digests import is_intact, is_sealed
+from featurestore.store.feature_store import CHECKSUM, checksum, is_signed, parsed_manifest
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -91,12 +91,12 @@ def check_set(
     """
     place = f"{item.folder}/{layout.MANIFEST}"
     try:
-        content = storage.read_bytes(place)
+        content, _ = storage.read_settled(place, lambda content: parsed_manifest(item, content) is not None)
     except StoreError as problem:
         yield _unread_or_gone(place, problem)
         return
     try:
-        manifest = json.loads(content)
+        manifest = json.loads(bytes(content))
         problems = list(_manifest_problems(item, manifest))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
         manifest, problems = {}, [f"it cannot be read as a manifest ({type(broken).__name__}: {broken})"]
@@ -237,16 +237,14 @@ def _checked(storage: Storage, item: Set, whole: Sequence[str], part: _Part) -> 
     are what was written.
     """
     try:
-        content = storage.read_buffer(part.path)
-        if hashlib.sha256(content).hexdigest() != part.sha256:
-            what = f"{NOT_WRITTEN_SO}: the checksum differs"
-            return _Checked([error(part.path, what, MEND_PART, remove=part.to_remove)])
+        content = storage.read_sound(part.path, lambda content: hashlib.sha256(content).hexdigest() == part.sha256)
         with storage.parsing(part.path):
             table = pq.read_table(pa.BufferReader(content), use_threads=False)
         kind = str(table.schema.field("feature").type) if "feature" in table.column_names else None
         problems = list(_row_problems(storage, item, part, table))
     except DamagedFileError as broken:
-        what = f"it cannot be read: {broken.__cause__}"
+        read = broken.__cause__
+        what = f"it cannot be read: {read}" if read else f"{NOT_WRITTEN_SO}: the checksum differs"
         return _Checked([error(part.path, what, MEND_PART, remove=part.to_remove)])
     except StoreError as problem:
         return _Checked([_unread_or_gone(part.path, problem)])
@@ -325,7 +323,7 @@ def _feature_problems(table: pa.Table) -> Iterator[str]:
 
 def _differences(table: pa.Table, storage: Storage, images: str) -> Iterator[str]:
     """Name the columns in which features differ from the readable images of their part of the image table."""
-    content = storage.read_buffer(images)
+    content, _ = storage.read_settled(images, lambda content: is_intact(content, images) is not False)
     with storage.parsing(images):
         samples = pq.read_table(pa.BufferReader(content), columns=[*_SHARED, "readable"])
     readable = samples.filter(samples.column("readable"))

@@ -9,6 +9,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+
 from featurestore.care.findings import (
     MAKE_SET_ANEW,
     MEND,
@@ -212,7 +214,7 @@ def _marks(storage: Storage, folder: str, names: list[str]) -> Iterator[Finding]
     if item is None or name not in names:
         return
     try:
-        if not is_mark_of(item, storage.read_bytes(name)):
+        if not storage.read_settled(name, lambda content: is_mark_of(item, bytes(content)))[1]:
             yield error(name, NOT_WRITTEN_SO, "verify --mend writes it again", remove=[name])
     except StoreError as problem:
         yield unread(name, problem)
@@ -220,12 +222,17 @@ def _marks(storage: Storage, folder: str, names: list[str]) -> Iterator[Finding]
 
 def _kept_texts(storage: Storage, names: list[str]) -> Iterator[Finding]:
     for name in names:
+        study = name.rpartition("/")[2].removesuffix(".toml")
+
+        def is_sound(content: pa.Buffer, study: str = study) -> bool:
+            return bool(kept_texts.read(study, bytes(content)).intact)
+
         try:
-            content = storage.read_bytes(name)
+            content = bytes(storage.read_settled(name, is_sound)[0])
         except StoreError as problem:
             yield unread(name, problem)
             continue
-        kept = kept_texts.read(name.rpartition("/")[2].removesuffix(".toml"), content)
+        kept = kept_texts.read(study, content)
         if kept.intact is False or (kept.intact is None and (storage.typed or not _is_toml(content))):
             yield error(name, NOT_WRITTEN_SO, f"{MEND}; then the study writes it again", remove=[name])
         elif kept.intact is None:

@@ -280,7 +280,7 @@ class FeatureStore:
         """
         path = f"{item.folder}/{layout.MANIFEST}"
         try:
-            content = self._storage.read_bytes(path)
+            content = self._storage.read_sound(path, lambda content: parsed_manifest(item, content) is not None)
         except StoreError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
@@ -288,13 +288,7 @@ class FeatureStore:
                 f"No complete {item.folder} in {self.uri}: there is no {path}. Run the study that wants it: "
                 f"probestore run STUDY. If it was complete, see which study that is: {self._storage.mend()}"
             ) from error
-        try:
-            record: dict[str, Any] = json.loads(content)
-            intact = is_manifest_of(item, record)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise self._storage.damaged(path) from error
-        if not intact:
-            raise self._storage.damaged(path)
+        record: dict[str, Any] = json.loads(bytes(content))
         return record
 
     def features_digest(self, item: FeatureSet) -> str:
@@ -494,10 +488,7 @@ class FeatureStore:
 
     def _part(self, name: str, part: Mapping[str, Any]) -> pa.Buffer:
         """Read a part, and check that it is the one that its manifest describes."""
-        content = self._storage.read_buffer(name)  # little more than is needed
-        if not is_part(content, part):
-            raise self._storage.damaged(name)
-        return content
+        return self._storage.read_sound(name, lambda content: is_part(content, part))  # little more than is needed
 
     def read_record(self, table: str, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a record of one of `schema.TABLES`; columns that are newer than the file are null.
@@ -755,14 +746,28 @@ def store_record(storage: Storage) -> dict[str, Any] | None:
     StoreError
         If it is not there or cannot be read now.
     """
-    content = storage.read_bytes(layout.STORE_FILE)
+    content, _ = storage.read_settled(layout.STORE_FILE, lambda content: _parsed_store_file(content) is not None)
+    return _parsed_store_file(content)
+
+
+def _parsed_store_file(content: pa.Buffer) -> dict[str, Any] | None:
+    """Return what a store.json says; None if it is not as it was written."""
     try:
-        record: dict[str, Any] = json.loads(content)
+        record: dict[str, Any] = json.loads(bytes(content))
         version, known = record["schema_version"], record.keys() <= {"format", "schema_version", _SEALED}
         intact = record[CHECKSUM] == checksum(record) if CHECKSUM in record else known
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if intact and record.get("format") == FORMAT and type(version) is int and version > 0 else None
+
+
+def parsed_manifest(item: FeatureSet | SampleSet, content: pa.Buffer) -> dict[str, Any] | None:
+    """Return what the manifest of a set says; None if it is not as it was written, or that of another set."""
+    try:
+        record: dict[str, Any] = json.loads(bytes(content))
+        return record if is_manifest_of(item, record) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def is_manifest_of(item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> bool:

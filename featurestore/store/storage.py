@@ -117,7 +117,39 @@ class Storage:
 
     def read_buffer(self, name: str) -> pa.Buffer:
         """Read the whole content of a file without a copy; from an object store in one request."""
-        return self.read(name, lambda file: file.read_buffer())
+        return self.read(name, _whole)
+
+    def read_settled(self, name: str, is_sound: Callable[[pa.Buffer], bool]) -> tuple[pa.Buffer, bool]:
+        """Read the whole content of a file as it is stored, and return with it whether it is sound.
+
+        What a network gave is read again where it is not sound, until it is, or the same comes twice: a body can be
+        damaged on its way, and then the file is none the worse for it.
+        """
+        content = self.read_buffer(name)
+        for _ in range(0 if self.is_local else max(1, self.place.retries)):
+            if is_sound(content):
+                return content, True
+            former, content = content, self.read_buffer(name)
+            if content.equals(former):
+                return content, False
+        return content, is_sound(content)
+
+    def read_sound(self, name: str, is_sound: Callable[[pa.Buffer], bool]) -> pa.Buffer:
+        """Read the whole content of a file, and check it.
+
+        Raises
+        ------
+        DamagedFileError
+            If what is stored is not sound.
+        MissingFileError
+            If it is not there.
+        StoreError
+            If it cannot be read now.
+        """
+        content, sound = self.read_settled(name, is_sound)
+        if not sound:
+            raise self.damaged(name)
+        return content
 
     def read_intact(self, name: str) -> pa.Buffer:
         """Read a Parquet file of this store, and check that it is as it was written.
@@ -131,11 +163,12 @@ class Storage:
         StoreError
             If it cannot be read now.
         """
-        content = self.read_buffer(name)
-        intact = is_intact(content, name)
-        if intact is False or (intact is None and self.all_sealed):
-            raise self.damaged(name)
-        return content
+
+        def is_sound(content: pa.Buffer) -> bool:
+            intact = is_intact(content, name)
+            return not self.all_sealed if intact is None else intact
+
+        return self.read_sound(name, is_sound)
 
     def damaged(self, name: str) -> DamagedFileError:
         """Return the error about a file that is not as it was written."""
@@ -263,6 +296,14 @@ class Storage:
                 f"Cannot write {name} to the store {self.uri}: {error}. Nothing that was already stored is lost. "
                 f"{advice(error)}, and run the same command again: it carries on from what is stored."
             ) from error
+
+
+def _whole(file: pa.NativeFile) -> pa.Buffer:
+    """Read an open file. Half of a body, which a broken connection can end in, is an error that may pass."""
+    content = file.read_buffer()
+    if content.size != file.size():
+        raise OSError(f"{content.size} of {file.size()} bytes have arrived")
+    return content
 
 
 def _in_utc(time: datetime | None) -> datetime | None:

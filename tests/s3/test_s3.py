@@ -2,17 +2,19 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_s3 import CUT, STALL, FaultyS3, faulty
+from faulty_s3 import CUT, FLIP, HALF, STALL, FaultyS3, faulty
 from shard_rows import SET, feature_rows
 from storage_contract import StorageContract
 
 from featurestore import FeatureSet, FeatureStore
-from featurestore.errors import StoreError
+from featurestore.care.verify import verify
+from featurestore.errors import DamagedFileError, StoreError
 from featurestore.store.backends.object_store import ONE_PUT_BYTES
 from featurestore.store.feature_store import rows_table
 from featurestore.store.storage import Storage
@@ -118,6 +120,49 @@ def test_reads_and_listings_that_are_refused_for_a_while_succeed(bucket, proxy):
         assert read()
     proxy.times(4, 500, "HEAD")
     assert storage.kind("part") == "file"
+
+
+@pytest.fixture
+def stored(bucket, proxy) -> FeatureStore:
+    """A store with a record and one feature set of one part, read through the proxy."""
+    store = FeatureStore.create(f"{bucket}/store")
+    store.publish("heads", "k", rows_table("heads", [HEAD]))
+    store.write_shard(SET, 0, 1, feature_rows(0, np.ones((4, 3), np.float32)))
+    store.finish(SET, 1, {})
+    return store
+
+
+@pytest.mark.parametrize("fault", [HALF, FLIP])
+@pytest.mark.parametrize("file", ["heads/k", "manifest.json", "part-", "store.json"])
+def test_a_body_that_is_damaged_on_its_way_is_read_again(stored, proxy, fault, file):
+    proxy.times(1, fault, "GET", file)
+    again = FeatureStore.open(stored.uri)
+    assert again.read_record("heads", "k").to_pylist() == [HEAD]
+    assert again.read(SET).X.sum() == 12
+    assert proxy.fault("GET", file) is None, "no body was damaged"
+
+
+def test_what_is_damaged_at_rest_is_said_after_a_second_look(stored, proxy):
+    proxy.times(100, FLIP, "GET", "heads/k")
+    before = len(proxy.requests)
+    with pytest.raises(DamagedFileError, match="heads/k.parquet"):
+        stored.read_record("heads", "k")
+    assert sum(request.startswith("GET") for request in proxy.requests[before:]) == 2
+
+
+def test_verify_blames_no_file_for_what_happened_on_its_way(stored, proxy):
+    seen = Counter()
+
+    def every_other(method: str, path: str) -> str | None:
+        if method != "GET" or "list-type" in path:
+            return None
+        seen[path] += 1
+        return FLIP if seen[path] == 1 else None
+
+    proxy.fault = every_other
+    found = [(finding.severity, finding.place) for finding in verify(stored).findings]
+    assert len(seen) > 3
+    assert [place for severity, place in found if severity in ("error", "unread")] == []
 
 
 def test_a_small_file_is_one_put(bucket, proxy):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-CUT, STALL = "cut", "stall"
+CUT, STALL, HALF, FLIP = "cut", "stall", "half", "flip"
 Fault = int | str | None
-"""What is done to a request: an HTTP status is answered, `CUT` closes the connection in mid-body, `STALL` is silent."""
+"""What is done to a request: an HTTP status is answered, `CUT` closes the connection in mid-body, `STALL` is silent;
+`HALF` answers half of the body as if it were all of it, `FLIP` the body with one bit changed."""
 
 _CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
 
@@ -82,11 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == STALL:
             self.proxy.closing.wait(20)
             self.close_connection = True
-        elif fault is not None:
+        elif isinstance(fault, int):
             self._body()
-            self._refuse(int(fault))
+            self._refuse(fault)
         else:
-            self._forward(self._body())
+            self._forward(self._body(), fault)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - names of the standard library
 
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _forward(self, body: bytes) -> None:
+    def _forward(self, body: bytes, fault: Fault) -> None:
         url = urlsplit(self.proxy.target)
         upstream = http.client.HTTPConnection(url.hostname or "", url.port)
         try:
@@ -126,6 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             upstream.close()
+        if content and fault in (HALF, FLIP):
+            middle = len(content) // 2
+            content = content[:middle] + (
+                b"" if fault == HALF else bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            )
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
