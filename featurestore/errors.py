@@ -4,6 +4,7 @@ ProbestoreError
 ├── UnknownNameError        a name that no catalogue, folder or study knows; carries suggestions
 ├── ConfigurationError      a study file, a record or an argument that cannot be used
 ├── BackboneError           a network that cannot be built or loaded, or whose output is not (batch, features)
+│   └── DriftError          a network that gives other features here than those that are stored
 ├── DatasetError            images or labels that cannot be read, split or used
 ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
 ├── StoreError              a store that cannot be opened, read or written
@@ -56,6 +57,10 @@ class UnknownNameError(ConfigurationError):
 
 class BackboneError(ProbestoreError):
     """A network that cannot be built or loaded, or whose output is not (batch, features)."""
+
+
+class DriftError(BackboneError):
+    """A network that gives other features in this installation than in the one that made those that are stored."""
 
 
 class DatasetError(ProbestoreError):
@@ -117,7 +122,7 @@ _ERRNOS_OF_THE_MACHINE = {
     errno.EHOSTUNREACH,
     errno.ECONNRESET,
 }
-_PASSING = (OSError, ImportError, StoreError)
+_PASSING = (OSError, ImportError, StoreError, DriftError)
 _PASSING_WORDS = ("out of memory", "can't allocate memory", "CUDA error")  # torch raises them as plain RuntimeErrors
 
 

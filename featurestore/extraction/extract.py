@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 
 from featurestore.errors import BackboneError, DatasetError, Failure, FeatureValueError, StoreError
-from featurestore.extraction.shards import MADE_WITH, Job, Outcome, ShardReport
+from featurestore.extraction.shards import Job, Outcome, ShardReport
 from featurestore.images import decoding
 from featurestore.images.decoding import Batch, Image
 from featurestore.images.pixel_facts import PixelFacts
@@ -27,9 +27,10 @@ from featurestore.networks import backbones, precision
 from featurestore.networks.extractor import Extractor, Extractors, Uploaded, upload
 from featurestore.networks.identity import FeatureType, Model
 from featurestore.networks.precision import Precision
+from featurestore.networks.references import Agreement, References, Taken, compare
 from featurestore.plain_text import counted
 from featurestore.store import schema
-from featurestore.store.feature_store import FeatureStore, Part
+from featurestore.store.feature_store import MADE_WITH, FeatureStore, Part
 from featurestore.store.layout import FeatureSet
 
 _ARROW = {"float16": pa.float16(), "float32": pa.float32()}
@@ -85,9 +86,27 @@ def extract_shard(
         outcomes = [outcome for run in runs for outcome in run.publish(store, shard, n_shards, columns, pool)]
     unreadable = {start + place: image.reason for place, image in enumerate(images) if image.reason is not None}
     network_seconds = {run.model: run.seconds for run in runs}
-    return ShardReport(
-        len(images), unreadable, time.perf_counter() - begin, part, outcomes, network_seconds, PixelFacts.of(images)
-    )
+    taken = tuple(run.news for run in runs if run.news)
+    seconds = time.perf_counter() - begin
+    return ShardReport(len(images), unreadable, seconds, part, outcomes, network_seconds, PixelFacts.of(images), taken)
+
+
+def try_out(model: Model, tap_names: Sequence[str], extractors: Extractors, references: References) -> Taken:
+    """Put the trial images through a model, and compare what comes out with what is known of it.
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot be loaded or run.
+    DriftError
+        If it gives something else here, and that is not accepted.
+    """
+    return _agreement(model, extractors.get(model, tap_names), extractors.node, references).taken
+
+
+def _agreement(model: Model, extractor: Extractor, node: str, references: References) -> Agreement:
+    own = Taken(model.name, model.key, extractor.installation, node, extractor.fingerprints())
+    return compare(model, own, references)
 
 
 class _Run:
@@ -116,8 +135,14 @@ class _Run:
         self._problems: Mapping[str, BackboneError] = {}
         self._used: Mapping[str, Any] = {}
         self._failure: Failure | None = None
+        self._agreement: Agreement | None = None
         self.model = job.model.name
         self.seconds = 0.0
+
+    @property
+    def news(self) -> Taken | None:
+        """What the model gave for the trial images, if the store does not know it yet."""
+        return self._agreement.taken if self._agreement and self._agreement.is_news else None
 
     def add(self, uploaded: Uploaded) -> None:
         """Run the model on a batch."""
@@ -180,11 +205,20 @@ class _Run:
         _check_range(matrix, storage, target)
         measured = self._precision(target.tap)
         precision.check(measured, self._job.max_relative_error, target, self._job.model.compute)
-        made = {"extraction": self._used, **({"precision": asdict(measured)} if measured else {})}
+        agreed = self._agreement.fingerprints.get(target.tap) if self._agreement else None
+        made = {
+            "extraction": self._used,
+            **({"precision": asdict(measured)} if measured else {}),
+            **({"fingerprint": agreed} if agreed else {}),
+        }
         return _feature_table(matrix, storage, columns).replace_schema_metadata({MADE_WITH: json.dumps(made)})
 
     def _extractor(self) -> Extractor:
-        return self._extractors.get(self._job.model, self._job.taps)
+        """Return the network, which gives what the stored features were made with."""
+        extractor = self._extractors.get(self._job.model, self._job.taps)
+        if self._agreement is None:
+            self._agreement = _agreement(self._job.model, extractor, self._extractors.node, self._job.references)
+        return extractor
 
     def _compare(self, uploaded: Uploaded) -> None:
         """Run the same batch in float32."""

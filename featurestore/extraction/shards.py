@@ -5,7 +5,6 @@ Nothing here needs a network: whoever plans the work does not load torch for it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +14,9 @@ from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import FeatureType, Model, feature_key_parts, feature_set
 from featurestore.networks.precision import MAX_RELATIVE_ERROR
+from featurestore.networks.references import References, Taken
 from featurestore.store.feature_store import FeatureStore, Part
 from featurestore.store.layout import PENULTIMATE, FeatureSet, SampleSet
-
-MADE_WITH = b"probestore"
-"""Key of the Parquet metadata in which a part says how it was made, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +29,14 @@ class Job:
         Sets that its features go to, one per tap, and the type that they are stored as.
     max_relative_error : float
         Largest relative change by bf16 or fp16, in the mean over images; see `featurestore.networks.precision`.
+    references : References
+        What the model must give for the trial images; by default nothing is known of that.
     """
 
     model: Model
     targets: tuple[tuple[FeatureSet, FeatureType], ...]
     max_relative_error: float = MAX_RELATIVE_ERROR
+    references: References = field(default_factory=References)
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -80,6 +80,8 @@ class ShardReport:
         What was found about the pixels.
     samples : Part, optional
         The part of the image table; None if the table was complete before.
+    taken : tuple of Taken
+        What models gave for the trial images, where the store does not know it yet.
     """
 
     n_images: int
@@ -89,6 +91,7 @@ class ShardReport:
     outcomes: list[Outcome]
     network_seconds: Mapping[str, float] = field(default_factory=dict)
     pixels: PixelFacts = field(default_factory=PixelFacts)
+    taken: tuple[Taken, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,4 @@ class FullSet:
         StoreError
             If a shard is missing or cannot be read.
         """
-        made = {}
-        if isinstance(self.item, FeatureSet):
-            made = json.loads(store.part_metadata(self.item, 0, self.n_shards).get(MADE_WITH, b"{}"))
-        store.finish(self.item, self.n_shards, {**self.record, **made}, parts=self.parts)
+        store.finish(self.item, self.n_shards, self.record, parts=self.parts)

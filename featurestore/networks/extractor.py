@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from featurestore.images.decoding import Pixels
 from featurestore.images.preprocessing import Geometry, Preprocessing
 from featurestore.machine import available_cpus, available_memory
 from featurestore.networks import backbones, fusion, steadiness, taps
+from featurestore.networks.fingerprint import Fingerprint, fingerprint, trial_pixels
 from featurestore.networks.identity import Model
+from featurestore.networks.installation import Installation, installation
 from featurestore.networks.kept_running import kept_running
 from featurestore.store.layout import PENULTIMATE
 
@@ -60,6 +63,7 @@ class Extractor:
         self.taps = frozenset(tap_names)
         self._device = torch.device(device)
         self._batch_limit: int | None = None
+        self._fingerprints: dict[str, Fingerprint] | None = None
         self._shift, self._scale = _folded_normalisation(model.preprocessing, self._device)
         network = backbones.build(model.spec).to(self._device).to(memory_format=torch.channels_last)
         examples = self._normalised(torch.from_numpy(_noise(model.preprocessing.geometry.size)).to(self._device))
@@ -117,12 +121,32 @@ class Extractor:
         return done[0] if len(done) == 1 else {tap: torch.cat([part[tap] for part in done]) for tap in done[0]}
 
     def used(self) -> dict[str, Any]:
-        """Return what features are made with and their key does not name, because it does not change their bytes."""
+        """Return what features are made with and their key does not name: fingerprints say whether it changes them."""
         return {
-            "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
+            "device": self.installation.device,
             "optimisations": ["channels_last", *self._optimisations],
-            "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "numpy")},
+            "versions": json.loads(self.installation.versions),
         }
+
+    @property
+    def installation(self) -> Installation:
+        """The installation that loaded the network."""
+        on_cuda = self._device.type == "cuda"
+        return installation(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if on_cuda else "cpu")
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return what the network gives for the trial images, by tap, without taps of which that is not finite.
+
+        Raises
+        ------
+        BackboneError
+            If the images cannot be decoded here, or the network does not take them.
+        """
+        if self._fingerprints is None:
+            features = self.features(trial_pixels(self.model.preprocessing.geometry))
+            found = {tap: fingerprint(values) for tap, values in features.items()}
+            self._fingerprints = {tap: sketch for tap, sketch in found.items() if sketch is not None}
+        return self._fingerprints
 
     @kept_running("when images pass through it")
     def _forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -184,6 +208,8 @@ class Extractors:
     device : str
     weight_bytes : int, optional
         Room for weights; by default two fifths of the device's memory, or of this CPU worker's share of the machine's.
+    node : str, optional
+        Name of the node, for records and messages; by default that of this host.
 
     Attributes
     ----------
@@ -191,8 +217,9 @@ class Extractors:
         Stores, and keys of models, whose classifiers are known to be stored.
     """
 
-    def __init__(self, device: str, weight_bytes: int | None = None) -> None:
+    def __init__(self, device: str, weight_bytes: int | None = None, *, node: str | None = None) -> None:
         self.device = device
+        self.node = node or socket.gethostname()
         if device == "cuda":  # TF32 keeps 10 bits of a factor: that would not be float32
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self._room = weight_bytes if weight_bytes is not None else room_for_weights(device)

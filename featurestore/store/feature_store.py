@@ -72,6 +72,8 @@ class Part:
     bytes : int
     sha256, xxh3 : str
         Checksums of the file, in hexadecimal digits: one that nobody can forge, and one that every read checks.
+    made : str, optional
+        Digest of what its features were made with; parts that were made with the same have the same.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Part:
     bytes: int
     sha256: str
     xxh3: str
+    made: str | None = None
 
     @classmethod
     def of(cls, name: str, content: pa.Buffer) -> Part:
@@ -89,8 +92,10 @@ class Part:
         pyarrow.ArrowInvalid, OSError
             If it is no Parquet file, or half of one.
         """
-        rows = pq.read_metadata(pa.BufferReader(content)).num_rows
-        return cls(name, rows, content.size, hashlib.sha256(content).hexdigest(), digest(content))
+        metadata = pq.read_metadata(pa.BufferReader(content))
+        made = made_with(_said(metadata.metadata))
+        checksums = hashlib.sha256(content).hexdigest(), digest(content)
+        return cls(name, metadata.num_rows, content.size, *checksums, made["made"] if made else None)
 
 
 class Stock:
@@ -331,13 +336,6 @@ class FeatureStore:
                 return self._part(name, part)
         raise self._storage.damaged(f"{folder}/{layout.MANIFEST}")
 
-    def part_metadata(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> dict[bytes, bytes]:
-        """Return the Parquet metadata of a published part, in which its writer says how it was made."""
-        name = f"{item.folder}/{layout.part_name(shard, n_shards)}"
-        content = self._storage.read_intact(name)
-        with self._storage.parsing(name):
-            return dict(pq.read_schema(pa.BufferReader(content)).metadata or {})
-
     def files(self, table: str) -> list[str]:
         """List the committed files of a table, as DuckDB opens them; the first has no rows, so there is always one."""
         names = [layout.empty_path(table), *self.file_sizes(table)]
@@ -569,7 +567,7 @@ class FeatureStore:
         Parameters
         ----------
         record : mapping
-            Facts about the set beside rows and checksums; kept as they are given.
+            Facts about the set beside rows, checksums, and what its parts say of their making; kept as they are given.
         parts : iterable of Part
             Parts that are known from `write_shard`; only the others are read back.
 
@@ -590,6 +588,7 @@ class FeatureStore:
         described = [rows.get(name) or asdict(self._describe_part(item, name)) for name in names]
         manifest = {
             **record,
+            **self._making(item, described),
             "folder": item.folder,
             "schema_version": schema.FORMAT_VERSION,
             "rows": sum(part["rows"] for part in described),
@@ -624,6 +623,34 @@ class FeatureStore:
         except (MissingFeaturesError, DamagedFileError):
             return {}
 
+    def _making(self, item: FeatureSet | SampleSet, described: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what a manifest says of the making of a set: the words of its first part, and who made how much.
+
+        A part is read for each thing that parts were made with: seldom more than the first.
+        """
+        if isinstance(item, SampleSet) or not described:
+            return {}
+        first: dict[str | None, Mapping[str, Any]] = {}
+        for part in described:
+            if "made" not in part:  # an earlier version described it
+                part["made"] = (made_with(self._words(item, part)) or {}).get("made")
+            first.setdefault(part["made"], part)
+        words = {made: self._words(item, part) if made else {} for made, part in first.items()}
+        makings = []
+        for made, said in words.items():
+            own = [part for part in described if part["made"] == made]
+            counts = {"parts": len(own), "images": sum(part["rows"] for part in own)}
+            makings.append((made_with(said) or {"made": None}) | counts)
+        of_the_first = words[described[0]["made"]]
+        return {name: said for name, said in of_the_first.items() if name != "fingerprint"} | {"made_with": makings}
+
+    def _words(self, item: FeatureSet, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a published part says of its making; nothing if it says nothing."""
+        path = f"{item.folder}/{part['name']}"
+        content = self._storage.read_intact(path)
+        with self._storage.parsing(path):
+            return _said(pq.read_schema(pa.BufferReader(content)).metadata)
+
     def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
         path = f"{item.folder}/{name}"
         content = self._storage.read_intact(path)
@@ -636,6 +663,8 @@ _SEALED = "sealed"
 """Key in store.json of whether every Parquet file of the store has a seal."""
 TYPED = "tables"
 """Key in store.json of the tables that have a file of no rows; it is not there in stores of earlier versions."""
+MADE_WITH = b"probestore"
+"""Key of the Parquet metadata in which a part says how it was made, as JSON."""
 CHECKSUM = "checksum"
 """Key in a manifest, and in store.json, of the checksum of all else in it."""
 
@@ -785,6 +814,31 @@ def _fits(manifest: Mapping[str, Any]) -> bool:
     return (
         whole and sum(int(part["rows"]) for part in parts) == manifest["rows"] and all(part["bytes"] for part in parts)
     )
+
+
+def _said(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """Return what a part says of its making, by the metadata of its file; nothing if it says nothing."""
+    try:
+        said = json.loads((metadata or {}).get(MADE_WITH, b"{}"))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def made_with(said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a part's features were made with, as a manifest lists it, by what the part says of its making.
+
+    Returns
+    -------
+    dict or None
+        ``versions`` and ``device``; ``fingerprint``, which is None in parts of earlier versions; ``made``, a digest of
+        all of them. None if it says nothing.
+    """
+    if "extraction" not in said:
+        return None
+    used = {name: said["extraction"].get(name) for name in ("versions", "device")}
+    own = used | {"fingerprint": said.get("fingerprint")}
+    return own | {"made": digest(json.dumps(own, sort_keys=True).encode())}
 
 
 def digest_of_parts(manifest: Mapping[str, Any]) -> str:

@@ -10,11 +10,17 @@ from extracting import extract
 
 from featurestore import FeatureStore
 from featurestore.errors import BackboneError, DatasetError
+from featurestore.extraction.extract import extract_shard
+from featurestore.extraction.shards import FullSet, Job
 from featurestore.images import preprocessing
 from featurestore.images.dataset_files import DatasetFolder
 from featurestore.images.splits import Dataset
+from featurestore.networks import installation
 from featurestore.networks.extractor import Extractor, Extractors
+from featurestore.networks.fingerprint import N_PROJECTIONS
 from featurestore.networks.identity import feature_set, identify
+from featurestore.networks.installation import Installation
+from featurestore.networks.references import Reference, References
 from featurestore.store.layout import PENULTIMATE
 
 
@@ -178,7 +184,7 @@ def test_several_taps_come_out_of_one_pass(store, image_spec, tiny, monkeypatch)
     monkeypatch.setattr(Extractor, "_forward", lambda *args: passes.append(len(args[1])) or forward(*args))
     dataset = Dataset(image_spec)
     extract(store, dataset, tiny(), taps=("block:0", PENULTIMATE))
-    assert sum(passes) == 40
+    assert sum(passes) == 40 + 4  # the trial images, once
     model = identify(tiny(), resize="squash", compute="fp32")
     sets = {tap: feature_set(model, dataset, "test", "float16", tap=tap) for tap in ("block:0", PENULTIMATE)}
     assert {tap: store.read(item).X.shape for tap, item in sets.items()} == {"block:0": (8, 8), PENULTIMATE: (8, 32)}
@@ -219,6 +225,49 @@ def test_the_manifest_says_what_the_features_were_made_with(store, image_spec, t
     assert manifest["samples"] == dataset.samples("val").key
     assert manifest["extraction"]["device"] == "cpu"
     assert manifest["extraction"]["versions"]["torch"] == version("torch")
+    (made,) = manifest["made_with"]
+    assert (made["device"], made["versions"]["pillow"]) == ("cpu", version("pillow"))
+    assert len(made["fingerprint"]) == N_PROJECTIONS
+    assert (made["parts"], made["images"]) == (len(manifest["parts"]), manifest["rows"])
+    assert {part["made"] for part in manifest["parts"]} == {made["made"]}
+
+
+def test_a_set_that_two_installations_made_lists_both_with_their_counts(store, image_spec, tiny, monkeypatch):
+    dataset, model = Dataset(image_spec), identify(tiny(), resize="squash", compute="fp32")
+    target = feature_set(model, dataset, "train", "float16")
+    jobs = [Job(model, ((target, "float16"),))]
+    options = {"batch_size": 4, "decode_threads": 1}
+    extract_shard(store, dataset, "train", 0, jobs, Extractors("cpu"), **options)
+    monkeypatch.setattr(installation, "versions", lambda: {"timm": "9.9.9"})
+    for shard in range(1, dataset.n_shards("train")):
+        extract_shard(store, dataset, "train", shard, jobs, Extractors("cpu"), **options)
+    FullSet.of_features(model, dataset, "train", "float16").complete(store)
+    manifest = store.manifest(target)
+    assert [made["versions"].get("timm") for made in manifest["made_with"]] == [version("timm"), "9.9.9"]
+    assert [made["parts"] for made in manifest["made_with"]] == [1, dataset.n_shards("train") - 1]
+    assert sum(made["images"] for made in manifest["made_with"]) == manifest["rows"]
+    assert manifest["fingerprint"] == dataset.fingerprint  # of the images, as before
+
+
+def test_a_network_that_gives_something_else_than_its_reference_writes_nothing(store, image_spec, tiny):
+    dataset, model = Dataset(image_spec), identify(tiny(), resize="squash", compute="fp32")
+    own = Extractor(model, "cpu").fingerprints()[PENULTIMATE]
+    other = Reference(PENULTIMATE, tuple(1.05 * value for value in own), Installation("{}", "cpu"), "elsewhere")
+    reports = extract(store, dataset, tiny(), references=References((other,)))
+    failure = reports[0].outcomes[0].failure
+    assert (failure.error, failure.verdict) == ("DriftError", "passing")
+    assert "4.76%" in failure.message
+    assert not [item for item in store.sets() if item.folder.startswith("features")]
+
+
+def test_a_part_names_the_reference_that_it_agrees_with(store, image_spec, tiny):
+    dataset, model = Dataset(image_spec), identify(tiny(), resize="squash", compute="fp32")
+    near = tuple(1.0001 * value for value in Extractor(model, "cpu").fingerprints()[PENULTIMATE])
+    reference = Reference(PENULTIMATE, near, Installation("{}", "cpu"), "elsewhere")
+    reports = extract(store, dataset, tiny(), references=References((reference,)))
+    (made,) = store.manifest(feature_set(model, dataset, "val", "float16"))["made_with"]
+    assert tuple(made["fingerprint"]) == near
+    assert reports[0].taken[0].installation.device == "cpu"
 
 
 def test_memory_that_runs_out_halves_the_batch_from_then_on(tiny):
