@@ -111,7 +111,7 @@ def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
 
 def _of_any_age(store: FeatureStore) -> Iterator[Garbage]:
     needed = _needed(store)
-    yield from _sets(store.storage, needed)
+    yield from _sets(store, needed)
     yield from _records(store.storage, needed)
     yield from _analyses(store, needed)
     yield from _staged(store.storage)
@@ -147,9 +147,9 @@ def _images_of_datasets(store: FeatureStore, wanted: set[str]) -> set[SampleSet]
     return {SampleSet(row["dataset"], split, row[f"{split}_samples"]) for row in rows for split in SPLITS}
 
 
-def _sets(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
+def _sets(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
     folders: dict[str, list[StoredFile]] = defaultdict(list)
-    for file in [*storage.files("features"), *storage.files("samples")]:
+    for file in [*store.storage.files("features"), *store.storage.files("samples")]:
         folders[file.name.rpartition("/")[0]].append(file)
     for folder, files in folders.items():
         item = layout.parse_folder(folder)
@@ -158,6 +158,16 @@ def _sets(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
         elif isinstance(item, SampleSet) and item not in needed.samples:
             wish = needed.last.of_samples(item)
             yield _garbage("samples", folder, "images of features that no cell reads", files, wish)
+        elif item is not None:
+            yield from _unnamed(store, item, files)
+
+
+def _unnamed(store: FeatureStore, item: FeatureSet | SampleSet, files: list[StoredFile]) -> Iterator[Garbage]:
+    """Yield the files of a complete set in whose place its manifest names those of another writer."""
+    names = {file.name.rpartition("/")[2]: file for file in files}
+    for name in sorted(store.unnamed(item, names)) if layout.MANIFEST in names else ():
+        why = "the manifest of its set names another file of the shard"
+        yield _garbage(item.folder.split("/")[0], names[name].name, why, [names[name]])
 
 
 def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed) -> Iterator[Garbage]:

@@ -133,7 +133,7 @@ def _order(file: str) -> tuple[bool, bool, str]:
 
 
 def _of_classifiers(store: FeatureStore, wishes: Wishes, files: Iterable[str]) -> dict[str, str]:
-    """Return a first shard of features, and its manifest, of every model whose classifier is to be written again.
+    """Return the first shard of a set, and its manifest, of every model whose classifier is to be written again.
 
     A network's classifier is kept when the first shard of a split goes through it. The smallest one is taken.
     """
@@ -146,7 +146,9 @@ def _of_classifiers(store: FeatureStore, wishes: Wishes, files: Iterable[str]) -
         }
         firsts = [name for name in sizes if _folder(name) in folders and _is_first(name)]
         for first in sorted(firsts, key=lambda name: (sizes[name], name))[:1]:
-            found |= dict.fromkeys((f"{_folder(first)}/{layout.MANIFEST}", first), _OF_CLASSIFIER)
+            folder = _folder(first)
+            others = [name for name in firsts if _folder(name) == folder]  # of another writer, if there are any
+            found |= dict.fromkeys((f"{folder}/{layout.MANIFEST}", *others), _OF_CLASSIFIER)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,7 +76,13 @@ class _Checked:
 
 
 def check_set(
-    storage: Storage, item: Set, files: Mapping[str, StoredFile], pool: Executor, *, unsound: Collection[str] = ()
+    storage: Storage,
+    item: Set,
+    files: Mapping[str, StoredFile],
+    pool: Executor,
+    *,
+    unsound: Collection[str],
+    image_parts: Callable[[SampleSet], Mapping[int, str]],
 ) -> Iterator[Finding]:
     """Check a set that has a manifest.
 
@@ -88,6 +94,8 @@ def check_set(
         Parts are checked in it, as many at once as it has threads; no more are in memory.
     unsound : collection of str
         Parts of image tables with which features are not compared, because they have findings of their own.
+    image_parts : callable
+        `named_parts` of an image table.
     """
     place = f"{item.folder}/{layout.MANIFEST}"
     try:
@@ -112,7 +120,8 @@ def check_set(
         images = None
     elif isinstance(item, FeatureSet) and not images:
         yield warning(item.folder, "its manifest names no image table, so its rows cannot be compared", MAKE_SET_ANEW)
-    parts = [replace(part, images=None) if part.images in unsound else part for part in _parts(item, manifest, images)]
+    own = _parts(item, manifest, image_parts(images) if images else {})
+    parts = [replace(part, images=None) if part.images in unsound else part for part in own]
     yield from _file_findings(parts, files)
     sound = [part for part in parts if part.path in files and files[part.path].size == part.bytes]
     kinds: dict[str, str] = {}
@@ -190,8 +199,7 @@ def _manifest_problems(item: Set, manifest: dict[str, Any]) -> Iterator[str]:
         if name in manifest and manifest[name] != getattr(item, name, manifest[name]):
             yield f"it is the manifest of {name} {manifest[name]}"
     parts = manifest["parts"]
-    names = [layout.part_name(shard, len(parts)) for shard in range(len(parts))]
-    if [part["name"] for part in parts] != names:
+    if [layout.parse_part(part["name"]) for part in parts] != [(shard, len(parts)) for shard in range(len(parts))]:
         yield "its parts are not numbered from first to last"
     if sum(part["rows"] for part in parts) != manifest["rows"]:
         yield f"its parts have {sum(part['rows'] for part in parts)} rows together, but it says {manifest['rows']}"
@@ -205,7 +213,19 @@ def _images_of(item: Set, manifest: Mapping[str, Any]) -> SampleSet | None:
     return SampleSet(item.dataset, item.split, manifest["samples"])
 
 
-def _parts(item: Set, manifest: Mapping[str, Any], images: SampleSet | None) -> list[_Part]:
+def named_parts(storage: Storage, item: Set) -> Mapping[int, str]:
+    """Return shard -> path of its file as the manifest names it; nothing if that is damaged or out of reach."""
+    try:
+        found = storage.read_settled(
+            f"{item.folder}/{layout.MANIFEST}", lambda content: parsed_manifest(item, content) is not None
+        )
+    except StoreError:  # that has a finding of its own
+        return {}
+    manifest = parsed_manifest(item, found[0]) or {"parts": []}
+    return {shard: f"{item.folder}/{part['name']}" for shard, part in enumerate(manifest["parts"])}
+
+
+def _parts(item: Set, manifest: Mapping[str, Any], images: Mapping[int, str]) -> list[_Part]:
     starts = accumulate((part["rows"] for part in manifest["parts"]), initial=0)
     return [
         _Part(
@@ -214,9 +234,9 @@ def _parts(item: Set, manifest: Mapping[str, Any], images: SampleSet | None) -> 
             bytes=part["bytes"],
             sha256=part["sha256"],
             start=start,
-            images=f"{images.folder}/{part['name']}" if images else None,
+            images=images.get(shard),
         )
-        for part, start in zip(manifest["parts"], starts, strict=False)
+        for shard, (part, start) in enumerate(zip(manifest["parts"], starts, strict=False))
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 
 import pyarrow as pa
 
@@ -25,7 +26,7 @@ from featurestore.care.findings import (
 )
 from featurestore.care.lost import lost
 from featurestore.care.record_checks import check_empty, check_record
-from featurestore.care.set_checks import check_parts, check_set
+from featurestore.care.set_checks import check_parts, check_set, named_parts
 from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
@@ -106,7 +107,7 @@ def verify(store: FeatureStore, *, threads: int | None = None, asking: Collectio
             found.extend(findings)
     found.extend(_types(storage, files))
     found.extend(_store_file(storage))
-    found.extend(_strays(storage, files, folders))
+    found.extend(_strays(store, files, folders))
     n_bytes = sum(file.size for file in files.values())
     n_unsigned = sum(finding.severity == "unsigned" for finding in found)
     judged = _judged(found)
@@ -134,9 +135,10 @@ def _check_sets(
     """
     found: list[Finding] = []
     unsound: set[str] = set()
+    image_parts = cache(partial(named_parts, storage))
     for item in sorted(sets, key=lambda item: isinstance(item, FeatureSet)):
         if sets[item]:
-            found.extend(check_set(storage, item, files, pool, unsound=unsound))
+            found.extend(check_set(storage, item, files, pool, unsound=unsound, image_parts=image_parts))
         else:
             trusted = f"{item.folder}/{layout.MANIFEST}" not in lost
             found.extend(check_parts(storage, item, files, pool, trusted=trusted))
@@ -167,17 +169,19 @@ def _store_file(storage: Storage) -> Iterator[Finding]:
         yield unread(layout.STORE_FILE, problem)
 
 
-def _strays(storage: Storage, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]) -> Iterator[Finding]:
+def _strays(
+    store: FeatureStore, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]
+) -> Iterator[Finding]:
     """Find files that are left over, unfinished, or no part of a store."""
     for folder, names in folders.items():
         table = folder.split("/")[0]
         if table == layout.STAGING:
             yield from _staged(files, names)
         elif table in schema.SETS:
-            yield from _set_strays(folder, names)
-            yield from _marks(storage, folder, names)
+            yield from _set_strays(store, folder, names)
+            yield from _marks(store.storage, folder, names)
         elif table == layout.STUDIES:
-            yield from _kept_texts(storage, names)
+            yield from _kept_texts(store.storage, names)
         elif table != layout.SCHEMA_FOLDER:
             yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not _is_record(name))
 
@@ -192,15 +196,20 @@ def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Findi
             yield warning(name, "a writer was killed before it was published", "remove it: probestore gc --delete")
 
 
-def _set_strays(folder: str, names: list[str]) -> Iterator[Finding]:
-    if layout.parse_folder(folder) is None:
+def _set_strays(store: FeatureStore, folder: str, names: list[str]) -> Iterator[Finding]:
+    item = layout.parse_folder(folder)
+    if item is None:
         yield from (_unknown(name) for name in names)
         return
     own = {name: name.rpartition("/")[2] for name in names}
     parts = {name: part for name, short in own.items() if (part := layout.parse_part(short))}
     complete, overflowed = (f"{folder}/{file}" in own for file in (layout.MANIFEST, layout.OVERFLOW))
     if not complete and not overflowed:
-        yield warning(folder, f"it is not complete: {counted(len(parts), 'shard')} and no manifest", RUN_AGAIN)
+        n_shards = len(set(parts.values()))
+        yield warning(folder, f"it is not complete: {counted(n_shards, 'shard')} and no manifest", RUN_AGAIN)
+    for short in sorted(store.unnamed(item, own.values())) if complete else ():
+        what = "two writers made this shard, and the manifest names the file of the other one"
+        yield warning(f"{folder}/{short}", what, "remove it: probestore gc --delete")
     if len({n_shards for _, n_shards in parts.values()}) > 1:
         yield error(folder, "its parts are of different numbers of shards", MAKE_SET_ANEW)
     for name, short in own.items():

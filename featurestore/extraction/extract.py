@@ -81,7 +81,7 @@ def extract_shard(
         columns = _sample_columns(dataset, split, start, images)
         samples = dataset.samples(split)
         part: Part | None = None
-        if not store.has(samples) or not store.has_shard(samples, shard, n_shards):
+        if not store.has_part(samples, shard):
             part = store.write_shard(samples, shard, n_shards, pa.table(columns, schema=schema.SAMPLES))
         outcomes = [outcome for run in runs for outcome in run.publish(store, shard, n_shards, columns, pool)]
     unreadable = {start + place: image.reason for place, image in enumerate(images) if image.reason is not None}

@@ -14,7 +14,6 @@ from featurestore.images import decoding
 from featurestore.images.decoding import Pixels
 from featurestore.images.splits import Dataset
 from featurestore.networks.extractor import Extractor
-from featurestore.store import layout
 from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet
 
@@ -84,10 +83,10 @@ def _stored(
 ) -> Iterator[tuple[int, tuple[str, npt.NDArray[np.float64]]]]:
     """Yield (row, (sample_id, features)) of the rows that have features; only the parts that hold them are read."""
     wanted = set(rows)
-    n_shards = dataset.n_shards(item.split)
+    parts = store.manifest(item)["parts"]
     for shard in sorted({row // dataset.shard_images(item.split) for row in wanted}):
-        path = f"{item.folder}/{layout.part_name(shard, n_shards)}"
-        table = pq.read_table(pa.BufferReader(store.storage.read_intact(path)))
+        content = store.storage.read_intact(f"{item.folder}/{parts[shard]['name']}")
+        table = pq.read_table(pa.BufferReader(content))
         for place, row in enumerate(table.column("index").to_pylist()):
             if row in wanted:
                 features = np.asarray(table.column("feature")[place].as_py(), np.float64)

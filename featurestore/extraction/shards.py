@@ -131,7 +131,7 @@ class FullSet:
         return cls(dataset.samples(split), dataset.n_shards(split), {**dataset.key_parts(split), **own})
 
     def complete(self, store: FeatureStore) -> None:
-        """Write the manifest.
+        """Write the manifest, unless there is one that stays.
 
         Raises
         ------

@@ -7,11 +7,12 @@ name, unless the environment variable ``PROBESTORE_FSYNC=0`` says that nobody mi
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
-from featurestore.store.digests import seal, sealed_parquet
+from featurestore.store.digests import digest, open_parquet, seal, sealed, sealed_parquet
 from featurestore.store.storage import Storage as Storage
 from featurestore.store.storage import StoredFile as StoredFile
 
@@ -27,15 +28,32 @@ def encode_table(table: pa.Table, name: str) -> pa.Buffer:
     name : str
         Name of the file in the store.
     """
+    return sealed_parquet(table, _options(table), name=name)
+
+
+def encode_by_content(table: pa.Table, name: Callable[[str], str]) -> tuple[str, pa.Buffer]:
+    """Return the name and the content of a sealed Parquet file that is named by what is in it.
+
+    Parameters
+    ----------
+    table : Table
+    name : callable
+        Digest of all of the file but its seal, 32 hexadecimal digits -> name of the file in the store.
+    """
+    content = open_parquet(table, _options(table))
+    own = name(digest(content))
+    return own, sealed(content, name=own)
+
+
+def _options(table: pa.Table) -> dict[str, Any]:
     codecs = {_leaf(field): _codec(field) for field in table.schema}
-    options = {
+    return {
         "compression": codecs,
         "compression_level": {leaf: 1 for leaf, codec in codecs.items() if codec == "zstd"},
         "use_dictionary": _dictionary_columns(table),
         "write_statistics": [_leaf(field) for field in table.schema if not pa.types.is_fixed_size_list(field.type)],
         "write_page_checksum": True,
     }
-    return sealed_parquet(table, options, name=name)
 
 
 def publish_record(storage: Storage, name: str, table: pa.Table) -> str:

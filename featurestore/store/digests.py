@@ -35,13 +35,35 @@ def sealed_parquet(table: pa.Table, options: Mapping[str, Any], *, name: str) ->
     name : str
         Name that the file will have, relative to the root of the store.
     """
+    return sealed(open_parquet(table, options), name=name)
+
+
+def open_parquet(table: pa.Table, options: Mapping[str, Any]) -> bytearray:
+    """Return a table as a Parquet file whose seal is still open: the same bytes, whatever name the file will get.
+
+    Parameters
+    ----------
+    options : mapping of str to Any
+        Options of `pyarrow.parquet.ParquetWriter`.
+    """
     sink = pa.BufferOutputStream()
     kept = {name: value for name, value in (table.schema.metadata or {}).items() if name != _MARK}
     table = table.replace_schema_metadata(kept or None)
     with pq.ParquetWriter(sink, table.schema, **options) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_MARK.decode(): _OPEN.decode()})
-    content = bytearray(sink.getvalue())
+    return bytearray(sink.getvalue())
+
+
+def sealed(content: bytearray, *, name: str) -> pa.Buffer:
+    """Return a file of `open_parquet` with its seal, which is written into `content`.
+
+    Parameters
+    ----------
+    content : bytearray
+    name : str
+        Name that the file will have, relative to the root of the store.
+    """
     place = _place_of_seal(memoryview(content))
     assert place is not None
     content[place : place + len(_OPEN)] = _seal(memoryview(content), place, name)

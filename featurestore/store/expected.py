@@ -225,15 +225,19 @@ def _parts(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]]) -> It
 
 
 def _missing_parts(store: FeatureStore, item: FeatureSet | SampleSet, names: set[str]) -> Iterable[str]:
-    """Return the parts that a set with a manifest lacks. Each part says of how many it is; else the manifest does."""
-    parts = [name for name in names if layout.parse_part(name)]
-    if not parts:
-        try:
-            return [part["name"] for part in store.manifest(item)["parts"]]
-        except (StoreError, KeyError, TypeError):  # whoever reads the set is told
-            return []
-    n_shards = int(parts[0].rpartition("-of-")[2].removesuffix(".parquet"))
-    return () if len(parts) >= n_shards else {layout.part_name(shard, n_shards) for shard in range(n_shards)} - names
+    """Return the parts that a set with a manifest lacks. Each part says of how many it is.
+
+    The manifest, which knows their names, is read only where a shard has no file, or several.
+    """
+    shards = layout.files_of_shards(names)
+    numbers = {part[1] for name in names if (part := layout.parse_part(name))}
+    n_shards = min(numbers, default=0)
+    if shards and len(shards) >= n_shards and all(len(own) == 1 for own in shards.values()):
+        return ()
+    try:
+        return {part["name"] for part in store.manifest(item)["parts"]} - names
+    except (StoreError, KeyError, TypeError):  # whoever reads the set is told
+        return {layout.part_name(shard, n_shards) for shard in range(n_shards) if shard not in shards}
 
 
 def _record(table: str, name: str, why: str) -> Gone:

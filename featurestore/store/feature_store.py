@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -116,7 +117,7 @@ class Stock:
 
     def is_whole(self, item: FeatureSet | SampleSet) -> bool:
         """Return the same, if no shard has gone since. A part says of how many it is."""
-        parts = [part for name in self._names(item) if (part := layout.parse_part(name))]
+        parts = {part for name in self._names(item) if (part := layout.parse_part(name))}
         return self.has(item) and bool(parts) and len(parts) >= min(n_shards for _, n_shards in parts)
 
     def completed_at(self, item: FeatureSet | SampleSet) -> datetime | None:
@@ -125,7 +126,7 @@ class Stock:
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
         """Return the shards of `item` that were published, complete or not."""
-        return {part[0] for name in self._names(item) if (part := layout.parse_part(name))}
+        return set(layout.files_of_shards(self._names(item)))
 
     def overflowed(self, item: FeatureSet) -> bool:
         """Return whether a shard of this float16 set had met a value that float16 cannot hold."""
@@ -249,12 +250,26 @@ class FeatureStore:
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
         """Return the shards of `item` that are published, complete or not."""
-        names = (name.rsplit("/", 1)[1] for name in self._storage.list_files(item.folder))
-        return {part[0] for name in names if (part := layout.parse_part(name))}
+        return set(layout.files_of_shards(self._file_names(item)))
 
-    def has_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int) -> bool:
-        """Return whether one shard of `item` is published."""
-        return self._storage.kind(f"{item.folder}/{layout.part_name(shard, n_shards)}") == "file"
+    def has_part(self, item: FeatureSet | SampleSet, shard: int) -> bool:
+        """Return whether `item` is complete, and the file of this shard that its manifest names is there."""
+        names = layout.files_of_shards(self._described(item)).get(shard, [])
+        return bool(names) and self._storage.kind(f"{item.folder}/{names[0]}") == "file"
+
+    def unnamed(self, item: FeatureSet | SampleSet, names: Collection[str]) -> set[str]:
+        """Return the files of a set that its manifest does not name, because it names another one of the same shard.
+
+        Two writers of a shard may leave such on an object store. The manifest is read only where there are any.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the files in the folder of the set, which is complete.
+        """
+        several = [own for own in layout.files_of_shards(names).values() if len(own) > 1]
+        named = self._described(item).keys() if several else set()
+        return {name for own in several if not named.isdisjoint(own) for name in own if name not in named}
 
     def overflowed(self, item: FeatureSet) -> bool:
         """Return whether a shard of this float16 set met a value that float16 cannot hold."""
@@ -344,6 +359,8 @@ class FeatureStore:
     def file_sizes(self, table: str, *, listed: Iterable[StoredFile] | None = None) -> dict[str, int]:
         """Return the names of the committed files of a table, with their sizes in bytes.
 
+        Of several files of a shard only the one that the manifest names is committed.
+
         Parameters
         ----------
         table : str
@@ -352,7 +369,7 @@ class FeatureStore:
         """
         files = list(self._storage.files(table) if listed is None else listed)
         if table in schema.SETS:
-            files = [file for own in _complete(files).values() for file in own]
+            files = [file for folder, own in _complete(files).items() for file in self._named(folder, own)]
         return {file.name: file.size for file in files if file.name.endswith(".parquet")}
 
     def lacks_columns(self, table: str) -> bool:
@@ -531,38 +548,54 @@ class FeatureStore:
     def write_shard(self, item: FeatureSet | SampleSet, shard: int, n_shards: int, table: pa.Table) -> Part:
         """Publish one shard of a set, unless it is there: the first of several writers wins.
 
+        Where a new file may replace another of the same name, parts are named by their content. Two writers of one
+        shard within the time of one upload then leave a file each, and the manifest will name one of them.
+
         Returns
         -------
         Part
-            The part that is stored now, ours or another writer's. Only a file that is damaged is replaced: no writer
-            of a store can have left it.
+            The part that is stored now, ours or another writer's. A file that is damaged does not count, and is
+            replaced if it has the same name: no writer of a store can have left it.
 
         Raises
         ------
         StoreError
             If the store cannot be written.
         """
+        if not self._storage.puts_new:
+            return self._write_by_content(item, shard, n_shards, table)
         name = layout.part_name(shard, n_shards)
         path = f"{item.folder}/{name}"
         content = commit.encode_table(table, path)
         if not self._storage.publish_new(path, content):
             try:
-                return Part.of(name, self._storage.read_intact(path))
-            except (DamagedFileError, MissingFileError, pa.ArrowException, OSError):
+                return self._describe_part(item, name)
+            except (DamagedFileError, MissingFileError):
                 self._storage.publish(path, content)
         return Part.of(name, content)
+
+    def _write_by_content(self, item: FeatureSet | SampleSet, shard: int, n_shards: int, table: pa.Table) -> Part:
+        there = layout.files_of_shards(self._file_names(item), n_shards=n_shards)
+        for name in there.get(shard, ()):
+            with suppress(DamagedFileError, MissingFileError):
+                return self._describe_part(item, name)
+        path, content = commit.encode_by_content(
+            table, lambda own: f"{item.folder}/{layout.part_name(shard, n_shards, own)}"
+        )
+        self._storage.publish(path, content)
+        return Part.of(path.rpartition("/")[2], content)
 
     def finish(
         self, item: FeatureSet | SampleSet, n_shards: int, record: Mapping[str, Any], *, parts: Iterable[Part] = ()
     ) -> None:
         """Write the manifest of a set whose shards are all there; from now on the set exists.
 
-        Several drivers may do so at once. On a local file system a part never changes once it is there, and `parts` are
-        what `write_shard` found stored, so whoever writes the manifest writes the same checksums. On an object store
-        two writers of one shard within the time of one upload may leave the other's bytes than the manifest says; they
-        are the same bytes where both extract on the same kind of device, and else `probestore verify` finds them.
+        Several drivers may do so at once, and what each of them writes is true: a part never changes once it is there.
+        Where a shard has several files, the first one by name that is whole is taken, so that all drivers who see the
+        same files take the same one.
 
-        A manifest that is there stays unless one of `parts` is another than it says: that was lost, and made again.
+        A manifest that is there stays if the files that it names are all there, unless one of `parts` is another file
+        of the same name: that was lost, and made again. Otherwise those of its files that are there stay.
 
         Parameters
         ----------
@@ -578,14 +611,17 @@ class FeatureStore:
         """
         known = {part.name: part for part in parts}
         former = self._described(item)
-        if former and all(is_same_part(part, former.get(name, {})) for name, part in known.items()):
+        there = layout.files_of_shards(self._file_names(item), n_shards=n_shards)
+        files = {name for names in there.values() for name in names}
+        made_again = any(not is_same_part(part, former[name]) for name, part in known.items() if name in former)
+        if former and len(former) == n_shards and files.issuperset(former) and not made_again:
             return
-        missing = set(range(n_shards)) - self.shards(item)
+        missing = n_shards - len(there)
         if missing:
-            raise StoreError(f"{item.folder} cannot be completed: {len(missing)} of {n_shards} shards are missing.")
+            raise StoreError(f"{item.folder} cannot be completed: {missing} of {n_shards} shards are missing.")
         rows = former | {name: asdict(part) for name, part in known.items()}
-        names = [layout.part_name(shard, n_shards) for shard in range(n_shards)]
-        described = [rows.get(name) or asdict(self._describe_part(item, name)) for name in names]
+        choices = ([name for name in there[shard] if name in former] or there[shard] for shard in range(n_shards))
+        described = [self._first_whole(item, names, rows) for names in choices]
         manifest = {
             **record,
             **self._making(item, described),
@@ -650,6 +686,26 @@ class FeatureStore:
         content = self._storage.read_intact(path)
         with self._storage.parsing(path):
             return _said(pq.read_schema(pa.BufferReader(content)).metadata)
+
+    def _file_names(self, item: FeatureSet | SampleSet) -> list[str]:
+        """Return the names of the files in the folder of a set."""
+        return [name.rpartition("/")[2] for name in self._storage.list_files(item.folder)]
+
+    def _named(self, folder: str, files: list[StoredFile]) -> list[StoredFile]:
+        """Return the files of a complete set, without those in whose place its manifest names others."""
+        item, names = layout.parse_folder(folder), {file.name.rpartition("/")[2]: file for file in files}
+        unnamed = self.unnamed(item, names) if item else ()
+        return [file for name, file in names.items() if name not in unnamed]
+
+    def _first_whole(
+        self, item: FeatureSet | SampleSet, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return the first of a shard's files that is whole, as a row of the manifest; those of `rows` are known."""
+        *others, last = names
+        for name in others:
+            with suppress(DamagedFileError, MissingFileError):
+                return dict(rows.get(name) or asdict(self._describe_part(item, name)))
+        return dict(rows.get(last) or asdict(self._describe_part(item, last)))
 
     def _describe_part(self, item: FeatureSet | SampleSet, name: str) -> Part:
         path = f"{item.folder}/{name}"

@@ -2,7 +2,8 @@
 
 store.json                                                              format and schema version
 _schema/...                                                             one file of no rows per table, for its type
-features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.parquet
+features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.parquet      on a local file system; elsewhere
+features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.<digest>.parquet
 features/model=M/tap=T/dataset=D/split=S/key=K/manifest.json            written last: this is what "exists" means
 samples/dataset=D/split=S/key=K/...                                     the same
 results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
@@ -15,7 +16,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -47,7 +48,7 @@ PENULTIMATE = "penultimate"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SAFE_IN_TAP = "._+-"  # all else is percent-encoded: block:layers.3 has a colon
 _IMPORT = re.compile(rf"(\w+)/{IMPORTS}/({_SAFE_NAME.pattern})\.parquet")
-_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.parquet")
+_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})(?:\.[0-9a-f]{16})?\.parquet")
 
 
 @dataclass(frozen=True, order=True)
@@ -129,15 +130,41 @@ class SampleSet:
         return f"samples/dataset={self.dataset}/split={self.split}/key={self.key}"
 
 
-def part_name(shard: int, n_shards: int) -> str:
-    """Return the file name of one shard; it says how many there are, so a folder tells what it still misses."""
-    return f"part-{shard:05d}-of-{n_shards:05d}.parquet"
+def part_name(shard: int, n_shards: int, digest: str = "") -> str:
+    """Return the file name of one shard; it says how many there are, so a folder tells what it still misses.
+
+    Parameters
+    ----------
+    digest : str
+        Digest of the content, of 32 hexadecimal digits, where a new file may replace another of the same name: then
+        other bytes have another name. Half of it enters the name. Empty where the first of several writers wins.
+    """
+    own = f".{digest[:16]}" if digest else ""
+    return f"part-{shard:05d}-of-{n_shards:05d}{own}.parquet"
 
 
 def parse_part(name: str) -> tuple[int, int] | None:
-    """Return (shard, n_shards) of a file name, or None for any other file."""
+    """Return (shard, n_shards) of the file name of a part, with or without a digest; None for any other file."""
     match = _PART.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def files_of_shards(names: Iterable[str], *, n_shards: int | None = None) -> dict[int, list[str]]:
+    """Return shard -> names of its files, in order; there are several where several writers made it by content.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of files in the folder of a set. Those that are no parts are left out.
+    n_shards : int, optional
+        Leave out parts of another number of shards, too.
+    """
+    found: dict[int, list[str]] = {}
+    for name in sorted(names):
+        part = parse_part(name)
+        if part and n_shards in (None, part[1]):
+            found.setdefault(part[0], []).append(name)
+    return found
 
 
 def parse_folder(folder: str) -> FeatureSet | SampleSet | None:

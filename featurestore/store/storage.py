@@ -78,6 +78,11 @@ class Storage:
         """Absolute path or URI of the folder."""
         return self.place.uri
 
+    @property
+    def puts_new(self) -> bool:
+        """Whether exactly one of several writers of a new file succeeds in `publish_new`."""
+        return self._backend.puts_new
+
     def path(self, name: str) -> str:
         """Return the absolute path of `name` as the file system knows it."""
         return self.place.path(name)
@@ -220,8 +225,9 @@ class Storage:
     def publish_new(self, name: str, content: Content) -> bool:
         """Make `content` visible as `name` unless there is such a file already; return whether it was made.
 
-        On a local file system two writers cannot both succeed, and a file that is there never changes. Elsewhere, of
-        two writers within the time of one upload, the later one replaces the earlier one's file, whole by whole.
+        On a local file system two writers cannot both succeed, and a file that is there never changes. Elsewhere (see
+        `puts_new`), of two writers within the time of one upload, the later one replaces the earlier one's file, whole
+        by whole.
 
         Raises
         ------

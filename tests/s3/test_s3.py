@@ -79,6 +79,33 @@ class TestBucket(StorageContract):
         return Storage(f"{bucket}/store")
 
 
+@pytest.mark.parametrize("first_to_finish", ["early", "late"])
+def test_of_two_writers_of_a_part_within_one_upload_the_manifest_has_the_bytes_of_one(bucket, proxy, first_to_finish):
+    """Files of one size: with one name for both, the manifest of the early one would have the bytes of the late one."""
+    late, early = FeatureStore.create(f"{bucket}/store"), FeatureStore.open(f"{bucket}/store")
+    parts, begun = {}, []
+
+    def while_the_late_one_uploads(method: str, path: str) -> None:
+        if method == "PUT" and "part-00000" in path and not begun:
+            begun.append(path)
+            parts["early"] = early.write_shard(SET, 0, 1, feature_rows(0, np.full((5, 4), 1, np.float32)))
+            if first_to_finish == "early":
+                early.finish(SET, 1, {"driver": "early"}, parts=[parts["early"]])
+
+    proxy.fault = while_the_late_one_uploads
+    parts["late"] = late.write_shard(SET, 0, 1, feature_rows(0, np.full((5, 4), 2, np.float32)))
+    assert parts["early"].bytes == parts["late"].bytes
+    late.finish(SET, 1, {"driver": "late"}, parts=[parts["late"]])
+    early.finish(SET, 1, {"driver": "early"}, parts=[parts["early"]])
+    manifest = late.manifest(SET)
+    assert manifest["driver"] == first_to_finish
+    assert next(part["sha256"] for part in manifest["parts"]) in {part.sha256 for part in parts.values()}
+    assert len(set(late.read(SET).X.ravel())) == 1
+    assert verify(late).sound
+    with connect(f"{bucket}/store") as database:
+        assert database.sql("select count(*) as n from features").to_pylist() == [{"n": 5}]
+
+
 def test_a_missing_bucket_is_a_clear_error_at_once(bucket):
     with pytest.raises(StoreError, match="nowhere.*There is no such bucket: make it, or correct its name"):
         FeatureStore.create("s3://nowhere/store")

@@ -23,7 +23,7 @@ class Bucket:
     """The prefix of a store in a bucket. It has no folders; pyarrow knows no request that makes new files only.
 
     Of two writers of a new file within the time of one upload, the later one replaces the earlier one's file, whole by
-    whole.
+    whole. So parts of sets, whose bytes a manifest describes, have names of their own (`FeatureStore.write_shard`).
     """
 
     puts_new = False

@@ -15,6 +15,7 @@ from featurestore.store.layout import (
     added_later,
     check_name,
     content_key,
+    files_of_shards,
     key_fields,
     parse_folder,
     parse_part,
@@ -35,6 +36,20 @@ def test_a_part_name_says_which_shard_of_how_many():
     assert part_name(3, 12) == "part-00003-of-00012.parquet"
     assert parse_part("part-00003-of-00012.parquet") == (3, 12)
     assert parse_part("manifest.json") is None
+
+
+def test_a_part_that_is_named_by_its_content_says_the_same():
+    name = part_name(3, 12, "0123456789abcdef" * 2)
+    assert name == "part-00003-of-00012.0123456789abcdef.parquet"
+    assert parse_part(name) == (3, 12)
+    assert parse_part("part-00003-of-00012.0123.parquet") is None
+
+
+def test_the_files_of_a_shard_are_found_by_its_number():
+    first, second = (part_name(1, 2, digit * 32) for digit in "ab")
+    names = [second, part_name(0, 2), first, "manifest.json", part_name(0, 3)]
+    assert files_of_shards(names, n_shards=2) == {0: [part_name(0, 2)], 1: [first, second]}
+    assert files_of_shards(names)[0] == [part_name(0, 2), part_name(0, 3)]
 
 
 def test_equal_parts_give_equal_keys_whatever_their_order():
