@@ -6,6 +6,7 @@ ProbestoreError
 ├── BackboneError           a network that cannot be built or loaded, or whose output is not (batch, features)
 │   └── DriftError          a network that gives other features here than those that are stored
 ├── DatasetError            images or labels that cannot be read, split or used
+├── OtherFilesError         images or weights on this machine that the run was not planned with (one of both above)
 ├── FeatureValueError       features that no stored type may hold (NaN, infinity)
 ├── StoreError              a store that cannot be opened, read or written
 │   ├── StoreVersionError   in a newer format than this version reads
@@ -67,6 +68,10 @@ class DatasetError(ProbestoreError):
     """Images or labels that cannot be read, split or used."""
 
 
+class OtherFilesError(BackboneError, DatasetError):
+    """Images or weights on this machine that are not those that the run was planned with."""
+
+
 class FeatureValueError(ProbestoreError):
     """Features that no stored type may hold: NaN or infinity."""
 
@@ -122,7 +127,7 @@ _ERRNOS_OF_THE_MACHINE = {
     errno.EHOSTUNREACH,
     errno.ECONNRESET,
 }
-_PASSING = (OSError, ImportError, StoreError, DriftError)
+_PASSING = (OSError, ImportError, StoreError, OtherFilesError, DriftError)
 _PASSING_WORDS = ("out of memory", "can't allocate memory", "CUDA error")  # torch raises them as plain RuntimeErrors
 
 
@@ -132,7 +137,9 @@ def verdict_on(error: BaseException) -> Verdict:
         return "machine"
     if isinstance(error, OSError) and error.errno in _ERRNOS_OF_THE_MACHINE:
         return "machine"
-    if isinstance(error, _PASSING) or any(words in str(error) for words in _PASSING_WORDS):
+    if isinstance(error, _PASSING) or isinstance(error.__cause__, (OSError, ImportError)):
+        return "passing"
+    if any(words in str(error) for words in _PASSING_WORDS):
         return "passing"
     return "lasting"
 

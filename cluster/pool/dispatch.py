@@ -15,8 +15,8 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from cluster.pool.nodes import alive_nodes
-from cluster.pool.placement import Request, divided, room_for
+from cluster.pool.nodes import NodeName, alive_nodes
+from cluster.pool.placement import Request, capacity, divided, room_for
 from cluster.pool.ray_workers import Answer, RayWorkers, Size, reason
 from cluster.pool.task_queue import Attempt
 from cluster.pool.units import Lane, take
@@ -24,6 +24,7 @@ from cluster.pool.units import Lane, take
 _SURVEY_EVERY_SECONDS = 5.0
 _SAY_NOBODY_CAME_AFTER_SECONDS = 60.0
 _KEEP_PLACES_SECONDS = 30.0  # of workers without work: their next unit may come soon, and a start takes seconds
+_ALONE_SECONDS = 60.0  # that units wait for a worker on another node
 _TURN_SECONDS = 60.0  # that workers wait where others leave them no place at all
 
 
@@ -34,8 +35,8 @@ class Team:
         self.request = request
         self.workers = workers
         self.lanes: list[Lane] = []
-        self._grows = grows
-        self._had_work = self._had_place = time.monotonic()
+        self.joined = grows
+        self._had_work = self._had_place = self._of_use = time.monotonic()
 
     @property
     def limit(self) -> int | None:
@@ -51,6 +52,8 @@ class Team:
             self._had_work = now
         if working or self.workers.idle or not self.waiting(1):
             self._had_place = now
+        if working or not self.workers.idle or not self.waiting(1):
+            self._of_use = now
 
     def waiting(self, at_most: int) -> int:
         """Return how many units wait, counted up to `at_most`."""
@@ -64,14 +67,22 @@ class Team:
         """Whether the team has had work and no place for long."""
         return now - self._had_place > _TURN_SECONDS
 
+    def next_for(self, node: NodeName, now: float) -> tuple[Lane, Attempt[Any]] | None:
+        """Return the next unit for a worker on a node: one that must not go there only if nobody else came for it."""
+        return take(self.lanes, None if now - self._of_use > _ALONE_SECONDS else str(node))
+
     def resize(self, fit: int) -> None:
         """Take note that `fit` workers find a place."""
-        self.workers.size = Size(*room_for(fit, self.limit, grows=self._grows))
+        self.workers.size = Size(*room_for(fit, self.limit, grows=self.joined))
 
     def staff(self) -> None:
         """Start or stop workers, so that there are as many as have something to do."""
         useful = self.waiting(max(0, sum(self.workers.size) - self.workers.n_busy))
-        self.workers.want(max(0, useful - len(self.workers.idle)))
+        nodes = {node for lane in self.lanes for node in lane.nodes}
+        if useful and nodes.difference(str(worker.node) for worker in self.workers.idle) and self.workers.idle:
+            self.workers.want_elsewhere()
+        else:
+            self.workers.want(max(0, useful - len(self.workers.idle)))
 
 
 class Dispatch:
@@ -120,11 +131,24 @@ class Dispatch:
         """Give every idle worker a unit, and staff the teams."""
         self._survey()
         for team in self._teams:
-            while team.workers.idle and (taken := take(team.lanes)):
+            self._occupy(team)
+            team.staff()
+
+    def _occupy(self, team: Team) -> None:
+        """Give every idle worker of a team a unit, the last that came first: its caches are the warmest."""
+        now, unfit = time.monotonic(), set[NodeName]()
+        for worker in reversed(list(team.workers.idle)):
+            if not team.waiting(1):
+                return
+            if worker.node in unfit:
+                continue
+            if taken := team.next_for(worker.node, now):
                 lane, attempt = taken
                 lane.running += 1
-                self._begun[team.workers.give(attempt.task)] = (lane, attempt, time.monotonic())
-            team.staff()
+                self._begun[worker] = (lane, attempt, now)
+                team.workers.give(worker, attempt.task)
+            else:
+                unfit.add(worker.node)
 
     def _survey(self) -> None:
         """Look from time to time at the nodes, and divide them between the teams that have something to do."""
@@ -136,6 +160,9 @@ class Dispatch:
             self._surveyed, self._nodes = now, list(nodes.values())
             for team in self._teams:
                 team.workers.keep_on(nodes)
+                fit = frozenset(str(node) for node, has in nodes.items() if capacity(team.request, [has]))
+                for lane in team.lanes:
+                    lane.nodes = fit if team.joined else frozenset()
             self._divide(now)
         if len(self._teams) > 1 and any(team.waiting(1) and not team.workers.n_workers for team in self._teams):
             self._divide(now)
@@ -160,7 +187,8 @@ class Dispatch:
         try:
             result = future.result()
         except RayError as error:
-            result = lane.queue.again(attempt, reason(error), node_lost=workers.lost(worker, error))
+            lost = workers.lost(worker, error)
+            result = lane.queue.again(attempt, reason(error), node_lost=lost, node=str(worker.node))
             if result is None:
                 lane.on_retry(attempt.task, reason(error), str(worker.node))
                 return None

@@ -55,7 +55,7 @@ class LocalPool:
         except Exception as error:  # of the machine
             reason = f"{type(error).__name__}: {error}"
             self._hands.clear()  # a network that did not fit, a device that broke
-            result = lane.queue.again(attempt, reason, node_lost=False)
+            result = lane.queue.again(attempt, reason, node_lost=False, node=_NODE)
             if result is None:
                 lane.on_retry(attempt.task, reason, _NODE)
                 return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,8 @@ def alive_nodes() -> dict[NodeName, Mapping[str, float]]:
     """Return the nodes that are alive, with their resources."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {NodeName(node["NodeManagerHostname"], node["NodeID"]): node["Resources"] for node in nodes if node["Alive"]}
+
+
+def elsewhere(ids: Collection[str]) -> NodeLabelSchedulingStrategy:
+    """Return the strategy that places a worker on any node but those with these ids."""
+    return NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*ids)})  # type: ignore[no-untyped-call]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -153,6 +152,7 @@ class RayPool:
 
     def _new_team(self, request: Request) -> Team:
         from cluster.pool.dispatch import Team
+        from cluster.pool.nodes import elsewhere
         from cluster.pool.ray_actor import Worker
         from cluster.pool.ray_workers import RayWorkers
 
@@ -162,5 +162,9 @@ class RayPool:
             options["memory"] = request.memory
         device = "cuda" if request.gpus else "cpu"
         folder = None if self._session.address else str(Path.cwd())  # Ray's workers on this machine start elsewhere
-        make_worker = partial(worker.options(**options).remote, device, request.cpus, self._token, folder)
+
+        def make_worker(away_from: Collection[str]) -> Any:
+            there = {**options, "scheduling_strategy": elsewhere(away_from)} if away_from else options
+            return worker.options(**there).remote(device, request.cpus, self._token, folder)
+
         return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)

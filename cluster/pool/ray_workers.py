@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from cluster.pool.nodes import NodeName, alive_nodes
 from featurestore.errors import ConfigurationError, ProbestoreError
@@ -54,13 +54,15 @@ class RayWorkers:
     Parameters
     ----------
     make_worker : callable
-        Function that starts a worker. It returns a Ray actor handle with the methods ``ready``, which returns its
-        `NodeName`, and ``run``.
+        Function that starts a worker on any node but those with the given ids. It returns a Ray actor handle with the
+        methods ``ready``, which returns its `NodeName`, and ``run``.
     answers : SimpleQueue
         Queue that gets (who, future) when a worker answers. All workers of a pool share it, so that one wait is enough.
     """
 
-    def __init__(self, make_worker: Callable[[], Any], answers: SimpleQueue[tuple[RayWorkers, Any, Any]]) -> None:
+    def __init__(
+        self, make_worker: Callable[[Collection[str]], Any], answers: SimpleQueue[tuple[RayWorkers, Any, Any]]
+    ) -> None:
         self.idle: list[Worker] = []
         self.starting: list[Any] = []
         self.size = Size(0)
@@ -92,23 +94,39 @@ class RayWorkers:
         """Let `n_starting` workers be starting, as far as the size allows it. Stop others that wait for a node."""
         if self.seconds_to_start_again() <= 0:
             for _ in range(min(n_starting - len(self.starting), sum(self.size) - self.n_workers)):
-                actor = self._make_worker()
-                self.starting.append(actor)
-                self._watch(actor, actor.ready.remote())
+                self._start(away_from=())
         for _ in range(min(len(self.starting) - n_starting, self.n_workers - self.size.fit)):
             ray.kill(self.starting.pop())  # the last one; an autoscaler need not bring a node for it
+
+    def want_elsewhere(self) -> None:
+        """Have a worker on another node than those of the idle workers, in the place of one of them if there is none.
+
+        What waits must not go to them.
+        """
+        if self.starting or not self.idle or self.seconds_to_start_again() > 0:
+            return
+        away_from = {worker.node.id for worker in self.idle}
+        if self.n_workers >= sum(self.size):
+            if self._busy:
+                return  # one of them will be free
+            ray.kill(self.idle.pop().actor)
+        self._start(away_from)
+
+    def _start(self, away_from: Collection[str]) -> None:
+        actor = self._make_worker(away_from)
+        self.starting.append(actor)
+        self._watch(actor, actor.ready.remote())
 
     def give_way(self) -> None:
         """Stop idle workers beyond the present size, so that other teams find a place."""
         while self.idle and self.n_workers > self.size.fit:
             ray.kill(self.idle.pop().actor)
 
-    def give(self, unit: Any) -> Worker:
+    def give(self, worker: Worker, unit: Any) -> None:
         """Hand a unit to an idle worker."""
-        worker = self.idle.pop()
+        self.idle.remove(worker)
         self._busy.add(worker)
         self._watch(worker, worker.actor.run.remote(unit))
-        return worker
 
     def heard(self, who: Any, future: Any) -> Answer | None:
         """Deal with an answer. Return it if a unit has ended.
@@ -175,6 +193,8 @@ class RayWorkers:
 
 def reason(error: RayError) -> str:
     """Return the reason that Ray gives why a worker did not answer, in a sentence or two."""
+    if isinstance(error, RayTaskError) and (cause := getattr(error, "cause", None)):  # what the worker itself raised
+        return f"{type(cause).__name__}: {cause}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if isinstance(error, RayActorError) and getattr(error, "actor_init_failed", False):
         return lines[-1]  # of the traceback

@@ -18,6 +18,7 @@ MAX_LOSSES = 30  # of a task whose nodes are taken away: not its fault, but no t
 _SPLIT_AFTER = 2  # workers lost
 _BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 60.0
+_MOST_LOOKED_AT = 256  # waiting tasks, before a node that may have none of them gets nothing
 
 Task = TypeVar("Task")
 
@@ -34,11 +35,14 @@ class Attempt(Generic[Task]):
         Number of workers that died on the task while their node lived.
     losses : int
         Number of nodes that were lost while they worked on the task.
+    died_on : frozenset of str
+        Nodes on which workers died on the task.
     """
 
     task: Task
     deaths: int = 0
     losses: int = 0
+    died_on: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class TaskQueue(Generic[Task]):
     split : callable, optional
         Function that returns the smaller tasks that a task is made of. A task on which two workers died is done in
         parts, so that the part that is to blame does not harm the others.
+    fits : callable, optional
+        Function that says whether a node may have an attempt; by default every node may have every one.
     """
 
     def __init__(
@@ -68,20 +74,38 @@ class TaskQueue(Generic[Task]):
         *,
         skip: Callable[[Task], bool] | None = None,
         split: Callable[[Task], Sequence[Task]] | None = None,
+        fits: Callable[[Attempt[Task], str], bool] | None = None,
     ) -> None:
         self._tasks = tasks
+        self._fits = fits
         self._source: Iterator[Task] = iter(())
         self._skip = skip
         self._split = split
         self._waiting: deque[Attempt[Task]] = deque()
         self._delayed: list[_Delayed[Task]] = []
 
-    def take(self) -> Attempt[Task] | None:
-        """Return the next attempt that may begin now; None if there is none, or none yet."""
-        while self._n_ready(1):
-            attempt = self._waiting.popleft()
-            if not (self._skip and self._skip(attempt.task)):
+    def put(self, task: Task) -> None:
+        """Put a task before all others."""
+        self._waiting.appendleft(Attempt(task))
+
+    def take(self, node: str | None = None) -> Attempt[Task] | None:
+        """Return the next attempt that may begin now; None if there is none, or none yet.
+
+        Parameters
+        ----------
+        node : str, optional
+            Node that is to do it; by default one that may have every task.
+        """
+        passed = 0
+        while passed < _MOST_LOOKED_AT and self._n_ready(passed + 1) > passed:
+            attempt = self._waiting[passed]
+            if self._skip and self._skip(attempt.task):
+                del self._waiting[passed]
+            elif node is None or self._fits is None or self._fits(attempt, node):
+                del self._waiting[passed]
                 return attempt
+            else:
+                passed += 1
         return None
 
     def n_waiting(self, at_most: int) -> int:
@@ -92,7 +116,7 @@ class TaskQueue(Generic[Task]):
         """Return the seconds until the next attempt whose time is yet to come; None if there is none."""
         return max(0.0, min(item.due for item in self._delayed) - time.monotonic()) if self._delayed else None
 
-    def again(self, attempt: Attempt[Task], reason: str, *, node_lost: bool) -> Failure | None:
+    def again(self, attempt: Attempt[Task], reason: str, *, node_lost: bool, node: str = "") -> Failure | None:
         """Take back an attempt that lost its worker.
 
         The task is tried again after a time that doubles with every loss.
@@ -104,6 +128,8 @@ class TaskQueue(Generic[Task]):
             Reason why the worker was lost, for the failure.
         node_lost : bool
             Whether the node was lost, so that the task is not to blame.
+        node : str
+            Node whose worker was lost. Another one comes first for the next attempt.
 
         Returns
         -------
@@ -113,7 +139,7 @@ class TaskQueue(Generic[Task]):
         if node_lost:
             tried = replace(attempt, losses=attempt.losses + 1)
         else:
-            tried = replace(attempt, deaths=attempt.deaths + 1)
+            tried = replace(attempt, deaths=attempt.deaths + 1, died_on=attempt.died_on | {node})
         parts = self._parts(tried)
         if len(parts) == 1 and (tried.deaths == MAX_ATTEMPTS or tried.losses == MAX_LOSSES):
             return _given_up(tried, reason)

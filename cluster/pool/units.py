@@ -6,9 +6,9 @@ A pool knows no kind of work by name. A unit carries all it needs by value, and 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cluster.pool.task_queue import Attempt, TaskQueue
 from featurestore.errors import Failure, verdict_on
@@ -57,6 +57,70 @@ class Unit(Protocol):
         """Return smaller units that together are this one; the unit itself if it has no parts."""
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a unit works on or with, such as the model ``resnet50``: what a node may be unfit for."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A part of a unit that failed, and that may do better on another node.
+
+    Attributes
+    ----------
+    unit : Unit
+        The part, as a unit of its own.
+    subject : Subject
+        What the failure is laid to, if it is not the node's.
+    failure : Failure
+        The failure, or the first of several.
+    outcome : callable
+        Function that returns the outcome of the part. It is called with a function that changes every `Failure` in it.
+    """
+
+    unit: Unit
+    subject: Subject
+    failure: Failure
+    outcome: Callable[[Callable[[Failure], Failure]], Any]
+
+
+Divided = tuple[tuple[Unit, Any] | None, Sequence[Suspect]]
+"""What holds of an outcome, as a smaller unit and its own outcome, and what may do better on another node."""
+
+
+@runtime_checkable
+class DivisibleUnit(Unit, Protocol):
+    """A unit whose failures may be the fault of a node. Those of other units are recorded at once."""
+
+    @property
+    def subjects(self) -> Collection[Subject]:
+        """Everything that a node may be unfit for."""
+
+    def divided(self, outcome: Any) -> Divided:
+        """Divide an outcome into what holds and what may do better elsewhere."""
+
+
+_NEVER_THE_NODE = frozenset({"ProbeError", "StoreError", "StoreVersionError", "WorkerDied"})
+
+
+def may_be_the_nodes(failure: Failure | None) -> bool:
+    """Whether another node may do better: not at mathematics, nor where a store refuses, nor after several deaths."""
+    return failure is not None and failure.error not in _NEVER_THE_NODE
+
+
+def suspected_whole(unit: Unit, failure: Failure, subject: Subject) -> Divided:
+    """Divide the outcome of a unit that has failed as a whole."""
+    if not may_be_the_nodes(failure):
+        return (unit, failure), []
+    return None, [Suspect(unit, subject, failure, lambda change: change(failure))]
+
+
 def run_unit(unit: Unit, hands: Hands) -> Any:
     """Run a unit. Return its report, or a `Failure` if the unit raised an error of its own.
 
@@ -89,6 +153,8 @@ class Lane:
         Function that is called with a unit, the reason, and the name of the node, before the unit is tried again.
     max_running : int, optional
         At most so many units at a time.
+    nodes : frozenset of str
+        Nodes of a joined cluster that can carry its workers; empty where there is this machine only.
     running, untold : int
         Number of units that workers have now, and of units that are over while `on_outcome` was not called yet.
     seconds : float
@@ -100,6 +166,7 @@ class Lane:
     on_outcome: Callable[[Any, Any, str], None]
     on_retry: Callable[[Any, str, str], None]
     max_running: int | None = None
+    nodes: frozenset[str] = frozenset()
     running: int = 0
     untold: int = 0
     seconds: float = 0.0
@@ -109,14 +176,16 @@ class Lane:
         return at_most if self.max_running is None else min(at_most, max(0, self.max_running - self.running))
 
 
-def take(lanes: Sequence[Lane]) -> tuple[Lane, Attempt[Any]] | None:
+def take(lanes: Sequence[Lane], node: str | None = None) -> tuple[Lane, Attempt[Any]] | None:
     """Return the next unit that may begin now: of the lane with the fewest running units, then the least time used.
+
+    With a `node`, it is one that this node may have.
 
     So no kind of work starves another: days of one kind hold back no unit of another, and a lane that comes late has a
     turn at once.
     """
     for lane in sorted(lanes, key=lambda lane: (lane.running, lane.seconds)):
-        if lane.room(1) and (attempt := lane.queue.take()):
+        if lane.room(1) and (attempt := lane.queue.take(node)):
             return lane, attempt
     return None
 

@@ -11,6 +11,7 @@ from cluster.pool.units import Lane
 from cluster.reporting.events import Note, Reporter, Retry, StageChanged, StageEnded, StageStarted
 from cluster.work.contract import Work
 from cluster.work.ledger import Ledger
+from cluster.work.second_tries import SecondTries, SecondTry
 
 
 class Pool(Protocol):
@@ -61,8 +62,14 @@ class _Stage:
         self.ended = False
         self._is_told = False
         self.after_outcome: Callable[[], None] = lambda: None
-        self.queue: TaskQueue[Any] = TaskQueue(self._missing, skip=self._skip, split=lambda unit: unit.split_up())
+        self.queue: TaskQueue[Any] = TaskQueue(
+            self._missing,
+            skip=self._skip,
+            split=lambda unit: unit.split_up(),
+            fits=lambda attempt, node: self._second_tries.fits(attempt, node),
+        )
         self.lane = Lane(work.kind, self.queue, self._outcome, self._retry)
+        self._second_tries = SecondTries(self.lane, lambda text: reporter.tell(Note(text)))
         self._reporter = reporter
         self._begun = time.monotonic()
         self._total = 0
@@ -95,14 +102,20 @@ class _Stage:
         yield from self.work.missing()
 
     def _skip(self, unit: Any) -> bool:
-        events = self.work.skip(unit)
+        events = self.work.skip(unit.unit if isinstance(unit, SecondTry) else unit)
+        if events is not None:
+            self._second_tries.drop(unit)
         for event in events or ():
             self._reporter.tell(event)
         return events is not None
 
     def _outcome(self, unit: Any, outcome: Any, node: str) -> None:
-        for event in self.work.told(unit, outcome, node):
-            self._reporter.tell(event)
+        told, again = self._second_tries.judge(unit, outcome, node)
+        for second in again:
+            self.queue.put(second)
+        for part, its_own in told:
+            for event in self.work.told(part, its_own, node):
+                self._reporter.tell(event)
         self.after_outcome()
 
     def _retry(self, unit: Any, reason: str, node: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from featurestore.errors import BackboneError
+from featurestore.errors import BackboneError, OtherFilesError
 from featurestore.images.decoding import Pixels
 from featurestore.images.preprocessing import Geometry, Preprocessing
 from featurestore.machine import available_cpus, available_memory
@@ -301,7 +301,7 @@ def _store_weights_as(network: torch.nn.Module, dtype: torch.dtype | None) -> No
 def _check_digest(model: Model) -> None:
     found = backbones.weights_digest(model.spec)
     if found != model.digest:
-        raise BackboneError(
+        raise OtherFilesError(
             f"The weights of {model.name!r} have changed on this machine since the run was planned: {found}, not "
             f"{model.digest}. Run the same command again to plan with the new ones."
         )

@@ -55,3 +55,11 @@ def test_a_node_that_does_not_see_the_store_is_named(cluster, study, tmp_path):
     assert str(tmp_path / "mine" / "store") in said
     assert said.count("(the file is not there)") == 1
     assert n_parts(tmp_path / "mine" / "store") == 0
+
+
+def test_a_node_that_does_not_see_the_images_is_named_and_the_others_do_its_work(cluster, undisturbed, study, tmp_path):
+    cluster.add(hide=study.parent / "images")
+    said = finish(cluster.driver(study, tmp_path / "store"))
+    assert said.count("failed at dataset pets") == 1
+    assert "FAILED" not in said
+    assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)

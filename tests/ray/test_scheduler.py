@@ -63,7 +63,7 @@ class Blind:
 def dispatch(lanes, n_workers=2, make_worker=Worker.remote, *, grows=False, notes=None):
     """Run lanes that share workers, at most so many."""
     answers = SimpleQueue()
-    team = Team(Request(1), RayWorkers(make_worker, answers), grows=grows)
+    team = Team(Request(1), RayWorkers(lambda away_from: make_worker(), answers), grows=grows)
     team.lanes = lanes
     for own in lanes:
         own.max_running = n_workers

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cluster.pool import units
 from cluster.pool.units import Hands
 from cluster.reporting.events import Event, Part, Piece, UnitDone
 from cluster.work.contract import Outcome, Run, StoreAddress, Work
@@ -72,7 +73,7 @@ class AnalysisUnit:
     amount: ClassVar[int] = 1
 
     @property
-    def subjects(self) -> tuple[Subject, ...]:
+    def members(self) -> tuple[Subject, ...]:
         """Models on one dataset that the analysis looks at."""
         return (self.analysis.subject,) if isinstance(self.analysis, Measurement) else self.analysis.members
 
@@ -87,6 +88,17 @@ class AnalysisUnit:
     def split_up(self) -> Sequence[AnalysisUnit]:
         """Return the unit itself, because it has no parts."""
         return [self]
+
+    @property
+    def subjects(self) -> list[units.Subject]:
+        """The analyses of the dataset."""
+        return [units.Subject("analyses", f"of {self.members[0].features.dataset}")]
+
+    def divided(self, outcome: Outcome) -> units.Divided:
+        """Say whether the analysis failed."""
+        if isinstance(outcome, Failure):
+            return units.suspected_whole(self, outcome, self.subjects[0])
+        return (self, outcome), []
 
     def __str__(self) -> str:
         return str(self.analysis)
@@ -150,8 +162,8 @@ class Analysis(Work):
 
     def told(self, unit: AnalysisUnit, outcome: Outcome, node: str) -> Iterator[Event]:
         """Take note of an analysis that is over."""
-        features = unit.subjects[0].features
-        models = tuple(subject.features.model for subject in unit.subjects)
+        features = unit.members[0].features
+        models = tuple(subject.features.model for subject in unit.members)
         failure = outcome if isinstance(outcome, Failure) else None
         if failure:
             model = models[0] if len(models) == 1 else None

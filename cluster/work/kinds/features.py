@@ -9,7 +9,7 @@ shard_done: dataset, split, shard, images, seconds, node, models, failed
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cluster.pool.units import Hands
+from cluster.pool.units import Divided, Hands, Subject, Suspect, may_be_the_nodes, suspected_whole
 from cluster.reporting.events import Event, Note, Part, Piece, UnitDone
 from cluster.study.study_file import ExtractSettings, Study
 from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
@@ -29,7 +29,7 @@ from cluster.work.unreadable_images import UnreadableImages
 from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
 from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
-from featurestore.errors import DamagedFileError, DatasetError, Failure, StoreError
+from featurestore.errors import DamagedFileError, DatasetError, Failure, OtherFilesError, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
 from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
@@ -165,17 +165,63 @@ class ShardUnit:
         """Return the same shard for one model at a time, so that a model on which workers die spares the others."""
         return [replace(self, jobs=(job,)) for job in self.jobs]
 
+    @property
+    def subjects(self) -> list[Subject]:
+        """The dataset and the models."""
+        return [Subject("dataset", self.dataset.name), *(Subject("model", job.model.name) for job in self.jobs)]
+
+    def divided(self, outcome: Outcome) -> Divided:
+        """Tell the models that failed from the others. What fails as a whole is laid to the dataset."""
+        if isinstance(outcome, Failure):
+            return suspected_whole(self, outcome, Subject("dataset", self.dataset.name))
+        report: ShardReport = outcome
+        failed = {found.target for found in report.outcomes if may_be_the_nodes(found.failure)}
+        suspects = [job for job in self.jobs if failed.intersection(target for target, _ in job.targets)]
+        others = tuple(job for job in self.jobs if job not in suspects)
+        rest = (replace(self, jobs=others), _of_jobs(report, others))
+        return rest, [_suspect(self, job, report) for job in suspects]
+
     def _dataset(self, hands: Hands) -> Dataset:
-        found = hands.held((self.dataset, self.fingerprint), lambda: Dataset(self.dataset))
+        found = hands.held((self.dataset, self.fingerprint), self._opened)
         if found.fingerprint != self.fingerprint:
-            raise DatasetError(
+            raise OtherFilesError(
                 f"The files of dataset {self.dataset.name!r} have changed since the run was planned, or this node sees "
-                "other files than the driver. Run the same command again to plan with the present files."
+                "other files than the driver. Let every node see the same files at the same path, and run the same "
+                "command again to plan with the present ones."
             )
         return found
 
+    def _opened(self) -> Dataset:
+        """Open the dataset, which the driver could open."""
+        try:
+            return Dataset(self.dataset)
+        except (DatasetError, OSError) as error:
+            raise OtherFilesError(
+                f"{error} The machine that started the run could open dataset {self.dataset.name!r}: let every node "
+                "see its files at the same path."
+            ) from error
+
     def __str__(self) -> str:
         return f"{self.dataset.name} {self.split} shard {self.shard}"
+
+
+def _of_jobs(report: ShardReport, jobs: Collection[Job]) -> ShardReport:
+    """Return what a report says of some of its models."""
+    targets = {target for job in jobs for target, _ in job.targets}
+    return replace(report, outcomes=[found for found in report.outcomes if found.target in targets])
+
+
+def _suspect(unit: ShardUnit, job: Job, report: ShardReport) -> Suspect:
+    """Describe a model that failed. Its time has been told with the others."""
+    own = replace(_of_jobs(report, [job]), seconds=0.0)
+
+    def outcome(change: Callable[[Failure], Failure]) -> ShardReport:
+        told = (replace(found, failure=change(found.failure)) if found.failure else found for found in own.outcomes)
+        return replace(own, outcomes=list(told))
+
+    first = next(found.failure for found in own.outcomes if may_be_the_nodes(found.failure))
+    assert first is not None
+    return Suspect(replace(unit, jobs=(job,)), Subject("model", job.model.name), first, outcome)
 
 
 def default_batch_size(device: str) -> int:

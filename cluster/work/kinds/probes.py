@@ -7,12 +7,12 @@ cell_done: cell, model, tap, dataset, probe, seconds, node, failed
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, product
 from typing import ClassVar
 
-from cluster.pool.units import Hands
+from cluster.pool.units import Divided, Hands, Subject, Suspect, may_be_the_nodes, suspected_whole
 from cluster.reporting.events import Event, Note, Part, Piece, UnitDone
 from cluster.study.probe_settings import ProbeSettings
 from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
@@ -98,9 +98,38 @@ class CellsUnit:
         """Return the unit itself, because its cells belong together."""
         return [self]
 
+    @property
+    def subjects(self) -> list[Subject]:
+        """The probe and the features."""
+        first = self.cells[0]
+        return [Subject("probe", first.probe), Subject("features", f"of {first.model} on {first.dataset}")]
+
+    def divided(self, outcome: Outcome) -> Divided:
+        """Tell the cells that failed from the others. What fails as a whole is laid to the features."""
+        probe, features = self.subjects
+        if isinstance(outcome, Failure):
+            return suspected_whole(self, outcome, features)
+        failed = {report.cell: report for report in outcome if may_be_the_nodes(report.failure)}
+        rest = [report for report in outcome if report.cell not in failed]
+        held = (self._of(report.cell for report in rest), rest) if rest else None
+        return held, [_suspect(self._of(failed), probe, list(failed.values()))] if failed else []
+
+    def _of(self, keys: Iterable[str]) -> CellsUnit:
+        wanted = set(keys)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.key in wanted))
+
     def __str__(self) -> str:
         first = self.cells[0]
         return f"{first.probe} of {first.model} on {first.dataset}"
+
+
+def _suspect(unit: CellsUnit, probe: Subject, reports: Sequence[CellReport]) -> Suspect:
+    def outcome(change: Callable[[Failure], Failure]) -> list[CellReport]:
+        return [replace(report, failure=change(report.failure)) for report in reports if report.failure]
+
+    first = reports[0].failure
+    assert first is not None
+    return Suspect(unit, probe, first, outcome)
 
 
 def of_study(run: Run) -> Probes | None:

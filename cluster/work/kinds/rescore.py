@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from cluster.pool.units import Hands
+from cluster.pool.units import Divided, Hands, Subject, Suspect, may_be_the_nodes, suspected_whole
 from cluster.reporting.events import Event, Part, Piece, UnitDone
 from cluster.work.contract import Outcome, Run, StoreAddress, Work
 from cluster.work.ledger import attempt_key
@@ -94,8 +94,35 @@ class RescoreUnit:
         """Return one unit for each cell."""
         return [RescoreUnit(self.store, self.place, (cell,)) for cell in self.cells]
 
+    @property
+    def subjects(self) -> list[Subject]:
+        """The metrics of the dataset."""
+        return [Subject("metrics", f"of {self.place[2]}")]
+
+    def divided(self, outcome: Outcome) -> Divided:
+        """Tell the cells that failed from the others."""
+        if isinstance(outcome, Failure):
+            return suspected_whole(self, outcome, self.subjects[0])
+        pairs = list(zip(self.cells, outcome, strict=True))
+        failed = [pair for pair in pairs if may_be_the_nodes(pair[1].failure)]
+        rest = [pair for pair in pairs if pair not in failed]
+        held = (self._of(rest), [report for _, report in rest]) if rest else None
+        return held, [_suspect(self._of(failed), [report for _, report in failed])] if failed else []
+
+    def _of(self, pairs: Sequence[tuple[tuple[str, tuple[str, ...]], Rescored]]) -> RescoreUnit:
+        return replace(self, cells=tuple(cell for cell, _ in pairs))
+
     def __str__(self) -> str:
         return f"metrics of {self.place[0]} on {self.place[2]}"
+
+
+def _suspect(unit: RescoreUnit, reports: Sequence[Rescored]) -> Suspect:
+    def outcome(change: Callable[[Failure], Failure]) -> list[Rescored]:
+        return [replace(report, failure=change(report.failure)) for report in reports if report.failure]
+
+    first = reports[0].failure
+    assert first is not None
+    return Suspect(unit, unit.subjects[0], first, outcome)
 
 
 def _rescored(store: FeatureStore, cell: str, lacking: tuple[str, ...]) -> Rescored:

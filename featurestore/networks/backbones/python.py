@@ -85,7 +85,8 @@ def _source_files(spec: ModelSpec) -> list[Path]:
     top = _module_name(spec).split(".")[0]
     found = user_modules.find(top)
     if found is None:
-        raise _not_importable(spec, f"No module named {top!r}")
+        why = ModuleNotFoundError(f"No module named {top!r}")
+        raise _not_importable(spec, why) from why
     if found.submodule_search_locations is not None:
         return sorted(path for folder in found.submodule_search_locations for path in Path(folder).rglob("*.py"))
     return sorted(Path(str(found.origin)).parent.glob("*.py"))
