@@ -80,7 +80,7 @@ class SecondTries:
         """Return what is to be recorded of an outcome, and what is tried on another node first."""
         first = unit if isinstance(unit, SecondTry) else None
         inner = unit.unit if isinstance(unit, SecondTry) else unit
-        if not isinstance(inner, DivisibleUnit):
+        if not self._lane.nodes or not isinstance(inner, DivisibleUnit):
             return [(inner, outcome)], []
         rest, suspects = inner.divided(outcome)
         told, again = [rest] if rest else [], []
@@ -94,7 +94,7 @@ class SecondTries:
                 again.append(SecondTry(suspect.unit, suspect.subject, suspect.failure, node))
                 self._open[suspect.subject, node] += 1
             else:
-                told.append((suspect.unit, suspect.outcome(_on(node) if self._lane.nodes else _as_it_is)))
+                told.append((suspect.unit, suspect.outcome(_on(node))))
         return told, again
 
     def drop(self, unit: Unit) -> None:
@@ -131,10 +131,6 @@ class SecondTries:
 def _subjects(task: Any) -> Sequence[Subject]:
     unit = task.unit if isinstance(task, SecondTry) else task
     return tuple(unit.subjects) if isinstance(unit, DivisibleUnit) else ()
-
-
-def _as_it_is(failure: Failure) -> Failure:
-    return failure
 
 
 def _on(node: str) -> Callable[[Failure], Failure]:

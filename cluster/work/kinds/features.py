@@ -3,7 +3,7 @@
 shard_done: dataset, split, shard, images, seconds, node, models, failed
     A shard is over, after `seconds` of one worker. `models` are the models that saw it. Each has its name `model`,
     `taps` (those whose feature sets got this shard) and `seconds` in its network. `failed` are the names of the models
-    whose features could not be made.
+    whose features could not be made. Models that are tried again on another node follow in an event of their own.
 """
 
 from __future__ import annotations
