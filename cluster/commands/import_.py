@@ -75,8 +75,11 @@ def results(
     uri = store or options.DEFAULT_STORE
     check(read, existing_store(uri, storage_options))
     opened = FeatureStore.create(uri, storage_options=storage_options)
+    opened.storage.check_usable()
     files = {"--models": models, "--datasets": datasets}
     changed = add(opened, read, command=_command(file, files, read.origin, renamed))
+    for remark in opened.storage.remarks:
+        say(remark)
     _say(opened, read, changed)
 
 

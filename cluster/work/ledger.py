@@ -166,6 +166,19 @@ class Ledger:
             )
             reporter.tell(Note(f"{text} --retry-failed tries it in any case."))
 
+    def check_store(self) -> None:
+        """Try, before there is work, what the run will need of its store, and tell what was found out about it.
+
+        Raises
+        ------
+        StoreError
+            If something does not work.
+        """
+        if self._store:
+            self._store.storage.check_usable()
+            for remark in self._store.storage.remarks:
+                self._reporter.tell(Note(remark))
+
     @property
     def made(self) -> set[str]:
         """Keys of the cells that had results when an earlier run of the study ended, as far as it is known here."""

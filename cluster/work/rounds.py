@@ -44,6 +44,7 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
         for stage in stages.values():
             stage.after_outcome = lambda: _end_what_is_over(stages)
         if live:
+            ledger.check_store()
             pool.run(live, note=lambda text: reporter.tell(Note(text)))
         _end_what_is_over(stages)
     finally:

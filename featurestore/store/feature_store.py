@@ -26,11 +26,12 @@ from featurestore.errors import (
     StoreVersionError,
 )
 from featurestore.machine import available_cpus
-from featurestore.store import commit, kept_texts, layout, matrices, node_cache, places, record_cache, schema
+from featurestore.store import commit, kept_texts, layout, matrices, node_cache, record_cache, schema
 from featurestore.store.digests import digest, seal
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.storage import Storage, StoredFile
+from featurestore.store.storage_options import Options
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class FeatureStore:
         return tuple(sorted(self._storage.place.options.items()))
 
     @classmethod
-    def open(cls, uri: str, *, storage_options: places.Options | None = None, to_mend: bool = False) -> FeatureStore:
+    def open(cls, uri: str, *, storage_options: Options | None = None, to_mend: bool = False) -> FeatureStore:
         """Open an existing store.
 
         Parameters
@@ -200,7 +201,7 @@ class FeatureStore:
         return cls(storage)
 
     @classmethod
-    def create(cls, uri: str, *, storage_options: places.Options | None = None) -> FeatureStore:
+    def create(cls, uri: str, *, storage_options: Options | None = None) -> FeatureStore:
         """Open the store at `uri`, making an empty one when there is nothing.
 
         Parameters
@@ -237,6 +238,7 @@ class FeatureStore:
             raise StoreError(
                 f"{storage.uri} is not a store and is not empty (it holds {foreign[0]}). Give an empty or a new folder."
             )
+        storage.check_usable()
         for table in (*schema.SETS, *schema.TABLES):
             commit.publish_record(storage, layout.empty_path(table), schema.table(table).schema.empty_table())
         mark_sealed(storage, tables=[*schema.SETS, *schema.TABLES])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,21 +25,58 @@ _LASTING_NUMBERS = {
     errno.EPERM: "The permission is missing: get it",
     errno.EROFS: "The file system is read-only: mount it for writing, or use another store",
 }
+# By what a message holds, without spaces and underscores, in small letters: every client spells them in its own way.
+_RENEW = "The credentials have expired: renew them"
+_CORRECT = "The credentials are not accepted: correct them"
+_NOT_ALLOWED = "The credentials do not allow it: have them allowed, or give others"
 _LASTING_WORDS = {
-    "NO_SUCH_BUCKET": "There is no such bucket: make it, or correct its name",
-    "INVALID_BUCKET_NAME": "There can be no such bucket: correct its name",
-    "ACCESS_DENIED": "The credentials do not allow it: have them allowed, or give others",
-    "INVALID_ACCESS_KEY_ID": "The access key is unknown: correct the credentials",
-    "SIGNATURE_DOES_NOT_MATCH": "The secret key is wrong: correct the credentials",
-    "INVALID_SIGNATURE": "The secret key is wrong: correct the credentials",
-    "INVALID_CLIENT_TOKEN_ID": "The credentials are not valid: renew them",
-    "EXPIRED_TOKEN": "The credentials have expired: renew them",
-    "UNRECOGNIZED_CLIENT": "The credentials are unknown: correct them",
-    "HTTP status 301": "The bucket is in another region: give it as AWS_REGION or --storage-option region=...",
-    "HTTP status 400": "The request is refused: correct the credentials, the region or the endpoint",
-    "HTTP status 401": "The credentials are not accepted: correct them",
-    "HTTP status 403": "The credentials do not allow it: have them allowed, or give others",
+    "nosuchbucket|thespecifiedbucketdoesnotexist|containernotfound": "There is no such bucket: make it, or correct its "
+    "name",
+    "invalidbucketname": "There can be no such bucket: correct its name",
+    "requesttimetooskewed|requestisnotyetvalid": "The clock of this machine differs from the server's: set it",
+    "expiredtoken|requestexpired|tokenrefreshrequired|expiredauthenticationtoken": _RENEW,
+    "(token|credentials?|request)(has|have|is|are)(been)?expired|invalidgrant": _RENEW,
+    "signaturenotvalidinthespecifiedtimeframe": _RENEW,
+    "invalidaccesskeyid": "The access key is unknown: correct the credentials",
+    "signaturedoesnotmatch|invalidsignature": "The secret key is wrong: correct the credentials",
+    "invalidclienttokenid|invalidtoken": "The credentials are not valid: renew them",
+    "unrecognizedclient": "The credentials are unknown: correct them",
+    "accessdenied|permissiondenied|^40[13],.*forbidden|authorizationpermissionmismatch": _NOT_ALLOWED,
+    "unauthenticated|unauthorized|authenticationfailed": _CORRECT,
+    "quotaexceeded|insufficientstorage": "The place is full: make room, or have the quota raised",
+    "targethostname|hostnamemismatch": "The server's certificate is for another host name: give the endpoint by that "
+    "name, or correct the certificate",
+    "certificate(has|is|verifyfailed:certificatehas)?(expired|notyetvalid)": "The server's certificate is not valid "
+    "now: have it renewed, or set the clock of this machine",
+    "curlcode:(60|77)|curlerror\\[(60|77)\\]|certificateverifyfailed": "The server's certificate is of an authority "
+    "that this machine does not know: give the authority's file as the variable AWS_CA_BUNDLE, for gs:// as "
+    "SSL_CERT_FILE, or, for s3:// only, with --storage-option ca_file=FILE",
+    "wrongversionnumber|packetlengthtoolong": "The server does not speak TLS there: give an endpoint that does, or one "
+    "of http://",
+    "httpstatus301|authorizationheadermalformed": "The bucket is in another region: give it as AWS_REGION or "
+    "--storage-option region=...",
+    "notimplemented|methodnotallowed|httpstatus(405|411|415|501)": "The server does not know such a request: give one "
+    "that speaks S3",
+    "httpstatus400": "The request is refused: correct the credentials, the region or the endpoint",
+    "httpstatus401": _CORRECT,
+    "httpstatus403": _NOT_ALLOWED,
 }
+
+_REFUSAL_OF_TRAILERS = r"HTTP status (400|403|405|411|415|501)|SIGNATURE_DOES_NOT_MATCH|INVALID_\w+|AWS Error \[code"
+
+_PERMISSIONS = {
+    "HeadObject": "s3:GetObject",
+    "GetObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "HeadBucket": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "CopyObject": "s3:PutObject or s3:GetObject",
+    "DeleteObject": "s3:DeleteObject",
+}
+"""Request of S3 -> what allows it."""
 
 
 def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
@@ -73,8 +111,42 @@ def advice(error: OSError) -> str:
     """Return what to do about an error that another try did not overcome, as the start of a sentence."""
     if error.errno in _LASTING_NUMBERS:
         return _LASTING_NUMBERS[error.errno]
-    found = (text for word, text in _LASTING_WORDS.items() if word in str(error))
-    return next(found, "See to it that the place can be reached")
+    found = _lasting(error) or "See to it that the place can be reached"
+    operation = re.search(r"during (\w+) operation", str(error))
+    permission = _PERMISSIONS.get(operation[1]) if operation and found == _NOT_ALLOWED else None
+    return f"The permission {permission} is missing. {found}" if permission else found
+
+
+def says_why(error: OSError) -> bool:
+    """Return whether an error has the server's reason, not only its status: the answer to HEAD has no body."""
+    return "No response body" not in str(error)
+
+
+def lasts(error: OSError) -> bool:
+    """Return whether an error of a server is known to be the same at every try."""
+    return _lasting(error) is not None
+
+
+def may_refuse_trailers(error: OSError) -> bool:
+    """Return whether an error may be that of a server that does not know checksums at the end of an upload.
+
+    Servers answer 400, 403, 411 or 501, with many codes, or store the checksum with the content.
+    """
+    if arrived := re.match(r"(\d+) bytes of (\d+) have arrived", str(error)):
+        return int(arrived[1]) > int(arrived[2])
+    return re.search(_REFUSAL_OF_TRAILERS, str(error)) is not None and _lasting(error) not in (_NOT_ALLOWED, _RENEW)
+
+
+def concerns_upload(error: OSError) -> bool:
+    """Return whether an error is about an upload, and so may be such a refusal, whatever its words are."""
+    return "PutObject" in str(error) or may_refuse_trailers(error)
+
+
+def _lasting(error: OSError) -> str | None:
+    """Return what to do about an error by its message, if it will be the same at every try."""
+    unquoted = re.sub(r"(key|bucket|path) '[^']*'", "", str(error))  # a name of a person's may be any of the words
+    said = re.sub(r"[\s_]+", "", unquoted).lower()
+    return next((text for words, text in _LASTING_WORDS.items() if re.search(words, said)), None)
 
 
 def _may_pass(error: OSError, *, remote: bool) -> bool:
@@ -82,5 +154,4 @@ def _may_pass(error: OSError, *, remote: bool) -> bool:
         return False
     if error.errno in _PASSING:
         return True
-    lasting = error.errno in _LASTING_NUMBERS or any(word in str(error) for word in _LASTING_WORDS)
-    return remote and not lasting
+    return remote and error.errno not in _LASTING_NUMBERS and _lasting(error) is None

@@ -17,10 +17,12 @@ import pyarrow.fs as pafs
 
 from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.plain_text import shell_command
-from featurestore.store import layout, places
+from featurestore.store import layout, places, s3_client
 from featurestore.store.backends import Content, backend
 from featurestore.store.digests import is_intact
-from featurestore.store.retries import advice, persist
+from featurestore.store.retries import advice, concerns_upload, lasts, may_refuse_trailers, persist, says_why
+from featurestore.store.storage_options import CHECKSUMS, Options
+from featurestore.store.store_trial import Trial, takes_uploads
 
 T = TypeVar("T")
 
@@ -63,13 +65,17 @@ class Storage:
         may have files without.
     typed : collection of str
         Tables that have a file of no rows, as store.json says; empty in a store of an earlier version.
+    remarks : list of str
+        What was found out about the server that a person should know.
     """
 
-    def __init__(self, uri: str, options: places.Options | None = None) -> None:
+    def __init__(self, uri: str, options: Options | None = None) -> None:
         self.place = places.open_place(uri, options)
         self.is_local = self.place.kind == "local"
         self.all_sealed = False
         self.typed: Collection[str] = ()
+        self.remarks: list[str] = []
+        self._is_usable = False
         self._fs = self.place.filesystem
         self._backend = backend(self.place)
 
@@ -272,10 +278,34 @@ class Storage:
         """Return the command that mends this store."""
         return self.command("verify", "--mend")
 
+    def check_usable(self) -> None:
+        """Try once what a run will need: to write, list, read and remove files, and large ones on S3. Nothing is left.
+
+        Raises
+        ------
+        StoreError
+            If one of them does not work. The message names what is not allowed.
+        """
+        if self._is_usable:
+            return
+        self._check_writable()
+        trial = Trial(lambda: self.place, lambda: self._backend)
+        for doing, step in trial.steps():
+            try:
+                self._tolerantly(step, suspect=concerns_upload)
+            except OSError as error:
+                trial.clear()
+                why = self._explained(error)
+                raise StoreError(
+                    f"The command will need to {doing} the store {self.uri}, and cannot: {why}. {advice(why)}, and run "
+                    "the same command again. Nothing was computed."
+                ) from error
+        self._is_usable = True
+
     # ---- again, or a clear failure -----------------------------------------------------------------------------
 
     def _persist(self, work: Callable[[], T]) -> T:
-        return persist(work, retries=self.place.retries, remote=not self.is_local)
+        return persist(lambda: _as_os_error(work), retries=self.place.retries, remote=not self.is_local)
 
     def _reading(self, name: str, work: Callable[[], T]) -> T:
         try:
@@ -290,18 +320,76 @@ class Storage:
                 f"{self.command('verify')}"
             ) from error
         except OSError as error:
+            why = self._explained(error)
             raise StoreError(
-                f"Cannot read {name} in the store {self.uri}: {error}. {advice(error)}, and run the same command again."
+                f"Cannot read {name} in the store {self.uri}: {why}. {advice(why)}, and run the same command again."
             ) from error
 
     def _writing(self, name: str, work: Callable[[], T]) -> T:
+        self._check_writable()
         try:
-            return self._persist(work)
+            return self._tolerantly(work)
         except OSError as error:
+            why = self._explained(error)
             raise StoreError(
-                f"Cannot write {name} to the store {self.uri}: {error}. Nothing that was already stored is lost. "
-                f"{advice(error)}, and run the same command again: it carries on from what is stored."
+                f"Cannot write {name} to the store {self.uri}: {why}. Nothing that was already stored is lost. "
+                f"{advice(why)}, and run the same command again: it carries on from what is stored."
             ) from error
+
+    def _check_writable(self) -> None:
+        if self.place.is_read_only:
+            raise StoreError(
+                f"A store behind http:// can be read, and not be written to. Got {self.uri}. Give a folder or a "
+                "bucket, such as s3://bucket/prefix, with --store."
+            )
+
+    def _explained(self, error: OSError) -> OSError:
+        """Return the error of a listing if it says more than that of a request for one file."""
+        if says_why(error):
+            return error
+        try:
+            self._fs.get_file_info(pafs.FileSelector(self.path(layout.STAGING), allow_not_found=True))
+        except OSError as reason:
+            return reason if says_why(reason) and lasts(reason) else error
+        return error
+
+    def _tolerantly(self, work: Callable[[], T], *, suspect: Callable[[OSError], bool] = may_refuse_trailers) -> T:
+        """Do what writes, and do it without trailing checksums if the server proves not to know them."""
+
+        def attempt() -> T:
+            try:
+                return work()
+            except OSError as error:
+                if not (suspect(error) and self._goes_plain()):
+                    raise
+                return work()
+
+        return self._persist(attempt)
+
+    def _goes_plain(self) -> bool:
+        """Return whether only uploads without a trailing checksum arrive. From now on there is none."""
+        options = self.place.options
+        if self.place.kind != "s3" or s3_client.checksums(options) == s3_client.PLAIN or takes_uploads(self.place):
+            return False
+        plain = places.open_place(self.uri, {**options, CHECKSUMS: s3_client.PLAIN})
+        if not takes_uploads(plain):
+            return False
+        self.place, self._fs, self._backend = plain, plain.filesystem, backend(plain)
+        self.remarks.append(
+            f"The server of {self.uri} does not know checksums at the end of an upload, so that files are uploaded "
+            f"without. To say so beforehand: --storage-option {CHECKSUMS}={s3_client.PLAIN}"
+        )
+        return True
+
+
+def _as_os_error(work: Callable[[], T]) -> T:
+    """Do `work`, and raise what Google's client reports as the OSError that other clients raise."""
+    try:
+        return work()
+    except pa.ArrowException as error:
+        if "google::cloud::Status" in str(error):
+            raise OSError(str(error)) from error
+        raise
 
 
 def _whole(file: pa.NativeFile) -> pa.Buffer:

@@ -29,9 +29,9 @@ from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import layout, node_cache, schema
 from featurestore.store.expected import LISTED, Gone, gone, listings
-from featurestore.store.places import Options
 from featurestore.store.record_cache import gather
 from featurestore.store.storage import StoredFile
+from featurestore.store.storage_options import Options
 from queries.asking import questions
 from queries.asking.checked_files import CheckedFiles, sql_name
 from queries.asking.limits import NO_LIMITS, Limits

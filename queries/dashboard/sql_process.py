@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from featurestore.errors import Failure, ProbestoreError, QueryError
-from featurestore.store.places import Options
+from featurestore.store.storage_options import Options
 from queries.asking.limits import Limits
 
 BOX_LIMITS = Limits(seconds=60, memory_bytes=2 * 1024**3, disk_bytes=4 * 1024**3, threads=2, answer_bytes=100 * 1000**2)

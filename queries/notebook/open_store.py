@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from featurestore.errors import QueryError
 from featurestore.plain_text import visible
-from featurestore.store.places import Options
+from featurestore.store.storage_options import Options
 from queries.asking import formats, questions
 from queries.asking.database import Database, connect
 

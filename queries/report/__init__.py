@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featurestore import FeatureStore
 from featurestore.errors import QueryError
-from featurestore.store.places import Options
+from featurestore.store.storage_options import Options
 from featurestore.written_whole import written_whole
 from queries.asking.database import Database
 from queries.drawing import charts

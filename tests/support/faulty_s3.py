@@ -12,9 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 CUT, STALL, HALF, FLIP = "cut", "stall", "half", "flip"
-Fault = int | str | None
-"""What is done to a request: an HTTP status is answered, `CUT` closes the connection in mid-body, `STALL` is silent;
-`HALF` answers half of the body as if it were all of it, `FLIP` the body with one bit changed."""
+Refusal = tuple[int, str]
+Fault = int | Refusal | str | None
+"""What is done to a request: an HTTP status is answered, alone or with a code of S3; `CUT` closes the connection in
+mid-body, `STALL` is silent; `HALF` answers half of the body as if it were all of it, `FLIP` the body with one bit
+changed."""
 
 _CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
 
@@ -29,12 +31,15 @@ class FaultyS3:
         Method and path of every request, whatever became of it.
     fault : callable
         (method, path with query) -> what to do to the request.
+    on_trailers : Fault
+        What is done to an upload that ends with a checksum, before `fault` is asked.
     """
 
     target: str
     endpoint: str = ""
     requests: list[str] = field(default_factory=list)
     fault: Callable[[str, str], Fault] = lambda method, path: None
+    on_trailers: Fault = None
     closing: threading.Event = field(default_factory=threading.Event)
 
     def times(self, count: int, fault: Fault, method: str, part_of_path: str = "") -> None:
@@ -75,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.proxy.requests.append(f"{self.command} {self.path}")
-        fault = self.proxy.fault(self.command, self.path)
+        fault = self.proxy.on_trailers if "x-amz-trailer" in self.headers else None
+        fault = fault or self.proxy.fault(self.command, self.path)
         if fault == CUT:
             self.rfile.read(1)
             self.close_connection = True
@@ -83,9 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == STALL:
             self.proxy.closing.wait(20)
             self.close_connection = True
-        elif isinstance(fault, int):
+        elif isinstance(fault, int | tuple):
             self._body()
-            self._refuse(fault)
+            self._refuse(*(fault if isinstance(fault, tuple) else (fault, _CODES[fault])))
         else:
             self._forward(self._body(), fault)
 
@@ -105,8 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
                     raw += self.rfile.readline()
                 return raw
 
-    def _refuse(self, status: int) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{_CODES[status]}</Code><Message>refused</Message></Error>".encode()
+    def _refuse(self, status: int, code: str) -> None:
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>refused</Message></Error>".encode()
         self.send_response_only(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
