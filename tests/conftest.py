@@ -46,6 +46,7 @@ def no_former_study() -> Iterator[None]:
     """No test finds modules in the folder of the study of another one."""
     yield
     user_modules._folders.clear()
+    user_modules._instead.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ import ray
 from cluster.pool.nodes import NodeName, this_node
 from cluster.pool.store_token import StoreToken
 from cluster.pool.units import Hands, Unit, keep_freed_memory, run_unit
+from featurestore.networks.shipped_modules import Shipment
 
 
 @ray.remote
@@ -21,10 +22,18 @@ class Worker:
     """A worker that runs any unit of any run on one device, with `threads` threads.
 
     It serves all kinds of work that ask for the same resources, because importing torch takes longer than many units.
-    With a `token`, it checks that its node sees the store. With a `folder`, it works in that one.
+    With a `token`, it checks that its node sees the store. With a `folder`, it works in that one. With `modules`, it
+    has the user's modules, whatever its node has.
     """
 
-    def __init__(self, device: str, threads: int, token: StoreToken | None = None, folder: str | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        threads: int,
+        token: StoreToken | None = None,
+        folder: str | None = None,
+        modules: Shipment | None = None,
+    ) -> None:
         import torch
         from threadpoolctl import threadpool_limits
 
@@ -33,6 +42,8 @@ class Worker:
         torch.set_num_threads(threads)
         threadpool_limits(threads)
         keep_freed_memory()
+        if modules:
+            modules.arrive()
         self._hands = Hands(device, threads)
         self._token = token
 

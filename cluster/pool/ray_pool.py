@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cluster.pool.ray_workers import RayWorkers
     from cluster.pool.store_token import StoreToken
     from featurestore import FeatureStore
+    from featurestore.networks.shipped_modules import Shipment
 
 
 class RayPool:
@@ -42,6 +43,7 @@ class RayPool:
         self._cluster = cluster or ClusterSettings()
         self._store = store
         self._token: StoreToken | None = None
+        self._modules: Shipment | None = None  # that workers have
         self._checked: set[NodeName] = set()
         self._teams: dict[Request, Team] = {}
         self._answers: SimpleQueue[tuple[RayWorkers, Any, Any]] = SimpleQueue()
@@ -118,8 +120,10 @@ class RayPool:
             self._check_store(
                 [node for node, has in nodes.items() if any(capacity(r, [has]) for r in requests.values())]
             )
-        for request in set(self._teams) - set(requests.values()):
+        modules = next(filter(None, (lane.modules() for lane in lanes)), None) if self._session.address else None
+        for request in set(self._teams) - (set(requests.values()) if modules == self._modules else set()):
             self._teams.pop(request).workers.close()
+        self._modules = modules
         for lane in lanes:
             lane.max_running = self._cluster.of(lane.kind).max_workers
         for request in requests.values():
@@ -165,6 +169,6 @@ class RayPool:
 
         def make_worker(away_from: Collection[str]) -> Any:
             there = {**options, "scheduling_strategy": elsewhere(away_from)} if away_from else options
-            return worker.options(**there).remote(device, request.cpus, self._token, folder)
+            return worker.options(**there).remote(device, request.cpus, self._token, folder, self._modules)
 
         return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)

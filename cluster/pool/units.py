@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cluster.pool.task_queue import Attempt, TaskQueue
 from featurestore.errors import Failure, verdict_on
+from featurestore.networks.shipped_modules import Shipment
 
 T = TypeVar("T")
 
@@ -153,6 +154,8 @@ class Lane:
         Function that is called with a unit, the reason, and the name of the node, before the unit is tried again.
     max_running : int, optional
         At most so many units at a time.
+    modules : callable
+        Function that returns the user's modules that its units import; None if there are none beside the study.
     nodes : frozenset of str
         Nodes of a joined cluster that can carry its workers; empty where there is this machine only.
     running, untold : int
@@ -166,6 +169,7 @@ class Lane:
     on_outcome: Callable[[Any, Any, str], None]
     on_retry: Callable[[Any, str, str], None]
     max_running: int | None = None
+    modules: Callable[[], Shipment | None] = lambda: None
     nodes: frozenset[str] = frozenset()
     running: int = 0
     untold: int = 0

@@ -22,6 +22,7 @@ from cluster.work.store_inventory import Inventory
 from featurestore import FeatureSet, FeatureStore
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model
+from featurestore.networks.shipped_modules import Shipment
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,10 @@ class Work(ABC):
     def again(self) -> Iterable[str]:
         """Return sentences about what is done again although it was there; each once."""
         return ()
+
+    def modules(self) -> Shipment | None:
+        """Return the user's modules that its units import, where they lie beside the study."""
+        return None
 
     def cost(self, part: Part) -> Cost:
         """Return the cost of the rest of a part."""

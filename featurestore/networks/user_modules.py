@@ -20,18 +20,26 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-_PREFIX = "probestore_folder_"
+PREFIX = "probestore_folder_"
+"""Start of the private names of folders."""
 _INSTALLED = frozenset({"featurestore", "probes", "queries", "cluster", "probestore"}) | {
     "torch", "torchvision", "timm", "numpy", "PIL", "safetensors", "huggingface_hub"
 }  # fmt: skip
 """Ours, and those that networks are made of: an import of these names never means a file of the user's."""
 
 _folders: list[Path] = []  # that of the present study, if there is one
+_instead: dict[Path, Path] = {}  # folder of a study -> where its modules lie on this node
 
 
 def look_in(folder: Path | str) -> None:
     """Look for modules in this folder first, from now on, and no longer in that of another study."""
-    _folders[:] = [Path(folder).absolute()]
+    place = Path(folder).absolute()
+    _folders[:] = [*([_instead[place]] if place in _instead else []), place]
+
+
+def look_instead(folder: Path | str, there: Path) -> None:
+    """Look for modules of one folder in another first, whenever `look_in` names it."""
+    _instead[Path(folder).absolute()] = there
 
 
 def beside_a_study(path: str) -> Path:
@@ -91,7 +99,7 @@ def _is_in(top: str, folder: Path) -> bool:
 
 def _package(folder: Path) -> str:
     """Return the private name of a folder, under which it is a package."""
-    name = _PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    name = PREFIX + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     if name not in sys.modules:
         if _FINDER not in sys.meta_path:
             sys.meta_path.insert(0, _FINDER)  # before the one that would load these modules in the plain way
@@ -105,7 +113,7 @@ class _Finder(MetaPathFinder):
     """Finds modules of the private packages, and nothing else."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if not name.startswith(_PREFIX):
+        if not name.startswith(PREFIX):
             return None
         found = PathFinder.find_spec(name, path, target)
         if found is not None and isinstance(found.loader, SourceFileLoader):

@@ -35,6 +35,7 @@ from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks import user_modules
 from featurestore.networks.identity import inputs_key
+from featurestore.networks.shipped_modules import Shipment, shipment
 from featurestore.networks.taps import CLASSIFIER_INPUTS
 from featurestore.plain_text import counted
 from featurestore.store.schema import SPLITS
@@ -334,6 +335,12 @@ class Features(Work):
         if item.place != self._places[item.dataset.spec.name][0]:
             return 0
         return len(set(range(item.dataset.n_shards(split))) - self._stock.shards(item.dataset.samples(split)) - missing)
+
+    def modules(self) -> Shipment | None:
+        """Return the modules of ``python:`` models that lie beside the study."""
+        specs = (model.spec for model in self._run.models.values())
+        named = [spec.identifier.split(":")[0] for spec in specs if spec.family == "python"]
+        return shipment(self._folder, named)
 
     def again(self) -> Iterator[str]:
         """Return a sentence about shards that were there, and are gone."""
