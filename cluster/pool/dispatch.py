@@ -9,7 +9,7 @@ do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -86,14 +86,30 @@ class Team:
 
 
 class Dispatch:
-    """The way of the units of one run to workers and back."""
+    """The way of the units of one run to workers and back.
+
+    Parameters
+    ----------
+    teams : sequence of Team
+    answers : SimpleQueue
+        Queue into which the workers of all teams put their answers.
+    note : callable
+        Receiver of texts that are worth knowing.
+    left_out : collection of NodeName
+        Nodes that get no work.
+    """
 
     def __init__(
-        self, teams: Sequence[Team], answers: SimpleQueue[tuple[RayWorkers, Any, Any]], note: Callable[[str], None]
+        self,
+        teams: Sequence[Team],
+        answers: SimpleQueue[tuple[RayWorkers, Any, Any]],
+        note: Callable[[str], None],
+        left_out: Collection[NodeName] = (),
     ) -> None:
         self._teams = teams
         self._answers = answers
         self._note = note
+        self._left_out = left_out
         self._begun: dict[Any, tuple[Lane, Attempt[Any], float]] = {}
         self._nodes: list[Mapping[str, float]] = []
         self._surveyed = -_SURVEY_EVERY_SECONDS
@@ -156,7 +172,7 @@ class Dispatch:
         for team in self._teams:
             team.look(now)
         if now - self._surveyed >= _SURVEY_EVERY_SECONDS:
-            nodes = alive_nodes()
+            nodes = {node: has for node, has in alive_nodes().items() if node not in self._left_out}
             self._surveyed, self._nodes = now, list(nodes.values())
             for team in self._teams:
                 team.workers.keep_on(nodes)

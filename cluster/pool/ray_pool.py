@@ -33,7 +33,7 @@ class RayPool:
     cluster : ClusterSettings, optional
         Resources that workers ask for; by default those that suit the nodes.
     store : FeatureStore, optional
-        Store that every node of a joined cluster must see. That is checked before work starts.
+        Store that nodes of a joined cluster must see. That is checked before work starts: one that does not gets none.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class RayPool:
         self._token: StoreToken | None = None
         self._modules: Shipment | None = None  # that workers have
         self._checked: set[NodeName] = set()
+        self._left_out: set[NodeName] = set()
         self._teams: dict[Request, Team] = {}
         self._answers: SimpleQueue[tuple[RayWorkers, Any, Any]] = SimpleQueue()
 
@@ -87,7 +88,7 @@ class RayPool:
         Raises
         ------
         ConfigurationError
-            If Ray cannot be started or joined, if no node can carry a worker, or if a node does not see the store.
+            If Ray cannot be started or joined, if no node can carry a worker, or if none of those sees the store.
         """
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
@@ -96,7 +97,7 @@ class RayPool:
 
         try:
             teams = self._teams_for(lanes, note)
-            Dispatch(teams, self._answers, note).run(lanes)
+            Dispatch(teams, self._answers, note, self._left_out).run(lanes)
         except BaseException:
             self.close()
             raise
@@ -111,15 +112,16 @@ class RayPool:
         """Return the teams that serve the lanes. Workers that ask for the same stay; others are stopped."""
         from cluster.pool.nodes import alive_nodes
 
-        nodes = alive_nodes()
-        requests = place_all(list(nodes.values()), {lane.kind: self._cluster.of(lane.kind) for lane in lanes})
+        nodes, settings = alive_nodes(), {lane.kind: self._cluster.of(lane.kind) for lane in lanes}
+        requests = place_all(list(nodes.values()), settings)
+        able = [node for node, has in nodes.items() if any(capacity(request, [has]) for request in requests.values())]
+        if able and self._session.address and self._store:
+            self._check_store(able, note)
+            nodes = {node: has for node, has in nodes.items() if node not in self._left_out}
+            requests = place_all(list(nodes.values()), settings)
         for lane in lanes:
             if not capacity(requests[lane.kind], list(nodes.values())):
                 self._check_that_nodes_may_come(lane.kind, requests[lane.kind], list(nodes.values()), note)
-        if self._session.address and self._store:
-            self._check_store(
-                [node for node, has in nodes.items() if any(capacity(r, [has]) for r in requests.values())]
-            )
         modules = next(filter(None, (lane.modules() for lane in lanes)), None) if self._session.address else None
         for request in set(self._teams) - (set(requests.values()) if modules == self._modules else set()):
             self._teams.pop(request).workers.close()
@@ -145,14 +147,21 @@ class RayPool:
             )
         note(f"{message} The run waits for the cluster to start one.")
 
-    def _check_store(self, nodes: Sequence[NodeName]) -> None:
+    def _check_store(self, nodes: Sequence[NodeName], note: Callable[[str], None]) -> None:
+        """Leave out the nodes that do not see the store."""
         from cluster.pool.store_token import StoreToken
 
         if self._token is None and self._store is not None:
             self._token = StoreToken.write(self._store)
-        if self._token and (new := [node for node in nodes if node not in self._checked]):
-            self._token.check(new)
-            self._checked.update(new)
+        if self._token is None or not (new := [node for node in nodes if node not in self._checked]):
+            return
+        complaints = self._token.complaints(new)
+        self._checked.update(new)
+        self._left_out.update(complaints)
+        if complaints and self._left_out.issuperset(nodes):
+            raise self._token.error(complaints)
+        if complaints:
+            note(self._token.note(complaints))
 
     def _new_team(self, request: Request) -> Team:
         from cluster.pool.dispatch import Team
@@ -168,6 +177,7 @@ class RayPool:
         folder = None if self._session.address else str(Path.cwd())  # Ray's workers on this machine start elsewhere
 
         def make_worker(away_from: Collection[str]) -> Any:
+            away_from = {*away_from, *(node.id for node in self._left_out)}
             there = {**options, "scheduling_strategy": elsewhere(away_from)} if away_from else options
             return worker.options(**there).remote(device, request.cpus, self._token, folder, self._modules)
 

@@ -1,9 +1,12 @@
-"""A check that every node sees the store: the driver writes a token, and each node reads it before it gets work."""
+"""A check that every node sees the store: the driver writes a token, and each node reads it before it gets work.
+
+A node that does not see it would write where nobody looks. It gets no work, and is named; the others go on.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.pool.nodes import NodeName, alive_nodes
 from cluster.pool.ray_workers import reason
 from featurestore import FeatureStore
-from featurestore.errors import ConfigurationError, StoreError
+from featurestore.errors import ConfigurationError, ProbestoreError
 from featurestore.store.commit import Storage
 from featurestore.store.layout import STAGING, TOKEN_PREFIX
 
@@ -51,36 +54,45 @@ class StoreToken:
             if storage.kind(self.name) == "absent":
                 return "the file is not there"
             return None if storage.read_bytes(self.name) == self.name.encode() else "the file has another content there"
-        except StoreError as error:
+        except ProbestoreError as error:
             return str(error)
 
     def _storage(self) -> Storage:
         return Storage(self.store, dict(self.storage_options))
 
-    def error(self, complaints: dict[NodeName, str]) -> ConfigurationError:
-        """Return the error about nodes that cannot read the token."""
-        named = [f"{node} ({why})" for node, why in list(complaints.items())[:_MOST_NAMED]]
-        others = f", and {len(complaints) - len(named)} more" if len(complaints) > len(named) else ""
+    def error(self, complaints: Mapping[NodeName, str]) -> ConfigurationError:
+        """Return the error about nodes that cannot read the token, where there are no others."""
         return ConfigurationError(
             f"Every node must see the same store, but a file that this machine has just written to {self.store} cannot "
-            f"be read on {', '.join(named)}{others}. Use a folder of a file system that all nodes mount at the same "
-            "path, or an object store (--store s3://bucket/store) that all nodes may read."
+            f"be read on {_named(complaints)}. {_ADVICE}"
         )
 
-    def check(self, nodes: Iterable[NodeName]) -> None:
-        """Read the token on every one of the nodes.
+    def note(self, complaints: Mapping[NodeName, str]) -> str:
+        """Return a sentence about nodes that cannot read the token, while others can."""
+        return (
+            f"No work for nodes that cannot read what this machine writes to {self.store}: {_named(complaints)}. "
+            f"The others do it. {_ADVICE}"
+        )
 
-        Raises
-        ------
-        ConfigurationError
-            If a node cannot read it. The message names these nodes.
-        """
+    def complaints(self, nodes: Iterable[NodeName]) -> dict[NodeName, str]:
+        """Read the token on every one of the nodes. Return those that cannot, and why."""
         task: Any = ray.remote(num_cpus=0)(StoreToken.complaint)
         pinned = {node: NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes}
         asked = {node: task.options(scheduling_strategy=there).remote(self) for node, there in pinned.items()}
         answers = {node: _answer(node, reference) for node, reference in asked.items()}
-        if complaints := {node: why for node, why in answers.items() if why}:
-            raise self.error(complaints)
+        return {node: why for node, why in answers.items() if why}
+
+
+_ADVICE = (
+    "Use a folder of a file system that all nodes mount at the same path, or an object store (--store "
+    "s3://bucket/store) that all nodes may read."
+)
+
+
+def _named(complaints: Mapping[NodeName, str]) -> str:
+    named = [f"{node} ({why})" for node, why in list(complaints.items())[:_MOST_NAMED]]
+    others = f", and {len(complaints) - len(named)} more" if len(complaints) > len(named) else ""
+    return f"{', '.join(named)}{others}"
 
 
 def _answer(node: NodeName, reference: Any) -> str | None:

@@ -47,8 +47,21 @@ def test_what_no_node_has_is_said_before_work_starts(cluster, study, tmp_path):
     assert n_parts(tmp_path / "store") == 0
 
 
-def test_a_node_that_does_not_see_the_store_is_named(cluster, study, tmp_path):
+def test_a_node_that_does_not_see_the_store_is_named_and_gets_no_work(cluster, study, undisturbed, tmp_path):
     (tmp_path / "mine").mkdir()
+    store = tmp_path / "mine" / "store"
+    cluster.add(hide=tmp_path / "mine")
+    said = finish(cluster.driver(study, store))
+    assert f"No work for nodes that cannot read what this machine writes to {store}" in " ".join(said.split())
+    assert said.count("(the file is not there)") == 1
+    assert look(study).nodes <= 3
+    assert lost_and_surplus(store, undisturbed) == (0, 0)
+
+
+def test_a_store_that_no_node_sees_ends_a_run_before_work_starts(cluster, study, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for node in list(cluster.nodes):
+        cluster.remove(node)
     cluster.add(hide=tmp_path / "mine")
     said = finish(cluster.driver(study, tmp_path / "mine" / "store"), code=2)
     assert "Every node must see the same store" in said
