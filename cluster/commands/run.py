@@ -23,6 +23,7 @@ from featurestore.plain_text import shell_command
 @options.strict_option
 @options.retry_option
 @options.replace_option
+@options.accept_drift_option
 @options.events_option
 @click.option("--dry-run", is_flag=True, help="Show what is missing, as `probestore plan` does, and compute nothing.")
 def command(
@@ -34,6 +35,7 @@ def command(
     strict: bool,
     retry_failed: bool,
     replace: bool,
+    accept_drift: bool,
     events: str | None,
     dry_run: bool,
 ) -> None:
@@ -59,7 +61,14 @@ def command(
         sys.exit(show_plan(parsed, uri, storage_options, "table", None, replace=replace))
     place = Place(address, local)
     summary, opened = execute(
-        parsed, uri, storage_options, place, events=events, retry_failed=retry_failed, replace=replace
+        parsed,
+        uri,
+        storage_options,
+        place,
+        events=events,
+        retry_failed=retry_failed,
+        replace=replace,
+        accept_drift=accept_drift,
     )
     say_summary(summary, opened)
     if summary.counts["cells_wanted"]:

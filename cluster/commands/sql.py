@@ -20,8 +20,8 @@ def command(text: str, store: str | None, storage_options: dict[str, str], forma
     """Run one SELECT over the tables of the store. The store is not changed.
 
     The tables are features, samples, models, datasets, cells, results, tuning, predictions, failures, heads, progress,
-    training_curves, neighbours, representations and similarities. queries/README.md describes them, and `probestore sql
-    "describe results"` lists the columns of one.
+    training_curves, neighbours, representations, similarities and fingerprints. queries/README.md describes them, and
+    `probestore sql "describe results"` lists the columns of one.
 
     \b
     Example:  probestore sql "select probe, model, avg(value) from results where headline group by all"

@@ -74,6 +74,11 @@ replace_option = click.option(
     is_flag=True,
     help="Let STUDY take the place of the study of another file that was run under the same name.",
 )
+accept_drift_option = click.option(
+    "--accept-drift",
+    is_flag=True,
+    help="Let a network count as the same although it gives other features here than those that are stored.",
+)
 retry_option = click.option(
     "--retry-failed",
     is_flag=True,

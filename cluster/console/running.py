@@ -91,6 +91,7 @@ def execute(
     retry_failed: bool = False,
     analyse: bool = False,
     replace: bool = False,
+    accept_drift: bool = False,
 ) -> tuple[Summary, FeatureStore]:
     """Run a study in the store at `uri`. The store is made if there is none."""
     from featurestore import FeatureStore
@@ -109,6 +110,7 @@ def execute(
             retry_failed=retry_failed,
             analyse=analyse,
             replace=replace,
+            accept_drift=accept_drift,
         ),
         place,
         store,

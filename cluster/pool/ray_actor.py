@@ -44,7 +44,7 @@ class Worker:
         keep_freed_memory()
         if modules:
             modules.arrive()
-        self._hands = Hands(device, threads)
+        self._hands = Hands(device, threads, str(this_node()))
         self._token = token
 
     def ready(self) -> NodeName:

@@ -6,6 +6,7 @@ A pool knows no kind of work by name. A unit carries all it needs by value, and 
 from __future__ import annotations
 
 import ctypes
+import socket
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -26,11 +27,14 @@ class Hands:
         ``"cpu"`` or ``"cuda"``.
     threads : int
         Number of threads that a unit may use.
+    node : str, optional
+        Name of the node; by default that of this host.
     """
 
-    def __init__(self, device: str, threads: int) -> None:
+    def __init__(self, device: str, threads: int, node: str | None = None) -> None:
         self.device = device
         self.threads = threads
+        self.node = node or socket.gethostname()
         self._held: dict[Hashable, Any] = {}
 
     def held(self, key: Hashable, make: Callable[[], T]) -> T:

@@ -43,6 +43,7 @@ def run_study(
     retry_failed: bool = False,
     analyse: bool = False,
     replace: bool = False,
+    accept_drift: bool = False,
 ) -> Summary:
     """Compute everything that `study` wants and `store` does not have.
 
@@ -60,6 +61,8 @@ def run_study(
         Whether the features are analysed, too, as `analyse_stored` does.
     replace : bool
         Whether the study may take the place of another file's that was run under its name.
+    accept_drift : bool
+        Whether a network counts as the same that gives other features here than those that are stored.
 
     Raises
     ------
@@ -81,6 +84,7 @@ def run_study(
     before = {} if retry_failed else failures_of(study.name, store)
     ledger = Ledger(study.name, store, reporter, before, study_file=study.file, wishes=former)
     run = begin(study, store, ledger, reporter)
+    run.accept_drift = accept_drift
     ledger.summary.nothing_usable = not (run.models and run.datasets)
     _record_catalogue(store, run)
     if ledger.summary.nothing_usable:

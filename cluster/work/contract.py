@@ -72,6 +72,8 @@ class Run:
         Models and datasets of the study that can be used.
     rates : Rates
         Speed of earlier runs. Only a plan has them.
+    accept_drift : bool
+        Whether a network counts as the same that gives other features here than those that are stored.
     """
 
     store: FeatureStore | None
@@ -83,6 +85,7 @@ class Run:
     models: Mapping[str, Model] = field(default_factory=dict)
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
+    accept_drift: bool = False
 
     @property
     def address(self) -> StoreAddress:

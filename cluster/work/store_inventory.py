@@ -44,6 +44,10 @@ class Inventory:
         """Return the shards of a set that were published when the run began."""
         return self._stock.shards(item)
 
+    def models(self) -> set[str]:
+        """Return the names of the models that features were published of when the run began."""
+        return self._stock.models()
+
     def overflowed(self, item: FeatureSet) -> bool:
         """Whether a float16 set had met a value that float16 cannot hold when the run began."""
         return self._stock.overflowed(item)

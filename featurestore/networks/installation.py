@@ -49,7 +49,16 @@ def public(text: str) -> dict[str, str]:
 
 
 def differing(one: str, other: str) -> tuple[str, str]:
-    """Name what differs between two installations' versions; of each of them as text, ``timm 1.0.31, torch 2.7.1``."""
+    """Name what differs between the versions of two installations; of each of them: ``timm 1.0.31, torch 2.7.1``."""
     first, second = json.loads(one), json.loads(other)
     names = [name for name in sorted({*first, *second}) if first.get(name) != second.get(name)]
-    return tuple(", ".join(f"{name} {has.get(name, 'not installed')}" for name in names) for has in (first, second))  # type: ignore[return-value]
+    texts = (", ".join(f"{name} {has.get(name, 'not installed')}" for name in names) for has in (first, second))
+    return next(texts), next(texts)
+
+
+def described(one: Installation, other: Installation) -> tuple[str, str]:
+    """Name what differs between two installations, devices included; empty texts if nothing does."""
+    has, had = differing(one.versions, other.versions)
+    if one.device != other.device:
+        has, had = f"{has}, {one.device}" if has else one.device, f"{had}, {other.device}" if had else other.device
+    return has, had

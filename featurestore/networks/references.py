@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from featurestore.errors import DriftError
 from featurestore.networks.fingerprint import BOUND, Fingerprint, difference
 from featurestore.networks.identity import Model
-from featurestore.networks.installation import Installation, differing
+from featurestore.networks.installation import Installation, described
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,7 @@ _WAYS_OUT = (
 
 
 def _drift(model: Model, taken: Taken, reference: Reference, found: float) -> str:
-    here, there = taken.installation, reference.installation
-    has, had = differing(here.versions, there.versions)
-    if here.device != there.device:
-        has, had = (", ".join(filter(None, pair)) for pair in ((has, here.device), (had, there.device)))
+    has, had = described(taken.installation, reference.installation)
     if not has:
         has = had = "the same versions, so look for a changed library or network"
     return (

@@ -129,6 +129,10 @@ class Stock:
         """Return the shards of `item` that were published, complete or not."""
         return set(layout.files_of_shards(self._names(item)))
 
+    def models(self) -> set[str]:
+        """Return the names of the models that features were published of, complete or not."""
+        return {item.model for folder in self._folders if isinstance(item := layout.parse_folder(folder), FeatureSet)}
+
     def overflowed(self, item: FeatureSet) -> bool:
         """Return whether a shard of this float16 set had met a value that float16 cannot hold."""
         return layout.OVERFLOW in self._names(item)

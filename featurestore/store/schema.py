@@ -214,6 +214,18 @@ HEADS = _table(
     ("bias", pa.float32(), _REQUIRED),  # logit = weight · feature + bias
 )
 
+FINGERPRINTS = _table(
+    ("model", pa.string(), _REQUIRED),
+    ("model_key", pa.string(), _REQUIRED),
+    ("tap", pa.string(), _REQUIRED),
+    ("fingerprint", pa.list_(pa.float64()), _REQUIRED),  # what the network gave for the trial images: a sketch of it
+    ("versions", pa.string(), _REQUIRED),  # JSON: library -> version
+    ("device", pa.string(), _REQUIRED),  # cpu, or the card and its CUDA
+    ("node", pa.string(), _REQUIRED),  # that the network was loaded on
+    ("accepted", pa.bool_(), _REQUIRED),  # whether it was another than those before, and --accept-drift let it count
+    ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+)
+
 PROGRESS = _table(
     ("study", pa.string(), _REQUIRED),
     ("stage", pa.string(), _REQUIRED),  # features or probes
@@ -435,6 +447,12 @@ TABLES: dict[str, Table] = {
         named_by="model_key",
         needed_by="model",
         gathered=False,
+    ),
+    "fingerprints": Table(
+        schema=FINGERPRINTS,
+        row="a model, a tap and an installation that loaded the network: what it gave for the trial images",
+        named_by="model_key",
+        needed_by="model",
     ),
     "progress": Table(
         schema=PROGRESS,

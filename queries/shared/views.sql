@@ -34,6 +34,9 @@ from read_parquet(getvariable('progress_files'), hive_partitioning = false, unio
 create table dropped_cells as
 from read_parquet(getvariable('dropped_cells_files'), hive_partitioning = false, union_by_name = true);
 
+create table fingerprints as
+from read_parquet(getvariable('fingerprints_files'), hive_partitioning = false, union_by_name = true);
+
 create table imports as
 from read_parquet(getvariable('imports_files'), hive_partitioning = false, union_by_name = true);
 

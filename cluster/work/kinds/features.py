@@ -8,7 +8,6 @@ shard_done: dataset, split, shard, images, seconds, node, models, failed
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,13 +22,15 @@ from cluster.study.study_file import ExtractSettings, Study
 from cluster.work.contract import Cost, Outcome, Run, StoreAddress, Work
 from cluster.work.ledger import attempt_key
 from cluster.work.missing_shards import MissingShard, Wanted, missing_shards
+from cluster.work.model_trials import ModelTrials, Trial
 from cluster.work.pairs import Pair, Place
+from cluster.work.shard_queue import ShardQueue
 from cluster.work.shard_stock import ShardStock
 from cluster.work.unreadable_images import UnreadableImages
 from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
 from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
-from featurestore.errors import DamagedFileError, DatasetError, Failure, OtherFilesError, StoreError
+from featurestore.errors import DamagedFileError, DatasetError, DriftError, Failure, OtherFilesError, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
 from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
@@ -121,6 +122,8 @@ class ShardUnit:
         Images that go through a network at a time; by default what suits the worker's device.
     strict : bool
         Whether an unreadable image is an error.
+    lost : tuple of str
+        Models that miss the shard, too, and whose features cannot be made.
     """
 
     store: StoreAddress
@@ -133,6 +136,7 @@ class ShardUnit:
     jobs: tuple[Job, ...]
     batch_size: int | None
     strict: bool
+    lost: tuple[str, ...] = ()
 
     @property
     def targets(self) -> list[FeatureSet]:
@@ -156,7 +160,7 @@ class ShardUnit:
             self.split,
             self.shard,
             self.jobs,
-            hands.held("extractors", lambda: Extractors(hands.device)),
+            hands.held("extractors", lambda: Extractors(hands.device, node=hands.node)),
             batch_size=self.batch_size or default_batch_size(hands.device),
             decode_threads=hands.threads,
             strict=self.strict,
@@ -164,7 +168,7 @@ class ShardUnit:
 
     def split_up(self) -> Sequence[ShardUnit]:
         """Return the same shard for one model at a time, so that a model on which workers die spares the others."""
-        return [replace(self, jobs=(job,)) for job in self.jobs]
+        return [replace(self, jobs=(job,), lost=() if number else self.lost) for number, job in enumerate(self.jobs)]
 
     @property
     def subjects(self) -> list[Subject]:
@@ -222,7 +226,7 @@ def _suspect(unit: ShardUnit, job: Job, report: ShardReport) -> Suspect:
 
     first = next(found.failure for found in own.outcomes if may_be_the_nodes(found.failure))
     assert first is not None
-    return Suspect(replace(unit, jobs=(job,)), Subject("model", job.model.name), first, outcome)
+    return Suspect(replace(unit, jobs=(job,), lost=()), Subject("model", job.model.name), first, outcome)
 
 
 def default_batch_size(device: str) -> int:
@@ -288,7 +292,7 @@ class Features(Work):
         self._problems: dict[Place, str] = {}
         self._unreadable = UnreadableImages(run.datasets)
         self._pixels: dict[tuple[str, str, int], PixelFacts] = {}
-        self._queue: deque[MissingShard] = deque()
+        self._queue = ShardQueue()
         self._total = 0
         self._gone = 0  # shards of complete sets
         wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
@@ -299,6 +303,9 @@ class Features(Work):
         run.pairs.want(map(pair_of, wanted))
         self._take_stock()
         self._enqueue(self._missing_now())
+        self._trials = ModelTrials(run)
+        self._trials.want(self._taps_in_queue())
+        self._said_of_trials = False
 
     @property
     def total(self) -> int:
@@ -347,31 +354,54 @@ class Features(Work):
         gone, self._gone = self._gone, 0
         if gone:
             yield f"To make again: {counted(gone, 'shard')} of complete sets, whose files are gone."
+        if not self._said_of_trials:
+            self._said_of_trials = True
+            begun = {
+                item.model.name for item in self._items.values() if any(map(self._stock.shards, item.sets.values()))
+            }
+            yield from self._trials.notes(begun)
 
-    def missing(self) -> Iterator[ShardUnit | Completion]:
-        """Return units for the manifests that can be written, then units for shards."""
+    def missing(self) -> Iterator[ShardUnit | Completion | Trial]:
+        """Return units for the manifests that can be written, then trials of models, then units for shards."""
         for text in self.again():
             self._run.tell(Note(text))
         while True:
             if sets := tuple(islice(self._due(), _MOST_SETS_AT_ONCE)):
                 yield Completion(self._run.address, sets)
-            elif self._queue:
-                yield self._unit(self._queue.popleft())
+            elif unit := self._next():
+                yield unit
             else:
                 return
 
-    def skip(self, unit: ShardUnit | Completion) -> Iterable[Event] | None:
+    def _next(self) -> ShardUnit | Trial | None:
+        """Return the next shard whose models have been tried, or the trial of a model; None if all that is left waits.
+
+        Trials come where a shard waits for them, and last those of models whose features are all there.
+        """
+        for models in self._queue.groups():
+            if name := self._trials.next(models):
+                return self._trials.begin(name, self._folder)
+            if self._trials.running.isdisjoint(models):
+                return self._unit(self._queue.take(models))
+        name = self._trials.next()
+        return self._trials.begin(name, self._folder) if name else None
+
+    def skip(self, unit: ShardUnit | Completion | Trial) -> Iterable[Event] | None:
         """Leave out a shard if all features that it would give are lost or have other keys now."""
-        if isinstance(unit, Completion) or not unit.jobs or any(map(self._is_wanted, unit.targets)):
+        if not isinstance(unit, ShardUnit) or not unit.jobs or any(map(self._is_wanted, unit.targets)):
             return None
         return [_shard_done(unit, None, "")]
 
-    def told(self, unit: ShardUnit | Completion, outcome: Outcome, node: str) -> Iterator[Event]:
-        """Take note of a shard or of manifests."""
+    def told(self, unit: ShardUnit | Completion | Trial, outcome: Outcome, node: str) -> Iterator[Event]:
+        """Take note of a shard, of manifests or of a trial."""
         if isinstance(outcome, Failure) and outcome.error == StoreError.__name__:
             raise StoreError(outcome.message)  # nothing could be kept now, whatever it is of
         if isinstance(unit, Completion):
             self._completed(unit, outcome)
+            return
+        if isinstance(unit, Trial):
+            if failure := self._trials.over(unit, outcome):
+                self._fail_trial(unit, failure)
             return
         yield _shard_done(unit, None if isinstance(outcome, Failure) else outcome, node)
         if isinstance(outcome, Failure):
@@ -380,7 +410,8 @@ class Features(Work):
             yield from self._extracted(unit, outcome)
 
     def end(self) -> None:
-        """Say what was found about the pixels of each dataset."""
+        """Say what was found about the pixels of each dataset, and which installations gave the same."""
+        self._trials.end()
         for name, dataset in self._run.datasets.items():
             found = (facts for (of, _, _), facts in self._pixels.items() if of == name)
             for note in sum(found, PixelFacts()).notes(dataset.spec):
@@ -433,8 +464,15 @@ class Features(Work):
 
     def _enqueue(self, shards: Iterable[MissingShard]) -> None:
         for shard in shards:
-            self._queue.append(shard)
+            self._queue.add(shard)
             self._total += shard.passes
+
+    def _taps_in_queue(self) -> dict[str, set[str]]:
+        """Return the models that have shards to make, with the taps of these."""
+        taps: dict[str, set[str]] = {}
+        for part in {part for shard in self._queue for part in shard.parts}:
+            taps.setdefault(part.model, set()).add(part.tap)
+        return taps
 
     def _items_of(self, dataset: Dataset) -> Iterator[WantedFeatures]:
         return (self._items[place] for place in self._places[dataset.spec.name])
@@ -449,7 +487,10 @@ class Features(Work):
     # ---- units -------------------------------------------------------------------------------------------------
 
     def _unit(self, missing: MissingShard) -> ShardUnit:
+        """Return the unit of a shard, without models that have failed meanwhile. If all have, it is left out."""
         dataset = self._run.datasets[missing.dataset]
+        jobs = list(self._jobs(missing))
+        sound = [job for job in jobs if any(self._is_wanted(target) for target, _ in job.targets)] or jobs
         return ShardUnit(
             store=self._run.address,
             python_path=self._folder,
@@ -458,16 +499,18 @@ class Features(Work):
             split=missing.split,
             shard=missing.shard,
             n_images=missing.n_images,
-            jobs=tuple(self._jobs(missing)),
+            jobs=tuple(sound),
             batch_size=self._settings.batch_size,
             strict=self._settings.strict,
+            lost=tuple(job.model.name for job in jobs if job not in sound),
         )
 
     def _jobs(self, missing: MissingShard) -> Iterator[Job]:
         for _, parts in groupby(missing.parts, key=lambda part: part.model):
             items = [self._items[*part, missing.dataset] for part in parts]
             targets = tuple((item.sets[missing.split], item.storage) for item in items)
-            yield Job(items[0].model, targets, self._settings.max_relative_error)
+            model = items[0].model
+            yield Job(model, targets, self._settings.max_relative_error, self._trials.references(model.name))
 
     def _due(self) -> Iterator[FullSet]:
         """Take the sets that can be completed, without those whose features are stored as another type now."""
@@ -508,6 +551,8 @@ class Features(Work):
         counts["passes"] += unit.n_images * len(
             {outcome.target.model for outcome in report.outcomes if not outcome.failure and not outcome.overflow}
         )
+        for taken in report.taken:
+            self._trials.note(taken)
         self._stock.note(self._run.datasets[name].samples(unit.split), unit.shard, report.samples)
         for outcome in report.outcomes:
             if outcome.failure:
@@ -544,6 +589,21 @@ class Features(Work):
         wanted = self._wanted(item.dataset, split)
         own = {item.source: self._stock.shards(item.sets[split])}
         return missing_shards([replace(wanted, committed=own, committed_samples=set(range(wanted.n_shards)))])
+
+    def _fail_trial(self, trial: Trial, failure: Failure) -> None:
+        """Record that no shard of a model can be made. What is stored of it stays as it is."""
+        name = trial.model.name
+        lacking = [
+            item
+            for item in self._items.values()
+            if item.model.name == name and not all(map(self._run.inventory.has, item.sets.values()))
+        ]
+        self._fail([item.sets[SPLITS[0]] for item in lacking], failure)
+        if not lacking and failure.error == DriftError.__name__:
+            self._run.ledger.fail(_STAGE, failure, model=name, kind=_KIND)
+        elif not lacking:
+            text = f"Whether {name} still gives the features that are stored of it could not be found out: "
+            self._run.tell(Note(f"{text}{failure.message}"))
 
     def _fail_unit(self, unit: ShardUnit, failure: Failure) -> None:
         """Record a shard that failed for all of its models: its dataset is to blame, or its only model is."""
@@ -609,10 +669,10 @@ def _shard_done(unit: ShardUnit, report: ShardReport | None, node: str) -> Shard
     seconds = report.seconds if report else 0.0
     done = ShardDone(unit.dataset.name, unit.split, unit.shard, unit.n_images, seconds, node)
     if report is None:
-        return replace(done, failed=tuple(job.model.name for job in unit.jobs))
+        return replace(done, failed=tuple(job.model.name for job in unit.jobs) + unit.lost)
     failed = {outcome.target for outcome in report.outcomes if outcome.failure}
     written = {outcome.target for outcome in report.outcomes if not outcome.overflow} - failed
-    made, lost = [], []
+    made, lost = [], list(unit.lost)
     for job in unit.jobs:
         targets, name = [target for target, _ in job.targets], job.model.name
         if failed.issuperset(targets):

@@ -23,7 +23,10 @@ from queries.asking.database import Database
 from queries.asking.views_script import views_script
 
 EVERY = (*schema.SETS, *schema.TABLES)
-STORED = {name: name if name in ("progress", "dropped_cells", "imports") else f"stored_{name}" for name in EVERY}
+STORED = {
+    name: name if name in ("progress", "dropped_cells", "imports", "fingerprints") else f"stored_{name}"
+    for name in EVERY
+}
 TOY = pa.field("toy", pa.float64())
 
 
