@@ -1,26 +1,25 @@
 """The `probestore` command. A command only parses and calls.
 
 Exit codes: 0 everything is done; 1 something failed, and the rest is stored; 2 something that was given cannot be used;
-3 a file could not be checked, because it cannot be read now; 130 the command was stopped by Ctrl-C.
+3 a file could not be checked, because it cannot be read now; 129, 130, 143 the command was stopped by SIGHUP, Ctrl-C,
+SIGTERM.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any
 
 import click
 
 from cluster import commands
+from cluster.console import streams
 from cluster.console.terminal import say
+from cluster.pool import stop_signals
 from featurestore import registry
-from featurestore.errors import ProbestoreError, did_you_mean
-
-
-class _PipeClosedError(Exception):
-    """Nobody reads on, as with ``| head``, which is no failure."""
+from featurestore.errors import OutputError, ProbestoreError, did_you_mean
 
 
 class _Commands(click.Group):
@@ -41,7 +40,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:  # click would exit with 1
-            raise _PipeClosedError from error
+            raise streams.PipeClosedError from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,7 +77,12 @@ def main() -> None:
             "probestore needs Linux or macOS, and this machine runs Windows. Install probestore in the Windows "
             "Subsystem for Linux: run `wsl --install`, then `pip install probestore` there."
         )
-    _let_streams_take_any_text()
+    streams.make_usable()
+    with stop_signals.listening():
+        _guarded()
+
+
+def _guarded() -> None:
     try:
         _run()
     except click.exceptions.Exit as stop:
@@ -92,8 +96,8 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         _stopped()
-    except _PipeClosedError:
-        sys.stdout = _nowhere()  # the flush at exit must not fail
+    except streams.PipeClosedError:
+        streams.discard()  # the flush at exit must not fail
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
@@ -104,30 +108,16 @@ def main() -> None:
 def _run() -> None:
     try:
         cli(standalone_mode=False)
-    finally:
-        _flush()
-
-
-def _let_streams_take_any_text() -> None:
-    """Let standard output and error write out what their encoding lacks, and take texts although they were closed."""
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    """Write out what is left. That `| head` closed the output is no error, whatever the exit code is."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        sys.stdout = _nowhere()  # the flush at exit must not fail again
-        if not isinstance(error, BrokenPipeError):
-            raise
-
-
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - it stays open until the process ends
+    except (SystemExit, click.exceptions.Exit):
+        with suppress(streams.PipeClosedError):
+            streams.flush()
+        raise
+    except BaseException:
+        with suppress(OutputError, streams.PipeClosedError):  # what went wrong before says more
+            streams.flush()
+        raise
+    with suppress(streams.PipeClosedError):
+        streams.flush()
 
 
 def _fail(message: str) -> None:
@@ -150,10 +140,9 @@ def _keep_traceback() -> str:
 
 
 def _stopped() -> None:
-    say("\nStopped. Finished work is stored. Run the same command again to go on.")
-    sys.stdout.flush()
+    say(f"\n{stop_signals.STOPPED.format(stop_signals.by_whom())}")
     # Ray's clean-up when the interpreter ends can crash after an interrupt; `RaySession` has ended it already.
-    os._exit(130)
+    os._exit(stop_signals.exit_code())
 
 
 if __name__ == "__main__":

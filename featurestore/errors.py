@@ -100,6 +100,10 @@ class ProbeError(ProbestoreError):
     """A probe that cannot be fitted on what it was given."""
 
 
+class OutputError(ProbestoreError):
+    """Raised if an answer, or the events of a run, cannot be written where they are wanted."""
+
+
 class QueryError(ProbestoreError):
     """SQL that does not run, or a query called with the wrong parameters."""
 

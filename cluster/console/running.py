@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cluster.console.options import DEFAULT_STORE
 from cluster.console.terminal import say, write
-from featurestore.errors import ConfigurationError
+from featurestore.errors import ConfigurationError, OutputError
 from featurestore.plain_text import counted
 
 if TYPE_CHECKING:
@@ -168,14 +168,28 @@ def compute(
 
 @contextmanager
 def _reporter(events: str | None) -> Iterator[Reporter]:
-    from cluster.reporting.events import EventLines, Reporters
+    from cluster.reporting.events import EventLines, Note, Reporters
     from cluster.reporting.progress import reporter_for
 
     screen = reporter_for(Console(stderr=True))
     if events is None:
         yield screen
-    elif events == "-":
-        yield Reporters(screen, EventLines(sys.stdout))
-    else:
-        with Path(events).open("a", encoding="utf-8") as stream:
-            yield Reporters(screen, EventLines(stream))
+        return
+    losses: list[OSError] = []
+
+    def lost(error: OSError) -> None:
+        losses.append(error)
+        screen.tell(Note(f"No more events are written to {events}, but the run goes on: {error.strerror or error}."))
+
+    stream = sys.stdout if events == "-" else Path(events).open("a", encoding="utf-8")  # noqa: SIM115 - see below
+    try:
+        yield Reporters(screen, EventLines(stream, lost))
+    finally:
+        if events != "-":
+            with suppress(OSError):  # that was said
+                stream.close()
+    if losses and not isinstance(losses[0], BrokenPipeError):
+        raise OutputError(
+            f"Not all events could be written to {events}: {losses[0].strerror or losses[0]}. The run itself went to "
+            "its end, and its work is stored."
+        )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cluster.console import streams
 from featurestore.plain_text import counted, shell_command, visible
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ def write(answer: Any, format_: str, out: Path | None) -> None:
     from queries.asking.formats import save, write
 
     if out is None:
-        write(answer, format_, sys.stdout)
+        try:
+            write(answer, format_, sys.stdout)
+        except OSError as error:
+            streams.discard()
+            raise streams.refused(error) from error
     else:
         save(answer, format_, out)
 

@@ -15,6 +15,7 @@ from cluster.pool.nodes import NodeName, this_node
 from cluster.pool.store_token import StoreToken
 from cluster.pool.units import Hands, Unit, keep_freed_memory, run_unit
 from featurestore.networks.shipped_modules import Shipment
+from featurestore.store import layout
 
 
 @ray.remote
@@ -23,13 +24,14 @@ class Worker:
 
     It serves all kinds of work that ask for the same resources, because importing torch takes longer than many units.
     With a `token`, it checks that its node sees the store. With a `folder`, it works in that one. With `modules`, it
-    has the user's modules, whatever its node has.
+    has the user's modules, whatever its node has. Files that it stages begin with `writer`.
     """
 
     def __init__(
         self,
         device: str,
         threads: int,
+        writer: str,
         token: StoreToken | None = None,
         folder: str | None = None,
         modules: Shipment | None = None,
@@ -37,6 +39,7 @@ class Worker:
         import torch
         from threadpoolctl import threadpool_limits
 
+        layout.stage_as(writer)
         if folder:
             os.chdir(folder)
         torch.set_num_threads(threads)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cluster.pool import stop_signals
 from cluster.pool.placement import Request, capacity, inventory, place_all
 from cluster.pool.ray_session import RaySession
 from cluster.pool.units import Lane
 from cluster.study.cluster_settings import ClusterSettings
 from featurestore.errors import ConfigurationError, StoreError
+from featurestore.store import layout
 
 if TYPE_CHECKING:
     from cluster.pool.dispatch import Team
@@ -44,6 +48,9 @@ class RayPool:
         self._store = store
         self._token: StoreToken | None = None
         self._modules: Shipment | None = None  # that workers have
+        self._writer = uuid.uuid4().hex  # of what its workers stage
+        self._at_the_end = ExitStack()
+        self._cleans_up = False
         self._checked: set[NodeName] = set()
         self._left_out: set[NodeName] = set()
         self._teams: dict[Request, Team] = {}
@@ -57,6 +64,7 @@ class RayPool:
     ) -> None:
         self.close()
         self._session.end()
+        self._at_the_end.close()
         if self._token:
             token, self._token = self._token, None
             try:
@@ -93,6 +101,7 @@ class RayPool:
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
         self._session.start(note)
+        self._clean_up_later()
         from cluster.pool.dispatch import Dispatch
 
         try:
@@ -107,6 +116,21 @@ class RayPool:
         for team in self._teams.values():
             team.workers.close()
         self._teams.clear()
+
+    def _clean_up_later(self) -> None:
+        """See to it that nothing stays in the staging folder of what workers were killed over, once they are gone."""
+        if self._store and not self._cleans_up:
+            self._cleans_up = True
+            self._at_the_end.callback(self._remove_staged)
+            if self._store.storage.is_local:  # others may take their time
+                self._at_the_end.enter_context(stop_signals.at_a_sudden_end(self._remove_staged))
+
+    def _remove_staged(self) -> None:
+        if self._store:
+            with suppress(StoreError):  # `probestore gc` finds what is left
+                for name in self._store.storage.list_files(layout.STAGING):
+                    if name.startswith(f"{layout.STAGING}/{self._writer}"):
+                        self._store.storage.delete(name)
 
     def _teams_for(self, lanes: Sequence[Lane], note: Callable[[str], None]) -> list[Team]:
         """Return the teams that serve the lanes. Workers that ask for the same stay; others are stopped."""
@@ -179,6 +203,7 @@ class RayPool:
         def make_worker(away_from: Collection[str]) -> Any:
             away_from = {*away_from, *(node.id for node in self._left_out)}
             there = {**options, "scheduling_strategy": elsewhere(away_from)} if away_from else options
-            return worker.options(**there).remote(device, request.cpus, self._token, folder, self._modules)
+            made = worker.options(**there)
+            return made.remote(device, request.cpus, self._writer, self._token, folder, self._modules)
 
         return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)

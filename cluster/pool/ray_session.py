@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.pool import stop_signals
+from cluster.pool.child_processes import descendants, kill
 from featurestore.errors import ConfigurationError
 from featurestore.machine import available_cpus
 
@@ -48,6 +48,8 @@ class RaySession:
     def __init__(self, address: str | None) -> None:
         self.address = address
         self._started = False
+        self._before: dict[int, str] = {}
+        self._at_a_sudden_end = ExitStack()
 
     def start(self, note: Callable[[str], None] = lambda text: None) -> None:
         """Start or join Ray, unless it is running.
@@ -63,16 +65,27 @@ class RaySession:
             If Ray cannot be started or joined.
         """
         if not self._started:
-            with _interrupt_deferred():
+            self._before = descendants()
+            self._at_a_sudden_end.enter_context(stop_signals.at_a_sudden_end(lambda: kill(self._own_processes())))
+            with stop_signals.held_back():
                 self._connect(note)
 
     def end(self) -> None:
-        """Leave or stop Ray, even if its start was interrupted."""
+        """Leave or stop Ray, even if its start was interrupted. Nothing of a Ray that was started here stays."""
         if self._started:
             import ray
 
-            ray.shutdown()
-            self._started = False
+            own = self._own_processes()
+            try:
+                ray.shutdown()
+            finally:
+                kill(own)
+                self._started = False
+        self._at_a_sudden_end.close()
+
+    def _own_processes(self) -> dict[int, str]:
+        """Return the processes of a Ray that was started here."""
+        return {} if self.address else {one: start for one, start in descendants().items() if one not in self._before}
 
     def _connect(self, note: Callable[[str], None]) -> None:
         if self.address and not _ADDRESS.fullmatch(self.address):
@@ -88,7 +101,7 @@ class RaySession:
         self._started = True
         for tries_left in reversed(range(_TRIES)):
             try:
-                with _in_the_root_folder():
+                with _in_the_root_folder(), _signals_kept():
                     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
                 return
             except Exception as error:  # a Ray that is slow to start raises a bare one
@@ -179,16 +192,17 @@ def _in_the_root_folder() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupt_deferred() -> Iterator[None]:
-    """Hold a Ctrl-C back until the block is over. Ray can lose it, or crash, if it is interrupted while it starts."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+def _signals_kept() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM while it starts, when it is ours. Ray does that several times over."""
+    from ray._private import utils
+
+    takes = "set_sigterm_handler"
+    taken = getattr(utils, takes, None)
+    if taken is None or not stop_signals.is_command():
         yield
         return
-    noted: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    setattr(utils, takes, lambda handler: None)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if noted:
-        raise KeyboardInterrupt
+        setattr(utils, takes, taken)

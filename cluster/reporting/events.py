@@ -36,7 +36,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol, TextIO
@@ -242,19 +242,31 @@ class Reporters:
 
 
 class EventLines:
-    """A reporter that writes every event as a line of JSON.
+    """A reporter that writes every event as a line of JSON, until it cannot: that stops no run.
 
     Parameters
     ----------
     stream : text stream
         Stream that the lines are written to.
+    lost : callable
+        Called once with the error, if a line cannot be written. No line is written after it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, lost: Callable[[OSError], None] = lambda error: None) -> None:
         self._stream = stream
+        self._lost = lost
+        self._lasts = True
 
     def tell(self, event: Event) -> None:
         """Write the line of an event, and flush it."""
+        if self._lasts:
+            try:
+                self._write(event)
+            except OSError as error:
+                self._lasts = False
+                self._lost(error)
+
+    def _write(self, event: Event) -> None:
         head = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.name()}
         self._stream.write(json.dumps({**head, **event.fields()}) + "\n")
         self._stream.flush()

@@ -179,8 +179,24 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
 
 
 def staging_name(name: str) -> str:
-    """Return the path at which a file is written before it gets its name; another one at every call."""
-    return f"{STAGING}/{uuid.uuid4().hex}-{name.rsplit('/', 1)[-1]}"
+    """Return the path at which a file is written before it gets its name; another one at every call.
+
+    It begins with the name that `stage_as` gave to this process.
+    """
+    return f"{STAGING}/{_stage.prefix}{uuid.uuid4().hex}-{name.rsplit('/', 1)[-1]}"
+
+
+def stage_as(writer: str) -> None:
+    """Let all files that this process stages begin with the name of a run, which removes what its workers leave."""
+    _stage.prefix = f"{writer}-"
+
+
+@dataclass
+class _Stage:
+    prefix: str = ""
+
+
+_stage = _Stage()
 
 
 def record_path(table: str, name: str) -> str:

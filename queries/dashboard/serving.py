@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +20,7 @@ from queries.dashboard.sql_process import BOX_LIMITS, SqlProcess
 from queries.dashboard.web_app import Dashboard
 
 _ADDRESS = "127.0.0.1"
+_LEFT = (signal.SIG_IGN, None)  # as nohup wants it, or taken by something that is not Python
 
 
 class _Server(uvicorn.Server):
@@ -24,6 +29,19 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, sql: SqlProcess) -> None:
         super().__init__(config)
         self._sql = sql
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGHUP as uvicorn takes SIGTERM: the server ends, and then the signal comes again."""
+        with super().capture_signals():
+            if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGHUP) in _LEFT:
+                yield
+                return
+            before = signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await run_in_threadpool(self._sql.close)
@@ -80,7 +98,7 @@ class DashboardServer:
         self._server = _Server(config, sql)
 
     def run(self) -> None:
-        """Serve until a signal (SIGINT is raised again as KeyboardInterrupt) or `stop`."""
+        """Serve until a signal (which is raised again when the server has ended) or `stop`."""
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from cluster import cli
+from featurestore import FeatureStore
+from featurestore.care.verify import verify
 
+StudyFile = Callable[[int], Path]
 Streams = Callable[..., tuple[int, bytes]]
 WORDS = "select 'é→' as x"
 
@@ -77,13 +82,57 @@ def test_a_pipe_that_closes_is_no_error(ask: Streams, form: str, rows: int, caps
 def test_a_full_disk_is_a_message(ask: Streams, capsys: pytest.CaptureFixture[str]) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full:
         code, _ = ask("select 1", sink=full)
-    assert (code, capsys.readouterr().err) == (2, "Error: No space left on device\n")
+    said = capsys.readouterr().err
+    assert (code, said.split(". ")[0]) == (
+        2,
+        "Error: The answer could not be written to standard output: No space left on device",
+    )
 
 
-def test_streams_that_were_closed_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_standard_error_that_was_closed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["probestore", "list", "metrics"])
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr(sys, "stderr", None)
     cli.main()
-    sys.stdout.close()
     sys.stderr.close()
+
+
+def test_an_answer_for_a_standard_output_that_was_closed_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["probestore", "list", "metrics"])
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    sys.stdout.close()
+    assert stop.value.code == 2
+    assert "could not be written to standard output: it is closed" in capsys.readouterr().err
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """What a shell makes of a line, in which `$P` is the command."""
+    command = shlex.join([sys.executable, "-m", "cluster.cli"])
+    return subprocess.run(["sh", "-c", line.replace("$P", command)], cwd=folder, capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_a_run_goes_to_its_end_whatever_becomes_of_its_streams(
+    study_file: StudyFile, tmp_path: Path, where: str
+) -> None:
+    """Closed ones get no file of the store in their place."""
+    done = shell(f"$P run {study_file(1)} --local --store store {where}", tmp_path)
+    assert done.returncode == (2 if where.startswith(">&-") else 0)
+    store = FeatureStore.open(str(tmp_path / "store"))
+    assert len(store.names("results")) == 1
+    assert verify(store).findings == []
+
+
+@pytest.mark.slow
+def test_a_run_goes_to_its_end_without_its_events_and_the_exit_code_says_so(
+    study_file: StudyFile, tmp_path: Path
+) -> None:
+    done = shell(f"$P run {study_file(1)} --local --store store --events /dev/full", tmp_path)
+    said = done.stderr.decode()
+    assert (done.returncode, said.count("No more events are written to /dev/full")) == (2, 1)
+    assert "Error: Not all events could be written to /dev/full: No space left on device" in said
+    assert len(FeatureStore.open(str(tmp_path / "store")).names("results")) == 1

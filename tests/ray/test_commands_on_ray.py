@@ -3,21 +3,41 @@
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from cluster.pool.child_processes import descendants
 from featurestore import FeatureStore
 
 
-def test_an_interrupt_stops_cleanly_and_the_next_run_finishes(study_file, tmp_path):
-    """Ctrl-C while Ray starts or works: exit code 130, a sentence, and a store that the same command completes."""
+def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_and_the_next_run_finishes(study_file, tmp_path, number, code):
+    """Ctrl-C while Ray starts, SIGTERM while it works: a last sentence, nothing left, and a store to go on with."""
     command = [Path(sys.executable).parent / "probestore", "run", study_file(1), "--store", tmp_path / "s"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "features: " not in process.stderr.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    if number == signal.SIGTERM:
+        wait_until(lambda: list((tmp_path / "s").glob("samples/**/part-*")))
+    before = descendants()
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert (process.returncode, "Stopped. Finished work is stored" in err) == (130, True), err
+    assert (process.returncode, "Finished work is stored. Run the same command again" in err) == (code, True), err
+    assert err.count("\n") < 8, err  # no words of Ray
+    assert not list((tmp_path / "s" / "_staging").iterdir())
+    left = [one for one in before if one != process.pid and Path(f"/proc/{one}/cmdline").exists()]
+    assert not [one for one in left if b"ray" in Path(f"/proc/{one}/cmdline").read_bytes()]
     done = subprocess.run([*command, "--local"], capture_output=True, text=True, check=False)
     assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
 

@@ -458,7 +458,8 @@ def test_a_store_of_no_study_has_no_progress(given: Given) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_command_prints_the_address_and_ends_with_a_signal(store: FeatureStore, number: int, code: int) -> None:
     """Also while a query runs, which is ended with it."""
     command = [Path(sys.executable).parent / "probestore", "dashboard", "--store", store.uri]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -468,10 +469,10 @@ def test_the_command_prints_the_address_and_ends_with_ctrl_c(store: FeatureStore
     assert (address.hostname, client.ask("/")[0]) == ("127.0.0.1", 403)
     client.cookie = client.ask(f"/?{address.query}")[2]["Set-Cookie"].split(";")[0]
     with running_forever(client) as answers:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert answers == [{"error": "You cancelled the query."}]
-    assert (process.returncode, out, "Traceback" in err, client.token in err) == (130, "", False, False), err
+    assert (process.returncode, out, "Traceback" in err, client.token in err) == (code, "", False, False), err
 
 
 def test_the_browser_gets_the_token_from_a_file_that_only_its_owner_can_read(
