@@ -33,6 +33,8 @@ class FaultyS3:
         (method, path with query) -> what to do to the request.
     on_trailers : Fault
         What is done to an upload that ends with a checksum, before `fault` is asked.
+    private : bool
+        Whether a request without a signature is refused, as buckets do that are not open to everybody.
     """
 
     target: str
@@ -41,6 +43,7 @@ class FaultyS3:
     fault: Callable[[str, str], Fault] = lambda method, path: None
     on_trailers: Fault = None
     closing: threading.Event = field(default_factory=threading.Event)
+    private: bool = False
 
     def times(self, count: int, fault: Fault, method: str, part_of_path: str = "") -> None:
         """Do `fault` to the first `count` requests that have the method and the text in their path."""
@@ -80,8 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.proxy.requests.append(f"{self.command} {self.path}")
-        fault = self.proxy.on_trailers if "x-amz-trailer" in self.headers else None
-        fault = fault or self.proxy.fault(self.command, self.path)
+        refused = 403 if self.proxy.private and "Authorization" not in self.headers else None
+        on_trailers = self.proxy.on_trailers if "x-amz-trailer" in self.headers else None
+        fault = refused or on_trailers or self.proxy.fault(self.command, self.path)
         if fault == CUT:
             self.rfile.read(1)
             self.close_connection = True
