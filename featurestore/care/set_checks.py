@@ -30,10 +30,11 @@ from featurestore.care.findings import (
     warning,
 )
 from featurestore.errors import DamagedFileError, MissingFileError, StoreError
+from featurestore.networks.installation import Installation, described
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
 from featurestore.store.digests import is_intact, is_sealed
-from featurestore.store.feature_store import CHECKSUM, checksum, is_signed, parsed_manifest
+from featurestore.store.feature_store import CHECKSUM, checksum, is_signed, makings, parsed_manifest
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -114,6 +115,7 @@ def check_set(
         return
     if not is_signed(manifest):
         yield unsigned(place)
+    yield from _mixed(place, manifest)
     images = _images_of(item, manifest)
     if images and f"{images.folder}/{layout.MANIFEST}" not in files:
         yield _without_images(item, images, files)
@@ -134,6 +136,26 @@ def check_set(
     if len(kinds) > 1:
         what = f"its parts hold features of different types: {', '.join(kinds)}"
         yield error(item.folder, what, f"{MEND} with its whole set" if whole else MAKE_SET_ANEW, remove=whole)
+
+
+def _mixed(place: str, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a warning if a set was made with several installations."""
+    made = makings(manifest) if manifest.get("made_with") else []
+    if len(made) < 2:
+        return
+    first = Installation(made[0].versions or "{}", made[0].device or "unknown")
+    others = (described(Installation(one.versions or "{}", one.device or "unknown"), first)[0] for one in made[1:])
+    counts = f"{counted(made[0].n_images, 'image')} with the first"
+    rest = "; ".join(f"{one.n_images:,} with {text}" for one, text in zip(made[1:], others, strict=True))
+    fingerprints = {one.fingerprint for one in made}
+    if None in fingerprints:
+        told = "whether they give the same is not known"
+    elif len(fingerprints) == 1:
+        told = "both give the same for the trial images" if len(made) == 2 else "all give the same for the trial images"
+    else:
+        told = "they give other features for the trial images, which --accept-drift let pass"
+    what = f"its features were made with {len(made)} installations: {counts}, {rest}; {told}"
+    yield warning(place, what, "probestore query mixed_versions counts them; to have one, " + MAKE_SET_ANEW)
 
 
 def _without_images(item: Set, images: SampleSet, files: Mapping[str, StoredFile]) -> Finding:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,25 @@ from featurestore.store.storage import Storage, StoredFile
 from featurestore.store.storage_options import Options
 
 
+class Making(NamedTuple):
+    """What images' features were made with.
+
+    Attributes
+    ----------
+    versions : str or None
+        JSON: library -> version; None if the features do not say.
+    device : str or None
+    fingerprint : str or None
+        Digest of what the network gives for the trial images; None if an earlier version made the features.
+    n_images : int
+    """
+
+    versions: str | None
+    device: str | None
+    fingerprint: str | None
+    n_images: int
+
+
 @dataclass(frozen=True)
 class Features:
     """Rows of a feature set in the order of `index`, or of several sets one after the other.
@@ -53,6 +72,8 @@ class Features:
         Number of rows of each set, in their order.
     digests : tuple of str
         Digest of each set, as `FeatureStore.features_digest` returns it, of the very files that were read.
+    made_with : tuple of Making
+        What they were made with, set by set.
     """
 
     X: npt.NDArray[np.floating[Any]]
@@ -61,6 +82,7 @@ class Features:
     sample_id: npt.NDArray[np.str_]
     n_rows: tuple[int, ...] = ()
     digests: tuple[str, ...] = ()
+    made_with: tuple[Making, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -478,6 +500,7 @@ class FeatureStore:
             _features(arrays, n_classes),
             n_rows=tuple(manifest["rows"] for manifest in manifests),
             digests=tuple(map(digest_of_parts, manifests)),
+            made_with=tuple(making for manifest in manifests for making in makings(manifest)),
         )
 
     def _decode(self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]) -> Arrays:
@@ -901,6 +924,19 @@ def made_with(said: Mapping[str, Any]) -> dict[str, Any] | None:
     used = {name: said["extraction"].get(name) for name in ("versions", "device")}
     own = used | {"fingerprint": said.get("fingerprint")}
     return own | {"made": digest(json.dumps(own, sort_keys=True).encode())}
+
+
+def makings(manifest: Mapping[str, Any]) -> list[Making]:
+    """Return what the features of a set were made with. Manifests of earlier versions do not say."""
+    return [
+        Making(
+            json.dumps(made["versions"], sort_keys=True) if made.get("versions") else None,
+            made.get("device"),
+            digest(json.dumps(made["fingerprint"]).encode()) if made.get("fingerprint") else None,
+            made["images"],
+        )
+        for made in manifest.get("made_with", [{"images": manifest["rows"]}])
+    ]
 
 
 def digest_of_parts(manifest: Mapping[str, Any]) -> str:

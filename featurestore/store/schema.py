@@ -126,6 +126,15 @@ DROPPED_CELLS = _table(
     ("dropped_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
 )
 
+_MADE_WITH = pa.struct(
+    [
+        ("versions", pa.string()),  # JSON: library -> version; null where the features do not say
+        ("device", pa.string()),
+        ("fingerprint", pa.string()),  # digest of what the network gives for trial images; null: an earlier version
+        ("n_images", pa.int64()),
+    ]
+)
+
 RESULTS = _table(
     *_CELL,
     ("metric", pa.string(), _REQUIRED),
@@ -158,6 +167,8 @@ RESULTS = _table(
     ("equal_features", pa.list_(pa.float64())),  # largest share of the images that have one and the same features
     # Digests of what the numbers rest on; null where there is none, as in older files and for imported results.
     ("features_digests", pa.list_(pa.string())),  # of the feature sets of train, val and test, in this order
+    # What the features that were read were made with, and of how many images; null in older files and imported results.
+    ("features_made_with", pa.list_(_MADE_WITH)),
     ("predictions_digest", pa.string()),  # the seal of the file of predictions
     ("tuning_digest", pa.string()),  # of the rows of tuning, without their seconds
     ("seconds", pa.float64()),  # choosing, refitting and scoring; null for imported results

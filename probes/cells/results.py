@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ import pyarrow as pa
 from featurestore import Features, FeatureStore, SplitSets
 from featurestore.store import schema
 from featurestore.store.evidence import tuning_digest
-from featurestore.store.feature_store import rows_table
+from featurestore.store.feature_store import Making, rows_table
 from featurestore.store.layout import content_key, key_fields
 from probes import methods
 from probes.cells.likeness import Likeness
@@ -140,15 +141,24 @@ class FittedCell:
     tested: Tested | None = None
 
 
-def publish(store: FeatureStore, cell: Cell, fitted: FittedCell, *, features: Sequence[str | None]) -> None:
+def publish(
+    store: FeatureStore,
+    cell: Cell,
+    fitted: FittedCell,
+    *,
+    features: Sequence[str | None],
+    made_with: Sequence[Making] = (),
+) -> None:
     """Commit a fitted cell. The results are written last, because a cell with results counts as done.
 
     Parameters
     ----------
     features : sequence of str or None
         Digests of the features of train, val and test that were read; None for those that were not.
+    made_with : sequence of Making
+        What these features were made with.
     """
-    digests: dict[str, Any] = {"features_digests": list(features)}
+    digests: dict[str, Any] = {"features_digests": list(features), "features_made_with": _counted(made_with)}
     if fitted.tested:
         rows = _predictions(cell.grain(), fitted.tested, fitted.probe.probabilistic)
         digests["predictions_digest"] = store.publish("predictions", cell.key, rows)
@@ -158,6 +168,14 @@ def publish(store: FeatureStore, cell: Cell, fitted: FittedCell, *, features: Se
         digests["tuning_digest"] = tuning_digest(trials)
     rows = rows_table("results", [row | digests for row in _result_rows(cell, fitted)])
     store.publish("results", cell.key, rows)
+
+
+def _counted(made_with: Sequence[Making]) -> list[dict[str, Any]]:
+    """Return one entry for each thing that features were made with, with the number of their images."""
+    counts: Counter[Making] = Counter()
+    for making in made_with:
+        counts[making._replace(n_images=0)] += making.n_images
+    return [making._replace(n_images=n)._asdict() for making, n in counts.items()]
 
 
 def set_aside(store: FeatureStore, cell: Cell) -> None:

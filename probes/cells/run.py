@@ -82,8 +82,10 @@ def run_cells(
             fitted = _fitted(cell, task, likeness, read_test, device=device)
             if cell.key in former:
                 results.set_aside(store, cell)
-            tested = read_test()[0].digests if fitted.tested else (None,)
-            results.publish(store, cell, fitted, features=[*learned.digests, *tested])
+            test = read_test()[0] if fitted.tested else None
+            digests = [*learned.digests, *(test.digests if test else (None,))]
+            made_with = [*learned.made_with, *(test.made_with if test else ())]
+            results.publish(store, cell, fitted, features=digests, made_with=made_with)
         except Exception as error:  # one probe may raise anything; the other cells go on
             failure = Failure.of(error)
         reports.append(CellReport(cell.key, time.perf_counter() - begin, failure))

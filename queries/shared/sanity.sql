@@ -110,6 +110,48 @@ select *
 from tested_residuals(the_setting, the_probe, the_tap, the_n_per_class, the_source)
 where p_holm <= the_p_holm and abs(residual) >= the_residual;
 
+-- ---- what features were made with ---------------------------------------------------------------------------------
+
+-- What the latest fit of each pair says of its features.
+-- Grain: one row per model, dataset, setting, tap, and what features were made with.
+create macro made_with(the_dataset) as table
+with fitted as (
+    select
+        model,
+        dataset,
+        setting,
+        tap,
+        unnest(arg_max(features_made_with, (n_test > 0, created_at, cell))) as made
+    from results
+    where origin is null and features_made_with is not null and (the_dataset is null or dataset = the_dataset)
+    group by model, dataset, setting, tap
+)
+select model, dataset, setting, tap, made.versions, made.device, made.fingerprint, made.n_images
+from fitted;
+
+-- Grain: one row per thing that was made with several installations, and installation. The thing is the features of a
+-- model on a dataset, a model on all datasets, or all models that are compared on a dataset.
+create macro mixed_versions(the_dataset) as table
+with scoped as (
+    select 'features' as scope, model, dataset, setting, tap, versions, device, fingerprint, n_images
+    from made_with(the_dataset)
+    union all
+    select 'model', model, null, setting, tap, versions, device, fingerprint, sum(n_images)::bigint
+    from made_with(the_dataset)
+    group by model, setting, tap, versions, device, fingerprint
+    union all
+    select 'comparison', null, dataset, setting, tap, versions, device, null, sum(n_images)::bigint
+    from made_with(the_dataset)
+    group by dataset, setting, tap, versions, device
+)
+select
+    *,
+    count(*) over thing as n_installations,
+    coalesce(min(fingerprint) over thing <> max(fingerprint) over thing, false) as drift
+from scoped
+window thing as (partition by scope, model, dataset, setting, tap)
+qualify n_installations > 1;
+
 -- ---- sizes and splits ----------------------------------------------------------------------------------------------
 
 -- Grain: one row per dataset and split, val or test, that a score was chosen or measured on and that is small.
@@ -260,6 +302,31 @@ found as (
             'n_per_class=' || the_n_per_class
         ]
     from off_the_line(the_setting, the_probe, the_tap, the_n_per_class, 'imagenet_top1')
+    union all
+    select
+        'mixed_versions',
+        case when bool_or(drift) then 'warning' else 'remark' end,
+        only_one(list(model)),
+        only_one(list(dataset)),
+        null,
+        case when bool_or(drift) then
+            format(
+                'The networks of {} give other features with one of the installations that made them than with another; '
+                || '--accept-drift let that pass.',
+                named('model', list(model) filter (drift))
+            )
+        else
+            format(
+                '{} made with several installations (libraries, devices); as far as they say, with the same fingerprint.',
+                case scope when 'features' then 'Features of one model and dataset were'
+                when 'model' then 'Features of one model were'
+                else 'Features that are compared were'
+                end
+            )
+        end,
+        null
+    from mixed_versions(null)
+    group by scope, drift
     union all
     select
         'small_splits',

@@ -65,6 +65,6 @@ create macro finding_rank(question, severity) as
     case severity when 'warning' then 0 else 100 end
         + list_position([
             'constant_features', 'at_chance', 'flat_tuning', 'validation_gap', 'conflicting_labels', 'leaks',
-            'missing_classes', 'unreadable_by_class', 'small_splits', 'off_the_line', 'turned_images',
+            'missing_classes', 'unreadable_by_class', 'mixed_versions', 'small_splits', 'off_the_line', 'turned_images',
             'repeated_images', 'made_splits', 'dataset_notes', 'superseded_results'
         ], question);

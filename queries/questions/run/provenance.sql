@@ -1,6 +1,6 @@
 -- With which versions, when and in how much time were the results computed?
 --
--- The question `imports` says the same of imported results.
+-- The question `imports` says the same of imported results, and `made_with` of the features.
 --
 -- Grain: one row per set of package versions.
 -- Columns:

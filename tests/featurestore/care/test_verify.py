@@ -92,6 +92,31 @@ def test_a_flipped_bit_is_found_all_over_a_record(store, table):
     assert missed <= 3
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ([1.0], "both give the same for the trial images"),
+        ([1.1], "they give other features for the trial images, which --accept-drift let pass"),
+        (None, "whether they give the same is not known"),
+    ],
+)
+def test_features_of_several_installations_are_a_warning_with_their_counts(store, other, said):
+    item = FEATURES["train"]
+    manifest = store.manifest(item)
+    made = [
+        {"versions": {"timm": "1"}, "device": "cpu", "fingerprint": [1.0], "images": 4},
+        {"versions": {"timm": "2"}, "device": "cpu", "fingerprint": other, "images": 2},
+    ]
+    signed = with_checksum(
+        {name: value for name, value in manifest.items() if name != "checksum"} | {"made_with": made}
+    )
+    Path(store.uri, item.folder, "manifest.json").write_text(json.dumps(signed))
+    ((place, what),) = warnings(store)
+    assert place == f"{item.folder}/manifest.json"
+    assert what == (f"its features were made with 2 installations: 4 images with the first, 2 with timm 2; {said}")
+    assert not errors(store)
+
+
 @pytest.mark.parametrize("item", [FEATURES["train"], SAMPLES["train"]])
 def test_a_truncated_or_missing_part_is_named(store, item):
     path = Path(store.uri, item.folder, PARTS[0])

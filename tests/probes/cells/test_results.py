@@ -11,8 +11,9 @@ from scipy.special import softmax
 from stored import DIM, N_CLASSES, PETS, cell, fill, results_of
 
 from featurestore import FeatureStore
+from featurestore.store.commit import publish_json
 from featurestore.store.evidence import tuning_digest
-from featurestore.store.feature_store import rows_table
+from featurestore.store.feature_store import CHECKSUM, rows_table, with_checksum
 from featurestore.store.matrices import MatrixCache
 from probes import methods
 from probes.cells.run import run_cells
@@ -38,6 +39,9 @@ def keep_head(store: FeatureStore, n_source: int = 5) -> tuple[np.ndarray, np.nd
     rows = [{**names, "source_class": k, "weight": weight[k].tolist(), "bias": bias[k]} for k in range(n_source)]
     store.publish("heads", "weights", rows_table("heads", rows))
     return weight, bias
+
+
+NEW_AND_OLD = [("2", 60), ("1", 10)]
 
 
 def test_a_result_says_what_its_options_were_and_whether_its_scores_are_probabilities(filled):
@@ -145,6 +149,20 @@ def test_a_result_names_the_digests_of_what_it_rests_on(filled):
     assert tuned["tuning_digest"] == tuning_digest(filled.read_record("tuning", tuned["cell"]))
     assert [row["tuning_digest"] for row in (plain, measured)] == [None, None]
     assert measured["predictions_digest"] is None
+
+
+def test_a_result_counts_the_images_of_every_installation_that_made_its_features(filled):
+    manifest = filled.manifest(PETS.set("train"))
+    timm = [{"versions": {"timm": name}, "device": "cpu", "fingerprint": [1.0], "images": n} for name, n in NEW_AND_OLD]
+    described = {name: said for name, said in manifest.items() if name != CHECKSUM} | {"made_with": timm}
+    publish_json(filled.storage, f"{PETS.set('train').folder}/manifest.json", with_checksum(described))
+    assert run(filled, cell("knn")) == [None]
+    found = results_of(filled, cell("knn"))["top1"]["features_made_with"]
+    assert {made["versions"]: made["n_images"] for made in found} == {
+        '{"timm": "2"}': 60,
+        '{"timm": "1"}': 10,
+        None: 140,
+    }
 
 
 def test_the_digests_are_those_of_the_files_that_were_read(filled, monkeypatch):

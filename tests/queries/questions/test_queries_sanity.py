@@ -319,6 +319,53 @@ def test_results_that_count_in_no_number_are_a_remark(given: Given) -> None:
     assert row["command"].startswith("probestore query superseded_results --store ")
 
 
+def made(timm: str, n_images: int, fingerprint: str | None = "f") -> Row:
+    """What an installation made."""
+    return {"versions": f'{{"timm": "{timm}"}}', "device": "cpu", "fingerprint": fingerprint, "n_images": n_images}
+
+
+def of(name: str, dataset: str, *makings: Row) -> Row:
+    """A result of which nothing is odd but what its features were made with."""
+    return fitted(dataset) | score(name, dataset, 0.8) | {"features_made_with": list(makings), "n_test": 60}
+
+
+def test_versions_that_are_mixed_are_counted_for_features_models_and_comparisons(given: Given) -> None:
+    results = [
+        of("half", "d0", made("1", 70), made("2", 30)),
+        of("apart", "d0", made("1", 100)),
+        of("apart", "d1", made("2", 100)),
+        of("same", "d2", made("1", 100)),
+        fitted("d2") | score("older", "d2", 0.8),
+    ]
+    database = given(results=results, models=[model(name, 0.7) for name in ("half", "apart", "same", "older")])
+    rows = database.query("mixed_versions").to_pylist()
+    counts = [(row["scope"], row["model"], row["dataset"], row["versions"][-3:-2], row["n_images"]) for row in rows]
+    assert counts == [
+        ("features", "half", "d0", "1", 70),
+        ("features", "half", "d0", "2", 30),
+        ("model", "apart", None, "1", 100),
+        ("model", "apart", None, "2", 100),
+        ("model", "half", None, "1", 70),
+        ("model", "half", None, "2", 30),
+        ("comparison", None, "d0", "1", 170),
+        ("comparison", None, "d0", "2", 30),
+    ]
+    assert not any(row["drift"] for row in rows)
+    found = [row for row in database.query("sanity").to_pylist() if row["question"] == "mixed_versions"]
+    assert {row["severity"] for row in found} == {"remark"}
+    assert len(found) == 3
+    with_them = database.query("made_with").to_pylist()
+    assert [(row["n_models"], row["n_datasets"], row["n_images"]) for row in with_them] == [(3, 2, 270), (2, 2, 130)]
+
+
+def test_drift_that_was_accepted_is_a_warning(given: Given) -> None:
+    results = [of("half", "d0", made("1", 70, "f"), made("2", 30, "g"))]
+    database = given(results=results, models=[model("half", 0.7)])
+    found = [row for row in database.query("sanity").to_pylist() if row["question"] == "mixed_versions"]
+    assert [row["severity"] for row in found] == ["warning", "warning", "remark"]
+    assert "--accept-drift" in found[0]["finding"]
+
+
 def test_numbers_that_are_none_and_counts_that_are_not_known_are_no_finding(given: Given) -> None:
     nan, unknown = float("nan"), {"n_train": None, "n_val": None, "feature_spread": None, "equal_features": None}
     results = [
