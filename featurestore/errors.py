@@ -14,6 +14,7 @@ ProbestoreError
 │   ├── MissingFileError    a file in it that is not there (any more)
 │   └── MissingFeaturesError    features that have not been extracted yet
 ├── ProbeError              a probe that cannot be fitted on what it was given
+├── ClusterLostError        a Ray cluster that answered and answers no more
 └── QueryError              SQL that does not run, or a query called with the wrong parameters
 """
 
@@ -102,6 +103,10 @@ class ProbeError(ProbestoreError):
 
 class OutputError(ProbestoreError):
     """Raised if an answer, or the events of a run, cannot be written where they are wanted."""
+
+
+class ClusterLostError(ProbestoreError):
+    """A Ray cluster that answered when the run began, and answers no more."""
 
 
 class QueryError(ProbestoreError):

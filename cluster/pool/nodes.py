@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
+from cluster.pool.head import check_head
+
 
 @dataclass(frozen=True)
 class NodeName:
@@ -29,7 +31,14 @@ def this_node() -> NodeName:
 
 
 def alive_nodes() -> dict[NodeName, Mapping[str, float]]:
-    """Return the nodes that are alive, with their resources."""
+    """Return the nodes that are alive, with their resources.
+
+    Raises
+    ------
+    ClusterLostError
+        If the head of a joined cluster answers no more.
+    """
+    check_head()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {NodeName(node["NodeManagerHostname"], node["NodeID"]): node["Resources"] for node in nodes if node["Alive"]}
 

@@ -15,7 +15,7 @@ from cluster.pool.placement import Request, capacity, inventory, place_all
 from cluster.pool.ray_session import RaySession
 from cluster.pool.units import Lane
 from cluster.study.cluster_settings import ClusterSettings
-from featurestore.errors import ConfigurationError, StoreError
+from featurestore.errors import ClusterLostError, ConfigurationError, StoreError
 from featurestore.store import layout
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class RayPool:
         ------
         ConfigurationError
             If Ray cannot be started or joined, if no node can carry a worker, or if none of those sees the store.
+        ClusterLostError
+            If the head of a joined cluster answers no more.
         """
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
@@ -107,6 +109,15 @@ class RayPool:
         try:
             teams = self._teams_for(lanes, note)
             Dispatch(teams, self._answers, note, self._left_out).run(lanes)
+        except (ClusterLostError, ConnectionError) as error:
+            self._session.lost = True
+            self.close()
+            if isinstance(error, ClusterLostError):
+                raise
+            raise ClusterLostError(
+                f"The Ray cluster at {self._session.address} is lost: {error}. What was done is stored. Start the "
+                "cluster again, and run the same command again: it goes on where this run ended."
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -114,7 +125,7 @@ class RayPool:
     def close(self) -> None:
         """Stop all workers, whatever they are doing."""
         for team in self._teams.values():
-            team.workers.close()
+            team.workers.close(cluster_lost=self._session.lost)
         self._teams.clear()
 
     def _clean_up_later(self) -> None:

@@ -5,11 +5,12 @@ Ray is imported when a session starts, so that a run that finds nothing missing 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
-import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any
 
 from cluster.pool import stop_signals
 from cluster.pool.child_processes import descendants, kill
+from cluster.pool.head import unreachable, watch
 from featurestore.errors import ConfigurationError
 from featurestore.machine import available_cpus
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # units and reports are a few hundred bytes; features never pass through it
 _SECONDS_TO_ANSWER = 10.0
+_SECONDS_TO_LEAVE = 3.0
 _TRIES = 4  # of starting or joining Ray, where another may help
 
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -47,6 +50,7 @@ class RaySession:
 
     def __init__(self, address: str | None) -> None:
         self.address = address
+        self.lost = False
         self._started = False
         self._before: dict[int, str] = {}
         self._at_a_sudden_end = ExitStack()
@@ -72,12 +76,13 @@ class RaySession:
 
     def end(self) -> None:
         """Leave or stop Ray, even if its start was interrupted. Nothing of a Ray that was started here stays."""
+        watch(None)
         if self._started:
             import ray
 
             own = self._own_processes()
             try:
-                ray.shutdown()
+                (_leave_the_lost if self.lost else ray.shutdown)()
             finally:
                 kill(own)
                 self._started = False
@@ -90,19 +95,21 @@ class RaySession:
     def _connect(self, note: Callable[[str], None]) -> None:
         if self.address and not _ADDRESS.fullmatch(self.address):
             raise ConfigurationError(f"--address must be auto, host:port or ray://host:port. Got {self.address!r}.")
-        if self.address and self.address != "auto":
-            _check_reachable(self.address)
+        address = _resolved(self.address) if self.address else None
+        if address:
+            _check_reachable(address, self.address)
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's coming default; asked for now, it changes nothing here and avoids a warning at every start.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        options: dict[str, Any] = {"address": self.address} if self.address else _of_this_machine(note)
+        options: dict[str, Any] = {"address": address} if address else _of_this_machine(note)
         self._started = True
         for tries_left in reversed(range(_TRIES)):
             try:
                 with _in_the_root_folder(), _signals_kept():
                     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+                watch(address)
                 return
             except Exception as error:  # a Ray that is slow to start raises a bare one
                 ray.shutdown()
@@ -147,10 +154,20 @@ def _unfit(folder: str) -> str:
 
 
 def _in_short(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    if "ersion mismatch" in str(error):
+        return (
+            f"{' '.join(lines)} This machine and every node must have the same version of Ray and the same minor "
+            "version of Python."
+        )
     told = " ".join(dict.fromkeys((lines[0], lines[-1])))  # between them there may be a traceback of Ray's own
     if "/dev/shm" in told:
         return f"{told}. Ray shares memory in /dev/shm: mount it (docker run --shm-size=256m), or add --local."
+    if isinstance(error, ConnectionError):
+        return (
+            f"{told}. See that the cluster runs, and that RAY_AUTH_MODE and RAY_AUTH_TOKEN are "
+            "as on its head, if it asks for a token."
+        )
     if isinstance(error, OSError):
         return (
             f"{told}. Ray writes into the home folder, HOME={os.environ.get('HOME', '')}, and into that of RAY_TMPDIR, "
@@ -161,16 +178,58 @@ def _in_short(error: Exception) -> str:
     return told
 
 
-def _check_reachable(address: str) -> None:
-    """Check that something answers at an address, because Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+def _leave_the_lost() -> None:
+    """Leave a cluster whose head is gone. Ray would wait for it, and end this process in its own way."""
+    import ray
+
+    atexit.unregister(ray.shutdown)
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_SECONDS_TO_LEAVE)
+
+
+def _resolved(address: str) -> str:
+    """Return what ``auto`` stands for: the variable RAY_ADDRESS, else the cluster that was started on this machine.
+
+    Raises
+    ------
+    ConfigurationError
+        If it stands for nothing.
+    """
+    if address != "auto":
+        return address
+    told = os.environ.get("RAY_ADDRESS", "auto").strip()
+    if told not in ("", "auto", "local"):
+        if not _ADDRESS.fullmatch(told):
+            raise ConfigurationError(
+                f"The variable RAY_ADDRESS, which --address auto stands for, must be host:port or ray://host:port. Got "
+                f"{told!r}."
+            )
+        return told
+    from ray._private.services import canonicalize_bootstrap_address_or_die as found
+
     try:
-        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
+        return str(found("auto"))
+    except ConnectionError as error:
         raise ConfigurationError(
-            f"Nothing answers at {address}: {error}. Give the address that `ray start --head` printed (host:6379), or "
-            "that of Ray's client server (ray://host:10001)."
+            "--address auto joins the cluster that `ray start` has started on this machine, or that RAY_ADDRESS names. "
+            f"There is none, or more than one: {_first_line(error)} Give its address: --address host:6379."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _check_reachable(address: str, given: str | None) -> None:
+    """Check that something answers at an address, because Ray itself would try for minutes."""
+    if problem := unreachable(address, _SECONDS_TO_ANSWER):
+        named = " Unset RAY_ADDRESS, or set it to that of a cluster that runs." if os.environ.get("RAY_ADDRESS") else ""
+        raise ConfigurationError(
+            f"Nothing answers at {address}{' (--address auto)' if given == 'auto' else ''}: {problem}. Give the "
+            "address that `ray start --head` printed (host:6379), or that of Ray's client server (ray://host:10001)."
+            f"{named if given == 'auto' else ''}"
+        )
 
 
 @contextmanager

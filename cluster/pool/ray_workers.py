@@ -151,13 +151,15 @@ class RayWorkers:
 
     def lost(self, worker: Worker, error: RayError) -> bool:
         """Give up a worker. Return True if its node was lost, so that its unit is not to blame."""
+        gone = worker.node not in alive_nodes()
         ray.kill(worker.actor)
-        return _node_lost(error) or worker.node not in alive_nodes()
+        return gone or _node_lost(error)
 
-    def close(self) -> None:
-        """Stop all workers, whatever they are doing."""
+    def close(self, *, cluster_lost: bool = False) -> None:
+        """Stop all workers, whatever they are doing. Those of a lost cluster end without being told."""
         for actor in [*self.starting, *(worker.actor for worker in [*self.idle, *self._busy])]:
-            ray.kill(actor)
+            if not cluster_lost:
+                ray.kill(actor)
         self.starting.clear()
         self.idle.clear()
         self._busy.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cluster.pool import ray_session
+from cluster.pool import head, ray_session
 from cluster.pool.ray_session import RaySession
-from featurestore.errors import ConfigurationError
+from featurestore.errors import ClusterLostError, ConfigurationError
 
 
 class FakeRay(SimpleNamespace):
@@ -91,3 +92,43 @@ def test_a_folder_that_ray_misses_comes_with_its_remedy(
     monkeypatch.setenv("HOME", "/dev/null")
     with pytest.raises(ConfigurationError, match=f"Cannot start Ray on this machine: .*{told}.*--local"):
         start()
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("127.0.0.1:1", r"Nothing answers at 127.0.0.1:1 \(--address auto\).*Unset RAY_ADDRESS"),
+        ("ray://127.0.0.1:1", "Nothing answers at ray://127.0.0.1:1"),
+        ("somewhere", "RAY_ADDRESS, which --address auto stands for, must be host:port"),
+    ],
+)
+def test_a_dead_address_of_the_environment_is_said_at_once(
+    ray: FakeRay, monkeypatch: pytest.MonkeyPatch, told: str, said: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", told)
+    with pytest.raises(ConfigurationError, match=said):
+        RaySession("auto").start()
+    assert not ray.options
+
+
+def test_another_version_on_the_head_is_told_in_full(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.error = RuntimeError(
+        "Version mismatch: The cluster was started with:\n    Ray: 2.56.0\n    Python: 3.12\nhere:\n  x"
+    )
+    with pytest.raises(ConfigurationError, match=r"Ray: 2\.56\.0 Python: 3\.12 here: x This machine and every node"):
+        start()
+
+
+def test_a_head_that_answers_no_more_is_a_lost_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(head, "_EVERY_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        head.watch(address)
+        head.check_head()
+    try:
+        with pytest.raises(ClusterLostError, match=f"The Ray cluster at {address} is lost"):
+            head.check_head()
+    finally:
+        head.watch(None)
+    head.check_head()
