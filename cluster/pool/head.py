@@ -7,7 +7,7 @@ import time
 
 from featurestore.errors import ClusterLostError
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 6.0
 _EVERY_SECONDS = 1.0
 
 _head: list[str] = []  # address of a joined cluster

@@ -24,7 +24,7 @@ from featurestore.machine import available_cpus
 
 _OBJECT_STORE_BYTES = 128 * 1024**2  # units and reports are a few hundred bytes; features never pass through it
 _SECONDS_TO_ANSWER = 10.0
-_SECONDS_TO_LEAVE = 3.0
+_SECONDS_TO_LEAVE = 2.0
 _TRIES = 4  # of starting or joining Ray, where another may help
 
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
