@@ -253,11 +253,14 @@ def _in_the_root_folder() -> Iterator[None]:
 @contextmanager
 def _signals_kept() -> Iterator[None]:
     """Keep Ray from taking SIGTERM while it starts, when it is ours. Ray does that several times over."""
+    if not stop_signals.is_command():
+        yield
+        return
     from ray._private import utils
 
     takes = "set_sigterm_handler"
     taken = getattr(utils, takes, None)
-    if taken is None or not stop_signals.is_command():
+    if taken is None:
         yield
         return
     setattr(utils, takes, lambda handler: None)
