@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from cluster import commands
-from cluster.console import streams
+from cluster.console import homes, streams
 from cluster.console.terminal import say
 from cluster.pool import stop_signals
 from featurestore import registry
@@ -106,6 +106,8 @@ def _guarded() -> None:
 
 
 def _run() -> None:
+    if note := homes.make_usable():
+        say(note)
     try:
         cli(standalone_mode=False)
     except (SystemExit, click.exceptions.Exit):
