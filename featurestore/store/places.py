@@ -24,7 +24,7 @@ _GS_NAMES = {
     "anonymous": "anonymous",
     "project": "project_id",
 }
-_GS_PATIENCE = timedelta(seconds=10)  # of Google's client, which waits for 15 minutes by default; we try again
+_GS_PATIENCE = timedelta(seconds=4)  # of Google's client, which tries for 15 minutes by default; we try again
 
 
 @dataclass(frozen=True)

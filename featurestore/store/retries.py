@@ -30,8 +30,8 @@ _RENEW = "The credentials have expired: renew them"
 _CORRECT = "The credentials are not accepted: correct them"
 _NOT_ALLOWED = "The credentials do not allow it: have them allowed, or give others"
 _LASTING_WORDS = {
-    "nosuchbucket|thespecifiedbucketdoesnotexist|containernotfound": "There is no such bucket: make it, or correct its "
-    "name",
+    r"nosuchbucket|thespecifiedbucketdoesnotexist|containernotfound|google::cloud::status\(notfound": "There is no "
+    "such bucket: make it, or correct its name",
     "invalidbucketname": "There can be no such bucket: correct its name",
     "requesttimetooskewed|requestisnotyetvalid": "The clock of this machine differs from the server's: set it",
     "expiredtoken|requestexpired|tokenrefreshrequired|expiredauthenticationtoken": _RENEW,
