@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from cluster.console import homes, streams
 from cluster.console.terminal import say
 from cluster.pool import stop_signals
 from featurestore import registry
-from featurestore.errors import OutputError, ProbestoreError, did_you_mean
+from featurestore.errors import ConfigurationError, OutputError, ProbestoreError, did_you_mean
 
 
 class _Commands(click.Group):
@@ -105,7 +106,18 @@ def _guarded() -> None:
         _fail(f"probestore has a bug: an unexpected error came up. Please report it with {_keep_traceback()}")
 
 
+def _check_current_folder() -> None:
+    """Check that the current folder is there still: without one, libraries end the process in ways of their own."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigurationError(
+            "The current folder is not there any more. Change to another one (cd ~), and run the command again."
+        ) from error
+
+
 def _run() -> None:
+    _check_current_folder()
     if note := homes.make_usable():
         say(note)
     try:

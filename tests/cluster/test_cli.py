@@ -32,6 +32,15 @@ def test_every_command_has_help_with_an_example(name):
     assert f"Example:  probestore {name}" in result.output
 
 
+def test_a_current_folder_that_is_gone_is_an_error_at_once(command, tmp_path, monkeypatch):
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, err = command("list", "models")
+    monkeypatch.chdir(tmp_path)
+    assert (code, err.split(". ")[0]) == (2, "Error: The current folder is not there any more")
+
+
 @pytest.mark.parametrize(
     "kind", ["models", "datasets", "probes", "solvers", "metrics", "backbones", "sources", "queries"]
 )
