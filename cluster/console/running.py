@@ -144,6 +144,11 @@ class Place:
 
     def pool(self, store: FeatureStore, cluster: ClusterSettings | None) -> LocalPool | RayPool:
         """Return a pool. It starts nothing before it gets work."""
+        if store.uri.startswith("memory:") and not self.local:
+            raise ConfigurationError(
+                f"A store in the memory of one process cannot be seen by workers. Got {store.uri}. Add --local, or "
+                "give a folder or a bucket with --store."
+            )
         if self.local:
             from cluster.pool.local_pool import LocalPool
 
@@ -162,6 +167,9 @@ def compute(
     cluster: ClusterSettings | None = None,
 ) -> Summary:
     """Call `work` with a pool and a reporter that writes to the terminal and to the file `events`."""
+    from queries.asking.database import check_engine
+
+    check_engine()
     with _reporter(events) as reporter, place.pool(store, cluster) as pool:
         return work(pool, reporter)
 

@@ -1,4 +1,4 @@
-"""The place of a store: a local path, ``s3://``, ``gs://``, or any other URL that fsspec has a driver for."""
+"""The place of a store: a local path, ``s3://``, ``gs://``, or another URL that fsspec has a driver for."""
 
 from __future__ import annotations
 
@@ -50,11 +50,6 @@ class Place:
     retries: int
     options: Options = field(default_factory=dict, repr=False)
 
-    @property
-    def is_read_only(self) -> bool:
-        """Whether nothing can ever be written there."""
-        return self.uri.startswith(("http://", "https://"))
-
     def path(self, name: str) -> str:
         """Return the path of `name` in the folder, as `filesystem` knows it."""
         return f"{self.root}/{name}" if name else self.root
@@ -92,6 +87,12 @@ def open_place(uri: str, options: Options | None = None) -> Place:
         folder = _local_folder(uri)
         return Place("local", folder, folder, pafs.LocalFileSystem(), retries=2)
     check_uri(uri)
+    if scheme in ("http", "https"):
+        raise StoreError(
+            f"A store must lie in a folder or a bucket; behind {scheme}:// files cannot be listed under their names. "
+            f"Got {uri!r}. Give s3://bucket/prefix, with --storage-option endpoint={scheme}://HOST where it is not "
+            "Amazon's, or copy the store into a folder."
+        )
     if CA_FILE in given:  # another process, which is given the options, may work in another folder
         given[CA_FILE] = str(given_path(given[CA_FILE]).absolute())
     retries = storage_options.retries(given)

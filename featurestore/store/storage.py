@@ -288,7 +288,6 @@ class Storage:
         """
         if self._is_usable:
             return
-        self._check_writable()
         trial = Trial(lambda: self.place, lambda: self._backend)
         for doing, step in trial.steps():
             try:
@@ -326,7 +325,6 @@ class Storage:
             ) from error
 
     def _writing(self, name: str, work: Callable[[], T]) -> T:
-        self._check_writable()
         try:
             return self._tolerantly(work)
         except OSError as error:
@@ -335,13 +333,6 @@ class Storage:
                 f"Cannot write {name} to the store {self.uri}: {why}. Nothing that was already stored is lost. "
                 f"{advice(why)}, and run the same command again: it carries on from what is stored."
             ) from error
-
-    def _check_writable(self) -> None:
-        if self.place.is_read_only:
-            raise StoreError(
-                f"A store behind http:// can be read, and not be written to. Got {self.uri}. Give a folder or a "
-                "bucket, such as s3://bucket/prefix, with --store."
-            )
 
     def _explained(self, error: OSError) -> OSError:
         """Return the error of a listing if it says more than that of a request for one file."""

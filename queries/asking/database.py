@@ -276,6 +276,20 @@ class Database:
         self._run_late_scripts({name.lower() for name in called})
 
 
+def check_engine() -> None:
+    """Check that SQL can be asked on this machine, so that nobody learns at the end of a run that it cannot.
+
+    Raises
+    ------
+    QueryError
+        If DuckDB does not start here.
+    """
+    try:
+        duckdb.connect(":memory:", config=_config(plain_temporary_folder())).execute("select 1").fetchall()
+    except (duckdb.Error, OSError) as error:
+        raise QueryError(f"DuckDB must start here, for the end of the run, and does not: {error}") from error
+
+
 def connect(uri: str, *, storage_options: Options | None = None, limits: Limits = NO_LIMITS) -> Database:
     """Open the store at `uri` for SQL.
 

@@ -240,3 +240,9 @@ def test_windows_is_refused_by_name(command, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     code, _, err = command("list", "metrics")
     assert (code, "this machine runs Windows" in err, "Subsystem for Linux" in err) == (2, True, True)
+
+
+def test_a_store_in_memory_is_refused_where_other_processes_work(command, study_file):
+    code, _, said = command("run", study_file(1), "--store", "memory://here/store")
+    assert code == 2
+    assert "Add --local" in said

@@ -40,12 +40,6 @@ class TestGoogleBucket(StorageContract):
         return Storage(uri, emulator)
 
 
-def test_a_trial_of_a_bucket_leaves_nothing(emulator, uri):
-    storage = Storage(uri, emulator)
-    storage.check_usable()
-    assert storage.list_files("") == []
-
-
 def test_a_missing_bucket_is_a_clear_error(emulator):
     with pytest.raises(StoreError, match="There is no such bucket: make it, or correct its name"):
         FeatureStore.create("gs://nowhere/store", storage_options=emulator)

@@ -103,3 +103,18 @@ def test_credentials_that_have_expired_are_to_be_renewed_whatever_the_request_is
     for asked in (lambda: storage.kind("part"), lambda: storage.publish("part", b"x"), storage.check_usable):
         with pytest.raises(StoreError, match="The credentials have expired: renew them"):
             asked()
+
+
+def test_the_proxy_of_the_environment_is_taken_but_for_hosts_that_it_leaves_out(bucket, proxy, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://storage.example")
+    monkeypatch.setenv("HTTP_PROXY", proxy.endpoint)
+    monkeypatch.setenv("NO_PROXY", "other.example")
+    proxy.fault = lambda method, path: (403, "AccessDenied")
+    with pytest.raises(StoreError, match="s3:ListBucket is missing"):
+        Storage(f"{bucket}/store").list_files("")
+    assert proxy.requests[0].startswith(f"GET http://storage.example/{bucket[5:]}")
+    proxy.requests.clear()
+    monkeypatch.setenv("NO_PROXY", "storage.example")
+    with pytest.raises(StoreError, match="See to it that the place can be reached"):
+        Storage(f"{bucket}/store", {"retries": "0"}).list_files("")
+    assert not proxy.requests

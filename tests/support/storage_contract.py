@@ -71,6 +71,11 @@ class StorageContract:
         assert storage.kind("a/b") == "absent"
         assert storage.list_files("") == []
 
+    def test_a_trial_of_what_a_run_will_need_leaves_nothing(self, storage: Storage):
+        storage.check_usable()
+        assert storage.list_files("") == []
+        assert storage.remarks == []
+
     def test_a_file_that_is_not_there_is_named(self, storage: Storage):
         with pytest.raises(StoreError, match="a/b is not in the store"):
             storage.read_bytes("a/b")

@@ -190,6 +190,11 @@ def test_a_missing_driver_is_named():
     assert not issubclass(StoreError, UnknownNameError)
 
 
+def test_a_store_behind_http_is_refused_with_what_to_give_instead():
+    with pytest.raises(StoreError, match="Give s3://bucket/prefix, with --storage-option endpoint=https://HOST"):
+        Storage("https://host/bucket/a")
+
+
 def test_google_cloud_is_opened_by_its_own_driver_and_asks_nobody():
     place = Storage("gs://bucket/a", {"anonymous": "true", "endpoint": "127.0.0.1:1", "scheme": "http"}).place
     assert (place.kind, place.root) == ("gs", "bucket/a")
