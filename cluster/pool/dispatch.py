@@ -77,12 +77,14 @@ class Team:
 
     def staff(self) -> None:
         """Start or stop workers, so that there are as many as have something to do."""
-        useful = self.waiting(max(0, sum(self.workers.size) - self.workers.n_busy))
+        room = max(0, sum(self.workers.size) - self.workers.n_busy)
+        useful = self.waiting(room)
         nodes = {node for lane in self.lanes for node in lane.nodes}
         if useful and nodes.difference(str(worker.node) for worker in self.workers.idle) and self.workers.idle:
             self.workers.want_elsewhere()
         else:
-            self.workers.want(max(0, useful - len(self.workers.idle)))
+            soon = sum(lane.room(lane.soon()) for lane in self.lanes)
+            self.workers.want(max(0, min(room, useful + soon) - len(self.workers.idle)))
 
 
 class Dispatch:

@@ -160,6 +160,9 @@ class Lane:
         At most so many units at a time.
     modules : callable
         Function that returns the user's modules that its units import; None if there are none beside the study.
+    soon : callable
+        Function that returns the number of units that will come when some that run now are over, for which workers may
+        start meanwhile.
     nodes : frozenset of str
         Nodes of a joined cluster that can carry its workers; empty where there is this machine only.
     running, untold : int
@@ -174,6 +177,7 @@ class Lane:
     on_retry: Callable[[Any, str, str], None]
     max_running: int | None = None
     modules: Callable[[], Shipment | None] = lambda: None
+    soon: Callable[[], int] = lambda: 0
     nodes: frozenset[str] = frozenset()
     running: int = 0
     untold: int = 0

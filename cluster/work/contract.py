@@ -173,6 +173,10 @@ class Work(ABC):
         """Return sentences about what is done again although it was there; each once."""
         return ()
 
+    def soon(self) -> int:
+        """Return the number of units that will come when some that run now are over."""
+        return 0
+
     def modules(self) -> Shipment | None:
         """Return the user's modules that its units import, where they lie beside the study."""
         return None

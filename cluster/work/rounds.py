@@ -70,7 +70,7 @@ class _Stage:
             fits=lambda attempt, node: self._second_tries.fits(attempt, node),
         )
         self.lane = Lane(work.kind, self.queue, self._outcome, self._retry)
-        self.lane.modules = work.modules
+        self.lane.modules, self.lane.soon = work.modules, work.soon
         self._second_tries = SecondTries(self.lane, lambda text: reporter.tell(Note(text)))
         self._reporter = reporter
         self._begun = time.monotonic()

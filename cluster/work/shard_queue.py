@@ -29,5 +29,8 @@ class ShardQueue:
         """Return the models that shards are for: a tuple of those that share their shards, those of the first first."""
         return list(self._shards)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._shards.values()))
+
     def __iter__(self) -> Iterator[MissingShard]:
         return (shard for shards in self._shards.values() for shard in shards)

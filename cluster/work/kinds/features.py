@@ -343,6 +343,10 @@ class Features(Work):
             return 0
         return len(set(range(item.dataset.n_shards(split))) - self._stock.shards(item.dataset.samples(split)) - missing)
 
+    def soon(self) -> int:
+        """Return the number of shards that wait for the trial of a model."""
+        return len(self._queue) if self._trials.running else 0
+
     def modules(self) -> Shipment | None:
         """Return the modules of ``python:`` models that lie beside the study."""
         specs = (model.spec for model in self._run.models.values())
