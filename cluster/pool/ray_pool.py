@@ -184,13 +184,16 @@ class RayPool:
 
     def _check_store(self, nodes: Sequence[NodeName], note: Callable[[str], None]) -> None:
         """Leave out the nodes that do not see the store."""
-        from cluster.pool.store_token import StoreToken
+        from cluster.pool.store_token import StoreToken, other_versions
 
         if self._token is None and self._store is not None:
             self._token = StoreToken.write(self._store)
         if self._token is None or not (new := [node for node in nodes if node not in self._checked]):
             return
-        complaints = self._token.complaints(new)
+        seen = self._token.look(new)
+        complaints = {node: said.complaint for node, said in seen.items() if said.complaint}
+        for text in other_versions(seen):
+            note(text)
         self._checked.update(new)
         self._left_out.update(complaints)
         if complaints and self._left_out.issuperset(nodes):

@@ -6,18 +6,14 @@ A node that does not see it would write where nobody looks. It gets no work, and
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import ray
-from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from cluster.pool.nodes import NodeName, alive_nodes
-from cluster.pool.ray_workers import reason
+from cluster.pool.nodes import NodeName
+from cluster.pool.survey import Unanswered, ask_all
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError, ProbestoreError
+from featurestore.networks.installation import versions
 from featurestore.store.commit import Storage
 from featurestore.store.layout import STAGING, TOKEN_PREFIX
 
@@ -74,13 +70,44 @@ class StoreToken:
             f"The others do it. {_ADVICE}"
         )
 
-    def complaints(self, nodes: Iterable[NodeName]) -> dict[NodeName, str]:
-        """Read the token on every one of the nodes. Return those that cannot, and why."""
-        task: Any = ray.remote(num_cpus=0)(StoreToken.complaint)
-        pinned = {node: NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes}
-        asked = {node: task.options(scheduling_strategy=there).remote(self) for node, there in pinned.items()}
-        answers = {node: _answer(node, reference) for node, reference in asked.items()}
-        return {node: why for node, why in answers.items() if why}
+    def look(self, nodes: Iterable[NodeName]) -> dict[NodeName, Seen]:
+        """Read the token on every one of the nodes, and ask for the versions that each has."""
+        answers = ask_all(nodes, _seen, self, seconds=_PATIENCE_SECONDS)
+        return {
+            node: Seen(answer.why) if isinstance(answer, Unanswered) else answer for node, answer in answers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a node said: why it cannot read the token, if so, and the versions of its libraries."""
+
+    complaint: str | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def _seen(token: StoreToken) -> Seen:
+    return Seen(token.complaint(), versions())
+
+
+def other_versions(seen: Mapping[NodeName, Seen]) -> list[str]:
+    """Return a sentence about every library of which nodes have another version than this machine."""
+    here, found = versions(), dict[tuple[str, str], list[NodeName]]()
+    for node, said in seen.items():
+        for name in sorted(here.keys() | said.versions.keys()) if said.versions else ():
+            there = said.versions.get(name, "not installed")
+            if there != here.get(name, "not installed"):
+                found.setdefault((name, there), []).append(node)
+    return [
+        f"{name} {there} on {_some(nodes)}, and {here.get(name, 'not installed')} on this machine. `probestore cluster "
+        "check` compares the nodes."
+        for (name, there), nodes in found.items()
+    ]
+
+
+def _some(nodes: Sequence[NodeName]) -> str:
+    more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
+    return f"{', '.join(map(str, nodes[:_MOST_NAMED]))}{more}"
 
 
 _ADVICE = (
@@ -93,11 +120,3 @@ def _named(complaints: Mapping[NodeName, str]) -> str:
     named = [f"{node} ({why})" for node, why in list(complaints.items())[:_MOST_NAMED]]
     others = f", and {len(complaints) - len(named)} more" if len(complaints) > len(named) else ""
     return f"{', '.join(named)}{others}"
-
-
-def _answer(node: NodeName, reference: Any) -> str | None:
-    try:
-        why: str | None = ray.get(reference, timeout=_PATIENCE_SECONDS)
-    except RayError as error:
-        return reason(error) if node in alive_nodes() else None  # one that is gone needs to see nothing
-    return why

@@ -1,8 +1,11 @@
 """A cluster of real nodes, all on this machine; drivers are processes of their own."""
 
 import shutil
+import subprocess
+import sys
 
 from chaos import add_to_study, finish, look, lost_and_surplus, n_parts, wait_until
+from locations import ROOT
 from ray_cluster import killed_at_the_end
 
 
@@ -76,3 +79,13 @@ def test_a_node_that_does_not_see_the_images_is_named_and_the_others_do_its_work
     assert said.count("failed at dataset pets") == 1
     assert "FAILED" not in said
     assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
+
+
+def test_nodes_are_compared_before_work_starts(cluster, study, tmp_path):
+    cluster.add(hide=study.parent / "images")
+    command = [sys.executable, "-m", "cluster.cli", "cluster", "check", str(study), "--address", cluster.address]
+    done = subprocess.run([*command, "--format", "csv"], capture_output=True, text=True, cwd=ROOT, env=cluster.env)
+    assert done.returncode == 1, done.stderr
+    states = [line.split(",")[1] for line in done.stdout.splitlines()[2:]]
+    assert sorted(states) == ["as here"] * 3 + ["cannot work"]
+    assert done.stderr.count("cannot work: dataset pets") == 1
