@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -19,12 +18,12 @@ class PipeClosedError(Exception):
 def make_usable() -> None:
     """Let standard output and error take any text, whatever became of them.
 
-    What their encoding lacks is written out. Messages that standard error does not take are lost. An answer for a
-    standard output that is closed is an error when it is flushed.
+    What their encoding lacks is written out. Messages that standard error does not take are lost. Whoever closes
+    standard output before the command begins wants no answer.
     """
     _fill_descriptors()
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _nowhere()
     if sys.stderr is None:
         sys.stderr = _nowhere()
     elif sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
@@ -89,26 +88,6 @@ class _Lenient(io.RawIOBase):
         with suppress(OSError):
             return os.write(self._descriptor, content)
         return len(content)
-
-
-class _Closed(io.TextIOBase):
-    """A standard output that was closed before the command began."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._written = False
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self._written = self._written or bool(text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self._written:
-            self._written = False
-            raise OSError(errno.EBADF, "it is closed")
 
 
 def _fill_descriptors() -> None:

@@ -13,7 +13,8 @@ from featurestore.store.backends import Backend
 from featurestore.store.backends.object_store import upload
 from featurestore.store.places import Place
 
-_CONTENT = b"probestore tries whether this place can be used"
+_CONTENT = b"probestore tries whether this place can be used\n" * 64
+"""Longer than what a server says when it refuses: pyarrow has no room for such an answer to a read of a few bytes."""
 
 
 class Trial:

@@ -89,23 +89,13 @@ def test_a_full_disk_is_a_message(ask: Streams, capsys: pytest.CaptureFixture[st
     )
 
 
-def test_a_standard_error_that_was_closed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_that_were_closed_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["probestore", "list", "metrics"])
-    monkeypatch.setattr(sys, "stderr", None)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
     cli.main()
-    sys.stderr.close()
-
-
-def test_an_answer_for_a_standard_output_that_was_closed_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["probestore", "list", "metrics"])
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
     sys.stdout.close()
-    assert stop.value.code == 2
-    assert "could not be written to standard output: it is closed" in capsys.readouterr().err
+    sys.stderr.close()
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
@@ -121,7 +111,7 @@ def test_a_run_goes_to_its_end_whatever_becomes_of_its_streams(
 ) -> None:
     """Closed ones get no file of the store in their place."""
     done = shell(f"$P run {study_file(1)} --local --store store {where}", tmp_path)
-    assert done.returncode == (2 if where.startswith(">&-") else 0)
+    assert done.returncode == 0
     store = FeatureStore.open(str(tmp_path / "store"))
     assert len(store.names("results")) == 1
     assert verify(store).findings == []
