@@ -209,7 +209,7 @@ def test_mistakes_are_messages_with_exit_code_2(command, tmp_path, study_file, s
 
 def test_a_store_that_cannot_be_written_is_a_message(command, study_file):
     code, _, err = command("run", study_file(1), "--store", "/proc/store")
-    assert (code, "Cannot write" in err) == (2, True)
+    assert (code, "to write a file to the store /proc/store, and cannot" in err) == (2, True)
 
 
 @pytest.mark.slow
