@@ -11,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 from cluster.pool.head import check_head
+from featurestore.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,25 @@ class NodeName:
 
     def __str__(self) -> str:
         return f"{self.host}/{self.id[:6]}"  # several nodes of one Ray can live on one machine
+
+
+class UnfitNodeError(ConfigurationError):
+    """A node on which no worker can work.
+
+    Parameters
+    ----------
+    node : NodeName
+    why : str
+        In a sentence.
+    """
+
+    def __init__(self, node: NodeName, why: str) -> None:
+        super().__init__(node, why)
+        self.node = node
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
 
 
 def this_node() -> NodeName:

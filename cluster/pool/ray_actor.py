@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from cluster.pool.nodes import NodeName, this_node
+from cluster.pool.nodes import NodeName, UnfitNodeError, this_node
 from cluster.pool.store_token import StoreToken
 from cluster.pool.units import Hands, Unit, keep_freed_memory, run_unit
 from featurestore.networks.shipped_modules import Shipment
@@ -36,14 +36,12 @@ class Worker:
         folder: str | None = None,
         modules: Shipment | None = None,
     ) -> None:
-        import torch
-        from threadpoolctl import threadpool_limits
-
         layout.stage_as(writer)
         if folder:
             os.chdir(folder)
-        torch.set_num_threads(threads)
-        threadpool_limits(threads)
+        self._broken = _broken_libraries()
+        if not self._broken:
+            _use_threads(threads)
         keep_freed_memory()
         if modules:
             modules.arrive()
@@ -51,12 +49,37 @@ class Worker:
         self._token = token
 
     def ready(self) -> NodeName:
-        """Return the node of this worker, once it can work. Raise ConfigurationError if its node lacks the store."""
+        """Return the node of this worker, once it can work.
+
+        Raises
+        ------
+        UnfitNodeError
+            If its node does not see the store, or libraries cannot be imported there.
+        """
         node = this_node()
+        if self._broken:
+            raise UnfitNodeError(node, f"{node} cannot work: {self._broken} Install probestore anew there.")
         if self._token and (complaint := self._token.complaint()):
-            raise self._token.error({node: complaint})
+            raise UnfitNodeError(node, str(self._token.error({node: complaint})))
         return node
 
     def run(self, unit: Unit) -> Any:
         """Run a unit. Return its report, or its error as a `Failure`."""
         return run_unit(unit, self._hands)
+
+
+def _broken_libraries() -> str:
+    """Import what every worker needs, and return why that is not possible; nothing if it is."""
+    try:
+        import torch  # noqa: F401
+    except Exception as error:  # a broken installation may raise anything
+        return f"torch cannot be imported ({type(error).__name__}: {error})."
+    return ""
+
+
+def _use_threads(count: int) -> None:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(count)
+    threadpool_limits(count)

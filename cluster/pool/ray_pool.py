@@ -20,7 +20,7 @@ from featurestore.store import layout
 
 if TYPE_CHECKING:
     from cluster.pool.dispatch import Team
-    from cluster.pool.nodes import NodeName
+    from cluster.pool.nodes import NodeName, UnfitNodeError
     from cluster.pool.ray_workers import RayWorkers
     from cluster.pool.store_token import StoreToken
     from featurestore import FeatureStore
@@ -53,6 +53,7 @@ class RayPool:
         self._cleans_up = False
         self._checked: set[NodeName] = set()
         self._left_out: set[NodeName] = set()
+        self._note: Callable[[str], None] = lambda text: None
         self._teams: dict[Request, Team] = {}
         self._answers: SimpleQueue[tuple[RayWorkers, Any, Any]] = SimpleQueue()
 
@@ -102,6 +103,7 @@ class RayPool:
         """
         if not any(lane.queue.n_waiting(1) for lane in lanes):
             return
+        self._note = note
         self._session.start(note)
         self._clean_up_later()
         from cluster.pool.dispatch import Dispatch
@@ -220,4 +222,17 @@ class RayPool:
             made = worker.options(**there)
             return made.remote(device, request.cpus, self._writer, self._token, folder, self._modules)
 
-        return Team(request, RayWorkers(make_worker, self._answers), grows=self._session.address is not None)
+        workers = RayWorkers(make_worker, self._answers, self._leave_out)
+        return Team(request, workers, grows=self._session.address is not None)
+
+    def _leave_out(self, unfit: UnfitNodeError) -> None:
+        """Give a node no more work; it may have joined late."""
+        from cluster.pool.nodes import alive_nodes
+
+        if unfit.node in self._left_out:
+            return
+        self._left_out.add(unfit.node)
+        able = [node for node, has in alive_nodes().items() if any(capacity(request, [has]) for request in self._teams)]
+        if self._left_out.issuperset(able):
+            raise ConfigurationError(str(unfit)) from unfit
+        self._note(f"{unfit} It gets no work; the others do it.")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
-from cluster.pool.nodes import NodeName, alive_nodes
+from cluster.pool.nodes import NodeName, UnfitNodeError, alive_nodes
 from featurestore.errors import ConfigurationError, ProbestoreError
 
 _MOST_FAILED_STARTS = 3
@@ -58,15 +58,21 @@ class RayWorkers:
         methods ``ready``, which returns its `NodeName`, and ``run``.
     answers : SimpleQueue
         Queue that gets (who, future) when a worker answers. All workers of a pool share it, so that one wait is enough.
+    on_unfit : callable, optional
+        Function that is called for a node on which no worker can work. It may raise ConfigurationError.
     """
 
     def __init__(
-        self, make_worker: Callable[[Collection[str]], Any], answers: SimpleQueue[tuple[RayWorkers, Any, Any]]
+        self,
+        make_worker: Callable[[Collection[str]], Any],
+        answers: SimpleQueue[tuple[RayWorkers, Any, Any]],
+        on_unfit: Callable[[UnfitNodeError], None] | None = None,
     ) -> None:
         self.idle: list[Worker] = []
         self.starting: list[Any] = []
         self.size = Size(0)
         self._make_worker = make_worker
+        self._on_unfit = on_unfit
         self._answers = answers
         self._busy: set[Worker] = set()
         self._failed_starts = 0
@@ -173,10 +179,15 @@ class RayWorkers:
             self.idle.append(Worker(actor, future.result()))
             self._failed_starts = 0
         except ProbestoreError as error:  # the worker itself says why it cannot work
+            cause = getattr(error, "cause", error)
+            if self._on_unfit and isinstance(cause, UnfitNodeError):
+                ray.kill(actor)
+                self._on_unfit(cause)
+                return
             if not self.idle and not self._busy:
-                raise ConfigurationError(str(getattr(error, "cause", error))) from error
+                raise ConfigurationError(str(cause)) from error
             ray.kill(actor)  # a node that came late; those that work go on
-            self._count_failed_start(str(getattr(error, "cause", error)))
+            self._count_failed_start(str(cause))
         except RayError as error:
             ray.kill(actor)
             if not _node_lost(error):

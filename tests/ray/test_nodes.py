@@ -61,6 +61,18 @@ def test_a_node_that_does_not_see_the_store_is_named_and_gets_no_work(cluster, s
     assert lost_and_surplus(store, undisturbed) == (0, 0)
 
 
+def test_a_node_with_a_broken_installation_is_named_and_gets_no_work(cluster, study, undisturbed, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libcudart.so.13 is not there')")
+    cluster.remove(cluster.nodes[-1])
+    bad = cluster.add(env={"PYTHONPATH": str(tmp_path / "broken")}, cpus=2)
+    said = " ".join(finish(cluster.driver(study, tmp_path / "store")).split())
+    cluster.remove(bad)
+    assert said.count("torch cannot be imported (ImportError: libcudart.so.13 is not there)") == 1
+    assert "FAILED" not in said
+    assert lost_and_surplus(tmp_path / "store", undisturbed) == (0, 0)
+
+
 def test_a_store_that_no_node_sees_ends_a_run_before_work_starts(cluster, study, tmp_path):
     (tmp_path / "mine").mkdir()
     for node in list(cluster.nodes):

@@ -164,11 +164,19 @@ class RayCluster:
             node.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add(self, *, cpus: int = 1, resources: Mapping[str, float] | None = None, hide: Path | None = None) -> Node:
+    def add(
+        self,
+        *,
+        cpus: int = 1,
+        resources: Mapping[str, float] | None = None,
+        hide: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Node:
         """Another node. One at a time: two that start at once may choose the same ports."""
         asked = [f"--num-cpus={cpus}", "--num-gpus=0"]
         for attempt in range(3):
-            node = Node(f"--address={self.address}", *asked, env=self.env, resources=resources, hide=hide)
+            own = {**self.env, **(env or {})}
+            node = Node(f"--address={self.address}", *asked, env=own, resources=resources, hide=hide)
             self.nodes.append(node)
             try:
                 node.wait_for("Ray runtime started")
