@@ -6,24 +6,33 @@ What it gives is kept in the table `fingerprints`, and every worker that loads t
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from cluster.pool.units import Divided, Hands, Subject, suspected_whole
 from cluster.reporting.events import Note
 from cluster.work.contract import Run
-from featurestore.errors import DriftError, Failure
+from featurestore.errors import DriftError, Failure, StoreError
 from featurestore.networks import user_modules
 from featurestore.networks.fingerprint import BOUND
 from featurestore.networks.identity import Model
 from featurestore.networks.installation import Installation, described, differing, public, versions
 from featurestore.networks.references import Reference, References, Taken, compare
 from featurestore.plain_text import counted, shortly
-from featurestore.store.feature_store import rows_table
+from featurestore.store import layout
+from featurestore.store.feature_store import made_known, rows_table
+from featurestore.store.layout import FeatureSet
 
 _TABLE = "fingerprints"
+_SETTLING = timedelta(hours=1)
+"""So long a row binds before features of its model are stored: the first shard of another run takes its time."""
+
+_MOST_ASKED = 3  # complete sets of a model at a tap, for what they say of their making
 
 Row = dict[str, Any]
 
@@ -83,7 +92,7 @@ class ModelTrials:
     Parameters
     ----------
     run : Run
-        Its store is read once. What was recorded of a model counts only while features of it are stored.
+        Its store is read once. What was recorded of a model counts while features of it are stored, and an hour before.
 
     Attributes
     ----------
@@ -98,14 +107,46 @@ class ModelTrials:
         self._accept = run.accept_drift
         self._tell = run.tell
         self._begun = datetime.now(UTC)
-        stored = run.inventory.models() if run.store else set()
-        known = run.store.record_tables(_TABLE) if run.store and stored else {}
+        self._of_stored = run.inventory.models() if run.store else set()
+        known = run.store.record_tables(_TABLE) if run.store else {}
         self._rows: dict[str, list[Row]] = {
-            name: _own(known[model.key].to_pylist(), name) if model.key in known and name in stored else []
+            name: self._binding(known[model.key].to_pylist(), name) if model.key in known else []
             for name, model in run.models.items()
         }
+        self._new: dict[str, list[Row]] = {}
+        self._lost: set[str] = set()  # models whose rows are in no record
         self._to_do: dict[str, tuple[str, ...]] = {}
         self._equal: dict[tuple[str, str], set[str]] = {}
+
+    def recall(self, sets: Iterable[FeatureSet]) -> None:
+        """Take what complete sets say of their making for references of models whose record is gone.
+
+        Parameters
+        ----------
+        sets : iterable of FeatureSet
+            Complete sets of models that have shards to make.
+        """
+        asked: Counter[tuple[str, str]] = Counter()
+        for item in sets:
+            rows, place = self._rows[item.model], (item.model, item.tap)
+            if self._store is None or asked[place] == _MOST_ASKED or any(row["tap"] == item.tap for row in rows):
+                continue
+            asked[place] += 1
+            with suppress(StoreError):  # whoever reads the set is told
+                rows += map(partial(self._recalled, item), made_known(self._store.manifest(item)))
+                self._lost.add(item.model)
+
+    def _recalled(self, item: FeatureSet, made: Mapping[str, Any]) -> Row:
+        return {
+            **{"model": item.model, "model_key": self._models[item.model].key, "tap": item.tap},
+            **{"fingerprint": made["fingerprint"], "versions": json.dumps(made["versions"]), "device": made["device"]},
+            **{"node": "a node of before", "accepted": False, "recorded_at": self._begun, "asked_by": None},
+        }
+
+    def _binding(self, rows: Iterable[Row], name: str) -> list[Row]:
+        """Return the rows of a record that a model of this name must agree with."""
+        since = self._begun - _SETTLING
+        return [row for row in _own(rows, name) if name in self._of_stored or row["recorded_at"] >= since]
 
     def want(self, taps: Mapping[str, Collection[str]]) -> None:
         """Say which models have shards to make, and at which taps.
@@ -157,7 +198,7 @@ class ModelTrials:
         if isinstance(taken, Failure):
             return taken
         own = self._rows[name]
-        others = [row for row in _own(self._stored(trial.model.key), name) if row["recorded_at"] >= self._begun]
+        others = self._binding(self._stored(trial.model.key), name)
         self._rows[name] = own + [row for row in others if row not in own]
         try:
             found = compare(trial.model, taken, self.references(name))
@@ -170,23 +211,33 @@ class ModelTrials:
         """Record what an installation gave, where it is not known yet."""
         rows = self._rows[taken.model]
         new = [row for tap in taken.fingerprints if (row := self._row(taken, tap)) is not None]
-        if not new:
+        if not new and taken.model not in self._lost:
             return
+        self._lost.discard(taken.model)
         for row in new:
             if row["accepted"]:
                 said = taken.drift[row["tap"]]
                 self._tell(Note(f"{said} It is accepted (--accept-drift): from now on, both count as {taken.model}."))
-        if not rows and _other_libraries(new):
+        if new and not rows and _other_libraries(new):
             self._tell(Note(_first_elsewhere(taken, new)))
-        if rows and not taken.drift:
+        if new and rows and not taken.drift:
             self._equal.setdefault(_compared(taken.installation, rows[0]), set()).add(taken.model)
         rows += new
+        self._new.setdefault(taken.model, []).extend(new)
         if self._store:
             kept = [row for row in self._stored(taken.model_key) if row["model"] != taken.model]
             self._store.publish(_TABLE, taken.model_key, rows_table(_TABLE, kept + rows))
 
-    def end(self) -> None:
-        """Say which installations were compared, and gave the same."""
+    def end(self, failed: Collection[str]) -> None:
+        """Say which installations were compared, and gave the same.
+
+        Parameters
+        ----------
+        failed : collection of str
+            Models that failed. What was recorded of one binds nobody if no features of it were stored.
+        """
+        for name in self._new.keys() & (set(failed) - self._of_stored):
+            self._forget(name)
         for (here, there), models in self._equal.items():
             self._tell(
                 Note(
@@ -195,18 +246,31 @@ class ModelTrials:
                 )
             )
 
+    def _forget(self, name: str) -> None:
+        if self._store is None or self._store.storage.list_files(f"features/model={name}"):
+            return
+        key = self._models[name].key
+        others = [row for row in self._stored(key) if row not in self._new[name]]
+        if others:
+            self._store.publish(_TABLE, key, rows_table(_TABLE, others))
+        else:
+            self._store.storage.delete(layout.record_path(_TABLE, key))
+
     def _row(self, taken: Taken, tap: str) -> Row | None:
         """Return the row of the table that a tap adds; None if it adds nothing."""
         rows = [row for row in self._rows[taken.model] if row["tap"] == tap]
         own = taken.fingerprints[tap]
-        nearest = References(tuple(map(_reference, _anchors(rows)))).nearest(tap, own)
-        drifts = nearest is not None and nearest[1] > BOUND[self._models[taken.model].compute]
-        if not drifts and any((row["versions"], row["device"]) == taken.installation for row in rows):
+        compute = self._models[taken.model].compute
+        nearest = References(tuple(map(_reference, _anchors(rows)))).nearest(tap, own, compute)
+        drifts = nearest is not None and nearest[1] > BOUND[compute]
+        here = json.dumps(versions())
+        known = [row for row in rows if (row["versions"], row["device"]) == taken.installation]
+        if not drifts and any(here in (row["versions"], row["asked_by"]) for row in known):
             return None
         return {
             **{"model": taken.model, "model_key": taken.model_key, "tap": tap, "fingerprint": list(own)},
             **{"versions": taken.installation.versions, "device": taken.installation.device, "node": taken.node},
-            **{"accepted": drifts, "recorded_at": datetime.now(UTC)},
+            **{"accepted": drifts, "recorded_at": datetime.now(UTC), "asked_by": here},
         }
 
     def _stored(self, key: str) -> list[Row]:
@@ -238,8 +302,12 @@ def _reference(row: Row) -> Reference:
 
 
 def _other_libraries(rows: Iterable[Row]) -> bool:
-    """Return whether the libraries of this machine are in none of the rows. It may lack the devices of the workers."""
-    return bool(rows) and public(json.dumps(versions())) not in [public(row["versions"]) for row in rows]
+    """Return whether no row is of the libraries of this machine, or was asked for by a machine that had these.
+
+    It may lack the devices of the workers.
+    """
+    texts = [text for row in rows for text in (row["versions"], row["asked_by"]) if text]
+    return bool(texts) and public(json.dumps(versions())) not in map(public, texts)
 
 
 def _libraries_here(rows: Sequence[Row]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ from featurestore.networks.installation import Installation, described
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
 from featurestore.store.digests import is_intact, is_sealed
-from featurestore.store.feature_store import CHECKSUM, checksum, is_signed, makings, parsed_manifest
+from featurestore.store.feature_store import CHECKSUM, checksum, is_signed, made_with, parsed_manifest, said_of_making
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -74,6 +75,25 @@ class _Checked:
 
     findings: list[Finding]
     kind: str | None = None
+    made: Made | None = None
+
+
+class Made(NamedTuple):
+    """What the images of a part were made with, as the part itself says.
+
+    Attributes
+    ----------
+    installation : Installation
+    fingerprint : tuple of float or None
+        What the network gave for the trial images; None if an earlier version made the part.
+    """
+
+    installation: Installation
+    fingerprint: tuple[float, ...] | None
+
+
+Makings = Counter[Made]
+"""Number of images that were made with each."""
 
 
 def check_set(
@@ -84,6 +104,7 @@ def check_set(
     *,
     unsound: Collection[str],
     image_parts: Callable[[SampleSet], Mapping[int, str]],
+    makings: Callable[[FeatureSet, Mapping[str, Any]], Makings],
 ) -> Iterator[Finding]:
     """Check a set that has a manifest.
 
@@ -97,6 +118,8 @@ def check_set(
         Parts of image tables with which features are not compared, because they have findings of their own.
     image_parts : callable
         `named_parts` of an image table.
+    makings : callable
+        Function that returns what is counted of the features of a model, by a set and its manifest.
     """
     place = f"{item.folder}/{layout.MANIFEST}"
     try:
@@ -115,47 +138,67 @@ def check_set(
         return
     if not is_signed(manifest):
         yield unsigned(place)
-    yield from _mixed(place, manifest)
     images = _images_of(item, manifest)
     if images and f"{images.folder}/{layout.MANIFEST}" not in files:
         yield _without_images(item, images, files)
         images = None
     elif isinstance(item, FeatureSet) and not images:
         yield warning(item.folder, "its manifest names no image table, so its rows cannot be compared", MAKE_SET_ANEW)
-    own = _parts(item, manifest, image_parts(images) if images else {})
-    parts = [replace(part, images=None) if part.images in unsound else part for part in own]
+    described_parts = _parts(item, manifest, image_parts(images) if images else {})
+    parts = [replace(part, images=None) if part.images in unsound else part for part in described_parts]
     yield from _file_findings(parts, files)
     sound = [part for part in parts if part.path in files and files[part.path].size == part.bytes]
-    kinds: dict[str, str] = {}
     whole = () if is_signed(manifest) else (place, *(part.path for part in parts))
-    check = partial(_checked, storage, item, whole)
-    for part, checked in zip(sound, pool.map(check, sound), strict=True):
+    kinds: dict[str, str] = {}
+    own: Makings = Counter()
+    for part, checked in zip(sound, pool.map(partial(_checked, storage, item, whole), sound), strict=True):
         yield from checked.findings
-        if checked.kind:
-            kinds.setdefault(checked.kind, part.path)
+        _count(part, checked, kinds, own)
     if len(kinds) > 1:
         what = f"its parts hold features of different types: {', '.join(kinds)}"
         yield error(item.folder, what, f"{MEND} with its whole set" if whole else MAKE_SET_ANEW, remove=whole)
+    if isinstance(item, FeatureSet):
+        makings(item, manifest).update(own)
+        yield from mixed(place, "its features", own)
 
 
-def _mixed(place: str, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a warning if a set was made with several installations."""
-    made = makings(manifest) if manifest.get("made_with") else []
-    if len(made) < 2:
+def _count(part: _Part, checked: _Checked, kinds: dict[str, str], makings: Makings) -> None:
+    """Take note of the type of a part's features, and of what made them."""
+    if checked.kind:
+        kinds.setdefault(checked.kind, part.path)
+    if checked.made:
+        makings[checked.made] += part.rows
+
+
+def mixed(place: str, what: str, makings: Makings) -> Iterator[Finding]:
+    """Yield a warning if features were made with several installations, or networks that give several things."""
+    if len(makings) < 2:
         return
-    first = Installation(made[0].versions or "{}", made[0].device or "unknown")
-    others = (described(Installation(one.versions or "{}", one.device or "unknown"), first)[0] for one in made[1:])
-    counts = f"{counted(made[0].n_images, 'image')} with the first"
-    rest = "; ".join(f"{one.n_images:,} with {text}" for one, text in zip(made[1:], others, strict=True))
-    fingerprints = {one.fingerprint for one in made}
+    (first, n_first), *others = makings.most_common()
+    counts = [f"{counted(n_first, 'image')} with {_named(first, others[0][0])}"]
+    counts += [f"{n:,} with {_named(made, first)}" for made, n in others]
+    fingerprints = {made.fingerprint for made in makings}
     if None in fingerprints:
         told = "whether they give the same is not known"
     elif len(fingerprints) == 1:
-        told = "both give the same for the trial images" if len(made) == 2 else "all give the same for the trial images"
+        told = "all of them give the same for the trial images"
     else:
-        told = "they give other features for the trial images, which --accept-drift let pass"
-    what = f"its features were made with {len(made)} installations: {counts}, {rest}; {told}"
-    yield warning(place, what, "probestore query mixed_versions counts them; to have one, " + MAKE_SET_ANEW)
+        told = "they give other features for the trial images"
+    text = f"{what} were made with {len(makings)} installations: {', '.join(counts)}; {told}"
+    yield warning(place, text, "probestore query mixed_versions counts them; to have one, " + MAKE_SET_ANEW)
+
+
+def _named(made: Made, other: Made) -> str:
+    """Name what an installation has that another one has not."""
+    return described(made.installation, other.installation)[0] or "the same versions and another network"
+
+
+def _made(metadata: Mapping[bytes, bytes] | None) -> Made | None:
+    found = made_with(said_of_making(metadata))
+    if found is None:
+        return None
+    own = Installation(json.dumps(found["versions"] or {}, sort_keys=True), found["device"] or "an unknown device")
+    return Made(own, tuple(found["fingerprint"]) if found["fingerprint"] else None)
 
 
 def _without_images(item: Set, images: SampleSet, files: Mapping[str, StoredFile]) -> Finding:
@@ -291,7 +334,8 @@ def _checked(storage: Storage, item: Set, whole: Sequence[str], part: _Part) -> 
     except StoreError as problem:
         return _Checked([_unread_or_gone(part.path, problem)])
     advice = f"{MEND} with its whole set" if whole else MAKE_SET_ANEW
-    return _Checked([error(part.path, what, advice, remove=whole) for what in problems], kind)
+    findings = [error(part.path, what, advice, remove=whole) for what in problems]
+    return _Checked(findings, kind, _made(table.schema.metadata) if kind else None)
 
 
 def _row_problems(storage: Storage, item: Set, part: _Part, table: pa.Table) -> Iterator[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,7 +28,7 @@ from featurestore.care.findings import (
 )
 from featurestore.care.lost import lost
 from featurestore.care.record_checks import check_empty, check_record
-from featurestore.care.set_checks import check_parts, check_set, named_parts
+from featurestore.care.set_checks import Makings, check_parts, check_set, mixed, named_parts
 from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
@@ -38,6 +40,7 @@ from featurestore.store.storage import Storage, StoredFile
 Set = FeatureSet | SampleSet
 
 _MOST_THREADS = 16
+_OF_THE_NETWORK = ("backbone", "weights_digest", "preprocessing", "compute", "arithmetic")
 _STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
 
 
@@ -136,14 +139,24 @@ def _check_sets(
     found: list[Finding] = []
     unsound: set[str] = set()
     image_parts = cache(partial(named_parts, storage))
+    makings: dict[tuple[str, str, str], Makings] = defaultdict(Counter)
+
+    def of_model(item: FeatureSet, manifest: Mapping[str, Any]) -> Makings:
+        network = {name: manifest.get(name) for name in _OF_THE_NETWORK}
+        return makings[item.model, item.tap, json.dumps(network, sort_keys=True)]
+
     for item in sorted(sets, key=lambda item: isinstance(item, FeatureSet)):
         if sets[item]:
-            found.extend(check_set(storage, item, files, pool, unsound=unsound, image_parts=image_parts))
+            found.extend(
+                check_set(storage, item, files, pool, unsound=unsound, image_parts=image_parts, makings=of_model)
+            )
         else:
             trusted = f"{item.folder}/{layout.MANIFEST}" not in lost
             found.extend(check_parts(storage, item, files, pool, trusted=trusted))
         if isinstance(item, SampleSet):
             unsound = {finding.place for finding in found if finding.severity != "unsigned"}
+    for (model, tap, _), counts in makings.items():
+        found.extend(mixed(f"features/model={model}", f"the features of all its sets at {tap}", counts))
     return found
 
 

@@ -43,9 +43,9 @@ class References:
     known: frozenset[Installation] = frozenset()
     accept: bool = False
 
-    def nearest(self, tap: str, fingerprint: Fingerprint) -> tuple[Reference, float] | None:
+    def nearest(self, tap: str, fingerprint: Fingerprint, compute: str) -> tuple[Reference, float] | None:
         """Return the reference of a tap that is most like a fingerprint, and their difference; None if it has none."""
-        distances = [(one, difference(fingerprint, one.fingerprint)) for one in self.found if one.tap == tap]
+        distances = [(one, difference(fingerprint, one.fingerprint, compute)) for one in self.found if one.tap == tap]
         return min(distances, key=lambda pair: pair[1], default=None)
 
 
@@ -99,7 +99,7 @@ def compare(model: Model, taken: Taken, references: References) -> Agreement:
     agreed: dict[str, Fingerprint] = {}
     drift: dict[str, str] = {}
     for tap, own in taken.fingerprints.items():
-        nearest = references.nearest(tap, own)
+        nearest = references.nearest(tap, own, model.compute)
         if nearest and nearest[1] <= BOUND[model.compute]:
             agreed[tap] = nearest[0].fingerprint
             continue

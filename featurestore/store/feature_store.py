@@ -117,7 +117,7 @@ class Part:
             If it is no Parquet file, or half of one.
         """
         metadata = pq.read_metadata(pa.BufferReader(content))
-        made = made_with(_said(metadata.metadata))
+        made = made_with(said_of_making(metadata.metadata))
         checksums = hashlib.sha256(content).hexdigest(), digest(content)
         return cls(name, metadata.num_rows, content.size, *checksums, made["made"] if made else None)
 
@@ -714,7 +714,7 @@ class FeatureStore:
         path = f"{item.folder}/{part['name']}"
         content = self._storage.read_intact(path)
         with self._storage.parsing(path):
-            return _said(pq.read_schema(pa.BufferReader(content)).metadata)
+            return said_of_making(pq.read_schema(pa.BufferReader(content)).metadata)
 
     def _file_names(self, item: FeatureSet | SampleSet) -> list[str]:
         """Return the names of the files in the folder of a set."""
@@ -901,7 +901,7 @@ def _fits(manifest: Mapping[str, Any]) -> bool:
     )
 
 
-def _said(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+def said_of_making(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     """Return what a part says of its making, by the metadata of its file; nothing if it says nothing."""
     try:
         said = json.loads((metadata or {}).get(MADE_WITH, b"{}"))
@@ -936,6 +936,15 @@ def makings(manifest: Mapping[str, Any]) -> list[Making]:
             made["images"],
         )
         for made in manifest.get("made_with", [{"images": manifest["rows"]}])
+    ]
+
+
+def made_known(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return those things that the features of a set were made with which say all: libraries, device, fingerprint."""
+    return [
+        made
+        for made in manifest.get("made_with", ())
+        if made.get("fingerprint") and made.get("versions") and made.get("device")
     ]
 
 

@@ -88,6 +88,8 @@ def checksums(options: Options) -> str:
 
 def _endpoint(options: Options) -> Endpoint | None:
     """Return the server if it is not Amazon's."""
+    if options.get("scheme", "http") not in ("http", "https"):
+        raise ConfigurationError(f"The storage option scheme must be http or https. Got {options['scheme']!r}.")
     variables = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     given = options.get("endpoint") or next(filter(None, variables), None) or profile_setting("endpoint_url")
     if not given:

@@ -235,6 +235,7 @@ FINGERPRINTS = _table(
     ("node", pa.string(), _REQUIRED),  # that the network was loaded on
     ("accepted", pa.bool_(), _REQUIRED),  # whether it was another than those before, and --accept-drift let it count
     ("recorded_at", pa.timestamp("us", tz="UTC"), _REQUIRED),
+    ("asked_by", pa.string()),  # JSON: versions of the machine that started the run
 )
 
 PROGRESS = _table(

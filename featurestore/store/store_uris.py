@@ -12,6 +12,7 @@ from featurestore.errors import ConfigurationError
 _SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
 _BUCKETS = ("s3", "gs", "gcs")
+_CONTAINERS = ("abfs", "abfss")
 _FORM = "s3://bucket/prefix"
 _NO_TEXT = ("Cc", "Cs")  # categories of Unicode: control characters, halves of characters
 
@@ -60,7 +61,8 @@ def check_uri(uri: str) -> None:
         If it does not. The message has the right form.
     """
     parts = split(uri)
-    if parts.username is not None or parts.password is not None or parts.query:
+    container = parts.scheme in _CONTAINERS  # of Azure, which stands where others have a user
+    if (parts.username is not None and not container) or parts.password is not None or parts.query:
         raise ConfigurationError(
             f"The URI of a store must hold neither credentials nor options, because it is shown and stored; it is "
             f"{parts.scheme}://bucket/prefix. Give them with --storage-option KEY=VALUE, or as the variables that the "

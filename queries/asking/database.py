@@ -34,6 +34,7 @@ from featurestore.store.storage import StoredFile
 from featurestore.store.storage_options import Options
 from queries.asking import questions
 from queries.asking.checked_files import CheckedFiles, sql_name
+from queries.asking.interruptible import interruptible
 from queries.asking.limits import NO_LIMITS, Limits
 from queries.asking.places_in_sql import literal, plain_temporary_folder
 from queries.asking.questions import Parameter, Question
@@ -224,7 +225,9 @@ class Database:
         self._files.failure = None
         try:
             with self._limits.clock(self._connection):
-                return self._limits.collect(self._connection.execute(text, values))
+                return interruptible(
+                    self._connection, lambda: self._limits.collect(self._connection.execute(text, values))
+                )
         except (duckdb.Error, OSError) as error:
             if self._files.failure:
                 raise self._files.failure from error

@@ -312,7 +312,7 @@ found as (
         case when bool_or(drift) then
             format(
                 'The networks of {} give other features with one of the installations that made them than with another; '
-                || '--accept-drift let that pass.',
+                || '--accept-drift let that pass, or two runs wrote them at once.',
                 named('model', list(model) filter (drift))
             )
         else

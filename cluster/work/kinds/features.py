@@ -304,7 +304,14 @@ class Features(Work):
         self._take_stock()
         self._enqueue(self._missing_now())
         self._trials = ModelTrials(run)
-        self._trials.want(self._taps_in_queue())
+        taps = self._taps_in_queue()
+        self._trials.recall(
+            target
+            for item in self._items.values()
+            for target in item.sets.values()
+            if item.model.name in taps and run.inventory.has_manifest(target)
+        )
+        self._trials.want(taps)
         self._said_of_trials = False
 
     @property
@@ -415,7 +422,7 @@ class Features(Work):
 
     def end(self) -> None:
         """Say what was found about the pixels of each dataset, and which installations gave the same."""
-        self._trials.end()
+        self._trials.end({place[0] for place in self._problems})
         for name, dataset in self._run.datasets.items():
             found = (facts for (of, _, _), facts in self._pixels.items() if of == name)
             for note in sum(found, PixelFacts()).notes(dataset.spec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cluster.reporting.events import Note
 from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
 from featurestore.networks import installation
+from featurestore.store.feature_store import rows_table, with_checksum
 
 pytestmark = pytest.mark.slow  # each fits a study or two
 
@@ -130,9 +132,18 @@ def test_drift_that_is_accepted_is_said_recorded_and_counted(again, store, upgra
     assert again(pool=Unused())[0].exit_code == 0
 
 
+def forget_what_made_them(store):
+    """Manifests as an earlier version wrote them."""
+    for path in Path(store.uri).glob("features/**/manifest.json"):
+        manifest = json.loads(path.read_text())
+        del manifest["made_with"]
+        path.write_text(json.dumps(with_checksum(manifest)))
+
+
 def test_features_that_an_earlier_version_stored_are_not_compared_and_that_is_said(again, store):
     again()
     shutil.rmtree(Path(store.uri, "fingerprints"))
+    forget_what_made_them(store)
     assert again(pool=Unused())[0].exit_code == 0
     lose_a_part(store)
     _, notes = again()
@@ -140,9 +151,41 @@ def test_features_that_an_earlier_version_stored_are_not_compared_and_that_is_sa
     assert len(rows(store)) == 1
 
 
-def test_a_reference_of_which_nothing_is_stored_binds_nobody(again, store, upgrade):
+def test_a_lost_record_is_made_again_from_what_features_were_made_with(again, store, upgrade):
+    again()
+    before = rows(store)
+    shutil.rmtree(Path(store.uri, "fingerprints"))
+    lose_a_part(store)
+    upgrade("9.9.9", factor=1.05)
+    assert len(drifts(again()[0])) == 1
+    upgrade("9.9.9", factor=1.0)
+    assert again()[0].exit_code == 0
+    assert before[0]["fingerprint"] in [row["fingerprint"] for row in rows(store)]
+
+
+def test_a_reference_binds_before_the_first_features_are_stored(again, store, upgrade):
+    """Another run may be at work on them."""
     again()
     shutil.rmtree(Path(store.uri, "features"))
+    upgrade("9.9.9", factor=1.05)
+    assert len(drifts(again()[0])) == 1
+    assert len(rows(store)) == 1
+
+
+def test_a_machine_that_workers_do_not_agree_with_in_versions_compares_once(again, monkeypatch):
+    again()
+    found = {**installation.versions(), "timm": "8.8.8"}
+    monkeypatch.setattr("cluster.work.model_trials.versions", lambda: found)  # of the driver only
+    assert any(note.startswith("To compare: 1 model") for note in again()[1])
+    assert again(pool=Unused())[1] == []
+
+
+def test_a_reference_of_which_nothing_is_stored_binds_nobody_after_an_hour(again, store, upgrade):
+    again()
+    shutil.rmtree(Path(store.uri, "features"))
+    (old,) = rows(store)
+    old["recorded_at"] -= timedelta(hours=2)
+    store.publish("fingerprints", old["model_key"], rows_table("fingerprints", [old]))
     upgrade("9.9.9", factor=1.05)
     assert again()[0].exit_code == 0
     (row,) = rows(store)

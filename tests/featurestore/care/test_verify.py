@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shard_rows import feature_rows
 from sound_store import FEATURES, SAMPLES, features_of, image, made_before_seals, make
 
-from featurestore import FeatureStore
+from featurestore import FeatureSet, FeatureStore
 from featurestore.care.record_checks import check_record
 from featurestore.care.verify import verify
 from featurestore.store import layout, schema
-from featurestore.store.feature_store import with_checksum
+from featurestore.store.feature_store import MADE_WITH, with_checksum
 
 PARTS = [layout.part_name(shard, 2) for shard in range(2)]
 
@@ -92,29 +93,46 @@ def test_a_flipped_bit_is_found_all_over_a_record(store, table):
     assert missed <= 3
 
 
+def write_made(store: FeatureStore, split: str, *makings: tuple[str, list[float] | None]) -> None:
+    """Write a set of features whose shards were made with these versions of timm and have these fingerprints."""
+    item = FeatureSet("net", "birds", split, "key")
+    for shard, (timm, fingerprint) in enumerate(makings):
+        said = {"extraction": {"versions": {"timm": timm}, "device": "cpu"}}
+        said |= {"fingerprint": fingerprint} if fingerprint else {}
+        rows = feature_rows(2 * shard, np.ones((2, 3), np.float32)).replace_schema_metadata(
+            {MADE_WITH: json.dumps(said)}
+        )
+        store.write_shard(item, shard, len(makings), rows)
+    store.finish(item, len(makings), {})
+
+
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("timm", "other", "said"),
     [
-        ([1.0], "both give the same for the trial images"),
-        ([1.1], "they give other features for the trial images, which --accept-drift let pass"),
-        (None, "whether they give the same is not known"),
+        ("2", [1.0], "2 images with timm 1, 2 with timm 2; all of them give the same for the trial images"),
+        ("2", [1.1], "2 images with timm 1, 2 with timm 2; they give other features for the trial images"),
+        ("1", [1.1], "2 images with the same versions and another network, 2 with the same versions and another"),
+        ("2", None, "2 images with timm 1, 2 with timm 2; whether they give the same is not known"),
     ],
 )
-def test_features_of_several_installations_are_a_warning_with_their_counts(store, other, said):
-    item = FEATURES["train"]
-    manifest = store.manifest(item)
-    made = [
-        {"versions": {"timm": "1"}, "device": "cpu", "fingerprint": [1.0], "images": 4},
-        {"versions": {"timm": "2"}, "device": "cpu", "fingerprint": other, "images": 2},
-    ]
-    signed = with_checksum(
-        {name: value for name, value in manifest.items() if name != "checksum"} | {"made_with": made}
-    )
-    Path(store.uri, item.folder, "manifest.json").write_text(json.dumps(signed))
-    ((place, what),) = warnings(store)
-    assert place == f"{item.folder}/manifest.json"
-    assert what == (f"its features were made with 2 installations: 4 images with the first, 2 with timm 2; {said}")
+def test_a_set_that_several_installations_made_is_a_warning_with_counts(empty_store, tmp_path, timm, other, said):
+    store = FeatureStore.open(str(shutil.copytree(empty_store, tmp_path / "store")))
+    write_made(store, "train", ("1", [1.0]), (timm, other))
+    found = [what for place, what in warnings(store) if place.endswith("manifest.json") and "installations" in what]
+    assert [what.startswith("its features were made with 2 installations: " + said) for what in found] == [True]
     assert not errors(store)
+
+
+def test_a_model_whose_sets_were_made_with_several_installations_is_a_warning(empty_store, tmp_path):
+    store = FeatureStore.open(str(shutil.copytree(empty_store, tmp_path / "store")))
+    write_made(store, "train", ("1", [1.0]), ("1", [1.0]))
+    write_made(store, "test", ("2", [1.1]))
+    ((place, what),) = [found for found in warnings(store) if "installations" in found[1]]
+    assert place == "features/model=net"
+    assert what == (
+        "the features of all its sets at penultimate were made with 2 installations: 4 images with timm 1, 2 with timm "
+        "2; they give other features for the trial images"
+    )
 
 
 @pytest.mark.parametrize("item", [FEATURES["train"], SAMPLES["train"]])

@@ -227,7 +227,7 @@ def test_the_manifest_says_what_the_features_were_made_with(store, image_spec, t
     assert manifest["extraction"]["versions"]["torch"] == version("torch")
     (made,) = manifest["made_with"]
     assert (made["device"], made["versions"]["pillow"]) == ("cpu", version("pillow"))
-    assert len(made["fingerprint"]) == N_PROJECTIONS
+    assert len(made["fingerprint"]) == 4 * N_PROJECTIONS
     assert (made["parts"], made["images"]) == (len(manifest["parts"]), manifest["rows"])
     assert {part["made"] for part in manifest["parts"]} == {made["made"]}
 

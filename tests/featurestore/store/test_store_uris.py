@@ -6,6 +6,7 @@ import pytest
 
 from featurestore.errors import ConfigurationError
 from featurestore.store.places import open_place
+from featurestore.store.store_uris import check_uri
 
 LOCAL_S3 = {"endpoint": "http://127.0.0.1:1", "region": "x"}
 
@@ -50,3 +51,9 @@ def test_every_other_prefix_is_one_and_stays_as_it_is(seed):
     for slash in ("", "/"):
         place = open_place(f"s3://bucket/{prefix}{slash}", LOCAL_S3)
         assert (place.uri, place.root) == (f"s3://bucket/{prefix}", f"bucket/{prefix}")
+
+
+def test_a_container_of_azure_is_no_user():
+    check_uri("abfs://container@account.dfs.core.windows.net/prefix")
+    with pytest.raises(ConfigurationError, match="neither credentials nor options"):
+        check_uri("abfs://container:secret@account.dfs.core.windows.net/prefix")

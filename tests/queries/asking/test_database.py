@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -318,3 +322,13 @@ def test_sql_reads_a_store_on_any_file_system_of_fsspec_and_nothing_else_there(r
         assert database.query("coverage").num_rows == 0
         with pytest.raises(QueryError, match="Permission|disabled|access"):
             database.sql(f"from read_parquet('{root}/outside.parquet')")
+
+
+def test_a_signal_ends_a_query_that_runs(db: Database) -> None:
+    begun = time.monotonic()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        db.sql("select count(*) from range(100000000000) a, range(10) b where a.range % 7 = b.range")
+    assert time.monotonic() - begun < 60
+    assert db.sql("select 1 as x").to_pylist() == [{"x": 1}]

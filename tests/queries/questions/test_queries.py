@@ -380,6 +380,13 @@ def test_provenance_counts_cells_once(given: Given) -> None:
     assert (row["n_cells"], row["seconds"], row["first"]) == (2, 2.0, NOW)
 
 
+def test_provenance_lists_what_features_were_made_with(given: Given) -> None:
+    old, new = ({"versions": f'{{"timm": "{v}"}}', "device": "cpu", "n_images": 9} for v in (1, 2))
+    rows = [score("a", "d0", 0.9, features_made_with=[old, new]), score("b", "d0", 0.8, features_made_with=[old])]
+    (row,) = given(results=rows).query("provenance").to_pylist()
+    assert row["features"] == '2: {"timm": "1"}, cpu; 1: {"timm": "2"}, cpu'
+
+
 # ---- the published grid -----------------------------------------------------------------------------------------
 
 
