@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ray_cluster import descendants
 
-from cluster.pool.child_processes import descendants
 from featurestore import FeatureStore
 
 
@@ -30,13 +30,14 @@ def test_a_signal_stops_cleanly_and_the_next_run_finishes(study_file, tmp_path, 
         assert process.poll() is None
     if number == signal.SIGTERM:
         wait_until(lambda: list((tmp_path / "s").glob("samples/**/part-*")))
-    before = descendants()
+    before = list(descendants(process.pid))
+    assert before or number == signal.SIGINT
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, "Finished work is stored. Run the same command again" in err) == (code, True), err
     assert err.count("\n") < 8, err  # no words of Ray
     assert not list((tmp_path / "s" / "_staging").iterdir())
-    left = [one for one in before if one != process.pid and Path(f"/proc/{one}/cmdline").exists()]
+    left = [one for one in before if Path(f"/proc/{one}/cmdline").exists()]
     assert not [one for one in left if b"ray" in Path(f"/proc/{one}/cmdline").read_bytes()]
     done = subprocess.run([*command, "--local"], capture_output=True, text=True, check=False)
     assert (done.returncode, len(FeatureStore.open(str(tmp_path / "s")).names("results"))) == (0, 1)
