@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
 OPEN_DATABASES = 8
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, also by the commands that tests start
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by marker, and before xdist asks for groups
