@@ -43,7 +43,7 @@ def test_damages_of_every_kind_change_no_number_and_are_mended_by_what_errors_ad
 
 @pytest.mark.long
 def test_the_same_damages_change_numbers_where_nothing_is_checked():
-    printed = damage("--unchecked", "--per-kind", 50, "--kind", "features")
-    wrong = re.search(r"(\d+) of 50", printed)
+    printed = damage("--unchecked", "--per-kind", 100, "--kind", "features")
+    wrong = re.search(r"(\d+) of 100", printed)
     assert wrong, printed
     assert int(wrong[1]) > 10

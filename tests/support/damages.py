@@ -50,7 +50,7 @@ class Damage:
     file, other : str
         Names below the store or the cache; the other one only where two are swapped.
     at : float
-        Place in the file, from 0 to 1.
+        Place in the file, from 0 to 1. In a Parquet file the footer is from 0.5 on: it is most of a small one.
     bit : int
     dated : bool
         Whether the file looks as if it had been written just now.
@@ -112,17 +112,24 @@ def _replace(path: Path, content: bytes, *, dated: bool) -> None:
 def _flip(content: bytes, damage: Damage) -> bytes:
     data = bytearray(content)
     if data:
-        data[int(damage.at * len(data))] ^= 1 << damage.bit
+        data[_place(content, damage.at)] ^= 1 << damage.bit
     return bytes(data)
 
 
 def _truncate(content: bytes, damage: Damage) -> bytes:
-    return content[: int(damage.at * len(content))]
+    return content[: _place(content, damage.at)]
 
 
 def _zeros(content: bytes, damage: Damage) -> bytes:
-    start = int(damage.at * len(content))
+    start = _place(content, damage.at)
     return content[:start] + bytes(len(content) - start)
+
+
+def _place(content: bytes, at: float) -> int:
+    if content[-4:] != b"PAR1":
+        return int(at * len(content))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    return int(2 * at * footer) if at < 0.5 else footer + int((2 * at - 1) * (len(content) - footer))
 
 
 _CHANGES: Mapping[str, Callable[[bytes, Damage], bytes]] = {"flip": _flip, "truncate": _truncate, "zeros": _zeros}
