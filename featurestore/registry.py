@@ -31,10 +31,16 @@ def load(package: ModuleType, kind: str, name: str) -> ModuleType:
     UnknownNameError
         If there is no such file; close names are suggested.
     """
-    known = names(package)
-    if name not in known:
-        raise UnknownNameError(kind, name, known, f"There are: {', '.join(known)}.")
+    place = (name, *package.__path__)
+    if place not in _found:  # a study asks thousands of times, and a listing of the folder takes as long as a key
+        known = names(package)
+        if name not in known:
+            raise UnknownNameError(kind, name, known, f"There are: {', '.join(known)}.")
+        _found.add(place)
     return importlib.import_module(f"{package.__name__}.{name}")
+
+
+_found: set[tuple[str, ...]] = set()  # names of modules, each with the folders of its package
 
 
 def plugins() -> list[EntryPoint]:

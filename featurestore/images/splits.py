@@ -21,7 +21,7 @@ from featurestore.images.preprocessing import Reading
 from featurestore.images.source_splits import SourceSplits, present_classes
 from featurestore.images.sources import RawImage, open_source
 from featurestore.plain_text import counted, shortly
-from featurestore.store.layout import SampleSet, content_key, key_fields
+from featurestore.store.layout import KeyText, SampleSet, content_key, key_fields, key_texts
 from featurestore.store.schema import SPLITS
 
 
@@ -59,6 +59,7 @@ class Dataset:
         self._source = SourceSplits(spec, source)
         self._labels: dict[str, npt.NDArray[Any]] = {}
         self._groups: dict[str, Sequence[str | None] | None] = {}
+        self._key_texts: dict[str, dict[str, KeyText]] = {}
         self.classes = self._source.classes
         self.fingerprint = source.fingerprint()
         self.inventory = self._source.inventory
@@ -125,6 +126,12 @@ class Dataset:
         choices = key_fields(self.spec, without=("name", "source", "metric", "link_roots"))
         return {"fingerprint": self.fingerprint, "split": split, **choices, "shard_images": self.shard_images(split)}
 
+    def key_texts(self, split: str) -> dict[str, KeyText]:
+        """Return the same as keys have it, made once for all feature sets of the split."""
+        if split not in self._key_texts:
+            self._key_texts[split] = key_texts(self.key_parts(split))
+        return self._key_texts[split]
+
     @property
     def reading(self) -> Reading:
         """How its images are read."""
@@ -132,7 +139,7 @@ class Dataset:
 
     def samples(self, split: str) -> SampleSet:
         """Return the image table of a split."""
-        return SampleSet(self.spec.name, split, content_key({"table": "samples", **self.key_parts(split)}))
+        return SampleSet(self.spec.name, split, content_key({"table": "samples", **self.key_texts(split)}))
 
     def record(self) -> dict[str, Any]:
         """Return the dataset's row of the `datasets` table, without the time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from featurestore.catalogue.models import ModelSpec
@@ -12,7 +13,7 @@ from featurestore.images.preprocessing import Preprocessing
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones
 from featurestore.store import schema
-from featurestore.store.layout import PENULTIMATE, FeatureSet, content_key
+from featurestore.store.layout import PENULTIMATE, FeatureSet, KeyText, content_key, key_text, key_texts
 
 Compute = Literal["fp32", "bf16", "fp16"]
 FeatureType = Literal["float16", "float32"]
@@ -45,10 +46,19 @@ class Model:
             "arithmetic": _ARITHMETIC,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of the key parts: a name has the same one only while it stands for the same features."""
         return content_key(self.key_parts())
+
+    @cached_property
+    def key_texts(self) -> dict[str, KeyText]:
+        """The key parts as keys have them, made once for all feature sets of the model."""
+        return key_texts(self.key_parts())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: a unit that goes to a worker takes no texts along."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     def record(self) -> dict[str, Any]:
         """Return the model's row of the `models` table, without the time."""
@@ -78,7 +88,7 @@ def feature_set(
     model: Model, dataset: Dataset, split: str, storage: FeatureType, *, tap: str = PENULTIMATE
 ) -> FeatureSet:
     """Name the features of one split by everything that can change their bytes."""
-    key = content_key(feature_key_parts(model, dataset, split, storage, tap=tap))
+    key = content_key(_feature_key_texts(model, dataset, split, storage, tap))
     return FeatureSet(model.name, dataset.spec.name, split, key, tap)
 
 
@@ -91,7 +101,14 @@ def feature_key_parts(
 
 def inputs_key(model: Model, dataset: Dataset, storage: FeatureType, *, tap: str = PENULTIMATE) -> str:
     """Return a hash of all that a model's features of a dataset come from, but for the precision of computing."""
-    parts = {split: feature_key_parts(model, dataset, split, storage, tap=tap) for split in schema.SPLITS}
-    return content_key(
-        {split: {name: value for name, value in own.items() if name != "compute"} for split, own in parts.items()}
-    )
+    parts = {split: _feature_key_texts(model, dataset, split, storage, tap) for split in schema.SPLITS}
+    for own in parts.values():
+        del own["compute"]
+    return content_key({split: key_text(own) for split, own in parts.items()})
+
+
+def _feature_key_texts(
+    model: Model, dataset: Dataset, split: str, storage: FeatureType, tap: str
+) -> dict[str, KeyText | str]:
+    """Return the same parts as `feature_key_parts`, of which texts were made where other sets have them, too."""
+    return {"table": "features", "tap": tap, "storage": storage, **model.key_texts, **dataset.key_texts(split)}

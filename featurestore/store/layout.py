@@ -18,6 +18,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -69,7 +70,7 @@ class FeatureSet:
     @property
     def folder(self) -> str:
         """Path inside the store."""
-        tap = quote(self.tap, safe=_SAFE_IN_TAP)
+        tap = _quoted(self.tap)
         return f"features/model={self.model}/tap={tap}/dataset={self.dataset}/split={self.split}/key={self.key}"
 
 
@@ -128,6 +129,11 @@ class SampleSet:
     def folder(self) -> str:
         """Path inside the store."""
         return f"samples/dataset={self.dataset}/split={self.split}/key={self.key}"
+
+
+@cache
+def _quoted(tap: str) -> str:
+    return quote(tap, safe=_SAFE_IN_TAP)
 
 
 def part_name(shard: int, n_shards: int, digest: str = "") -> str:
@@ -253,15 +259,42 @@ def content_key(parts: Mapping[str, Any]) -> str:
     Parameters
     ----------
     parts : mapping
-        JSON-serialisable values. `KEY_VERSION` is added, under the name that it had first.
+        JSON-serialisable values, or `KeyText` for those that other keys have, too. `KEY_VERSION` is added, under the
+        name that it had first.
 
     Returns
     -------
     str
         24 hexadecimal digits (96 bits) of SHA-256.
     """
-    canonical = json.dumps({**parts, "schema_version": KEY_VERSION}, sort_keys=True, separators=(",", ":"))
+    canonical = key_text({**parts, "schema_version": KEY_VERSION}).text
     return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class KeyText:
+    """A part of keys as `content_key` hashes it. Where thousands of keys share a part, its text is made once."""
+
+    text: str
+
+
+def key_text(value: Any) -> KeyText:
+    """Return the text of a part of a key: of a JSON-serialisable value, or of a mapping whose values may be texts."""
+    if isinstance(value, KeyText):
+        return value
+    if not isinstance(value, Mapping) or not any(isinstance(part, KeyText) for part in value.values()):
+        return KeyText(_encode(value))
+    return KeyText(
+        "{" + ",".join(f"{_encode(name)}:{key_text(part).text}" for name, part in sorted(value.items())) + "}"
+    )
+
+
+def key_texts(parts: Mapping[str, Any]) -> dict[str, KeyText]:
+    """Return the texts of several parts of a key."""
+    return {name: key_text(value) for name, value in parts.items()}
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def added_later(default: Any, *, hash: bool | None = None) -> Any:  # noqa: A002 - the name that dataclasses give it
@@ -296,19 +329,27 @@ def key_fields(record: DataclassInstance, *, without: Collection[str] = ()) -> d
     dict of str to JSON-serialisable values
         Without the fields that were `added_later` and have their default.
     """
-    own = (entry for entry in fields(record) if entry.name not in without)
+    own = (entry for entry in _entries(type(record)) if entry.name not in without)
     values = ((entry, getattr(record, entry.name)) for entry in own)
     return {entry.name: _key_value(value) for entry, value in values if not _as_before(entry, value)}
 
 
 _ADDED_LATER = "added later"
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@cache
+def _entries(kind: type[DataclassInstance]) -> tuple[Field[Any], ...]:
+    return fields(kind)
 
 
 def _as_before(entry: Field[Any], value: Any) -> bool:
-    return _ADDED_LATER in entry.metadata and bool(value == entry.default)
+    return bool(entry.metadata) and _ADDED_LATER in entry.metadata and bool(value == entry.default)
 
 
 def _key_value(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return key_fields(value)
     return tuple(map(_key_value, value)) if isinstance(value, tuple | list) else value

@@ -1,12 +1,16 @@
+import importlib
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 from locations import ROOT
 
 from cluster.console import listings
+from featurestore import registry
 from featurestore.catalogue.datasets import known_datasets
 from featurestore.catalogue.models import CATALOGUE, known_models
+from featurestore.errors import UnknownNameError
 
 
 @pytest.fixture
@@ -24,6 +28,21 @@ def install(tmp_path, monkeypatch):
 
     monkeypatch.syspath_prepend(tmp_path)
     return make
+
+
+def test_a_module_of_a_folder_is_looked_for_once_and_one_that_comes_later_is_found(tmp_path, monkeypatch):
+    package = ModuleType("growing")
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "growing", package)
+    looked = []
+    monkeypatch.setattr(registry, "names", lambda package, names=registry.names: looked.append(1) or names(package))
+    with pytest.raises(UnknownNameError, match="There are: "):
+        registry.load(package, "probe", "late")
+    (tmp_path / "late.py").write_text("A = 1\n")
+    importlib.invalidate_caches()
+    assert [registry.load(package, "probe", "late").A for _ in range(3)] == [1, 1, 1]
+    assert len(looked) == 2
+    monkeypatch.delitem(sys.modules, "growing.late")
 
 
 RECORDS = (

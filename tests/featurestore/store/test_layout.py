@@ -1,3 +1,6 @@
+import hashlib
+import json
+import random
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from typing import Any
 
@@ -17,6 +20,8 @@ from featurestore.store.layout import (
     content_key,
     files_of_shards,
     key_fields,
+    key_text,
+    key_texts,
     parse_folder,
     parse_part,
     part_name,
@@ -55,6 +60,36 @@ def test_the_files_of_a_shard_are_found_by_its_number():
 def test_equal_parts_give_equal_keys_whatever_their_order():
     assert content_key({"a": 1, "b": [2]}) == content_key({"b": [2], "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
+
+
+def test_texts_of_parts_that_keys_share_give_the_keys_that_the_parts_give():
+    """As keys were made when nothing was shared: one JSON of all parts."""
+    rng = random.Random(0)
+    for _ in range(500):
+        parts = {some_text(rng): some_part(rng) for _ in range(rng.randrange(6))}
+        texts = {name: key_text(part) if rng.random() < 0.5 else part for name, part in parts.items()}
+        inner = {name: key_text(key_texts(part)) for name, part in parts.items() if isinstance(part, dict)}
+        canonical = json.dumps({**parts, "schema_version": 1}, sort_keys=True, separators=(",", ":"))
+        former = hashlib.sha256(canonical.encode()).hexdigest()[:24]
+        assert content_key(parts) == content_key(texts) == content_key(texts | inner) == former, parts
+
+
+def test_a_text_inside_a_value_is_no_part_of_a_key():
+    with pytest.raises(TypeError, match="KeyText"):
+        content_key({"a": [key_text(1)]})
+
+
+def some_part(rng: random.Random, depth: int = 0) -> Any:
+    kinds = [lambda: rng.choice([None, True, False, 1e-300, 0.1, 1e22, -0.0, 3.0, 10**30, 7]), lambda: some_text(rng)]
+    if depth < 3:
+        some = range(rng.randrange(4))
+        kinds.append(lambda: rng.choice([list, tuple])(some_part(rng, depth + 1) for _ in some))
+        kinds.append(lambda: {some_text(rng): some_part(rng, depth + 1) for _ in some})
+    return rng.choice(kinds)()
+
+
+def some_text(rng: random.Random) -> str:
+    return "".join(rng.choices('aZ_é"\\\n\u2028\x00 😀', k=rng.randrange(4)))
 
 
 def test_no_key_depends_on_the_version_of_the_format(monkeypatch):
