@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -13,6 +15,7 @@ import pyarrow.fs as pafs
 from featurestore.errors import ConfigurationError, StoreError
 from featurestore.given_files import check_utf8, given_path
 from featurestore.store import s3_client, storage_options
+from featurestore.store.retries import trying_itself
 from featurestore.store.storage_options import CA_FILE, RETRIES, Options
 from featurestore.store.store_uris import check_uri, scheme_of, split
 
@@ -25,6 +28,8 @@ _GS_NAMES = {
     "project": "project_id",
 }
 _GS_PATIENCE = timedelta(seconds=4)  # of Google's client, which tries for 15 minutes by default; we try again
+
+_MOST_TRIES = 3  # of a client of S3, which does not know what lasts
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class Place:
         The folder as `filesystem` knows it.
     options : mapping of str to str
         Options as they were given; they may hold credentials, so they are never shown or stored.
+    patient : FileSystem
+        The same for what takes several requests, a listing or a large upload: it tries each of them several times,
+        where `filesystem` leaves that to its user, who would begin all of them anew.
     retries : int
         Number of further tries after an error that may pass.
     """
@@ -47,12 +55,19 @@ class Place:
     uri: str
     root: str
     filesystem: pafs.FileSystem
+    patient: pafs.FileSystem
     retries: int
     options: Options = field(default_factory=dict, repr=False)
 
     def path(self, name: str) -> str:
         """Return the path of `name` in the folder, as `filesystem` knows it."""
         return f"{self.root}/{name}" if name else self.root
+
+    @contextmanager
+    def patiently(self) -> Iterator[pafs.FileSystem]:
+        """Give the patient file system to the block; what it reports is known as tried often, where it tries itself."""
+        with trying_itself() if self.patient is not self.filesystem else nullcontext():
+            yield self.patient
 
     def shown_options(self) -> list[str]:
         """Return the options as arguments of a command; the value of one that may be a secret is written as ``...``."""
@@ -85,7 +100,8 @@ def open_place(uri: str, options: Options | None = None) -> Place:
     if scheme == "file":
         storage_options.check_names("a local path", given, ())
         folder = _local_folder(uri)
-        return Place("local", folder, folder, pafs.LocalFileSystem(), retries=2)
+        local = pafs.LocalFileSystem()
+        return Place("local", folder, folder, local, local, retries=2)
     check_uri(uri)
     if scheme in ("http", "https"):
         raise StoreError(
@@ -98,10 +114,10 @@ def open_place(uri: str, options: Options | None = None) -> Place:
     retries = storage_options.retries(given)
     own = {name: value for name, value in given.items() if name != RETRIES}
     try:
-        kind, root, filesystem = _opened(scheme, uri, own)
+        kind, root, filesystem, patient = _opened(scheme, uri, own, retries)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise StoreError(f"Cannot open the store {uri!r}: {error}") from error
-    return Place(kind, uri.rstrip("/"), root.rstrip("/"), filesystem, retries, given)
+    return Place(kind, uri.rstrip("/"), root.rstrip("/"), filesystem, patient, retries, given)
 
 
 def _local_folder(uri: str) -> str:
@@ -119,14 +135,21 @@ def _local_folder(uri: str) -> str:
     return str(folder)
 
 
-def _opened(scheme: str, uri: str, options: Options) -> tuple[Kind, str, pafs.FileSystem]:
+def _opened(
+    scheme: str, uri: str, options: Options, retries: int
+) -> tuple[Kind, str, pafs.FileSystem, pafs.FileSystem]:
+    """Return the kind of a place, its root, its file system and the patient one."""
     root = uri.split("://", 1)[1]
     if scheme == "s3":
         storage_options.check_names("s3://", options, [*s3_client.OPTIONS, RETRIES])
-        return "s3", root, s3_client.open_s3(root.split("/")[0], options)
+        bucket = root.split("/")[0]
+        once = s3_client.open_s3(bucket, options)
+        patient = s3_client.open_s3(bucket, {**options, "region": once.region}, tries=min(1 + retries, _MOST_TRIES))
+        return "s3", root, once, patient
     if scheme in ("gs", "gcs") and hasattr(pafs, "GcsFileSystem"):
-        return "gs", root, _gs(options)
-    return _fsspec(scheme, uri, options)
+        return "gs", root, (google := _gs(options)), google
+    kind, root, driver = _fsspec(scheme, uri, options)
+    return kind, root, driver, driver
 
 
 def _gs(options: Options) -> pafs.FileSystem:

@@ -6,10 +6,27 @@ import errno
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+class OftenTriedError(OSError):
+    """An error that a client reports of a request that it has tried several times itself, out of several requests."""
+
+
+@contextmanager
+def trying_itself() -> Iterator[None]:
+    """Let what a client reports in the block be known as tried by itself, but for what no client tries again."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OftenTriedError(*error.args) from error
+
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds
 
@@ -87,7 +104,7 @@ def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
     work : callable
         Doing it twice must be as good as once.
     retries : int
-        Number of further tries.
+        Number of further tries; at most one after an `OftenTriedError`, so that tries do not multiply.
     remote : bool
         Whether a network is in between; then what is not known to last is held to pass.
 
@@ -100,7 +117,7 @@ def persist(work: Callable[[], T], *, retries: int, remote: bool) -> T:
         try:
             return work()
         except OSError as error:
-            if not _may_pass(error, remote=remote):
+            if not _may_pass(error, remote=remote) or (attempt and isinstance(error, OftenTriedError)):
                 raise
         # Without the random part, workers that were refused together would come back together.
         time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1.5))

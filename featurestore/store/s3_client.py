@@ -42,10 +42,15 @@ class Endpoint:
     tls: bool
 
 
-def open_s3(bucket: str, options: Options, *, in_parts: bool = False) -> pafs.S3FileSystem:
+def open_s3(bucket: str, options: Options, *, in_parts: bool = False, tries: int = 1) -> pafs.S3FileSystem:
     """Return the file system of a bucket. Uploads below 10 MiB are one PUT, which S3 takes whole or not at all.
 
-    With `in_parts` they go up as large ones do, in several requests.
+    Parameters
+    ----------
+    in_parts : bool
+        Whether small uploads, too, go up as large ones do, in several requests.
+    tries : int
+        How often a request is sent that may succeed at another try. Who tries all of them again needs no more than one.
 
     Raises
     ------
@@ -67,7 +72,8 @@ def open_s3(bucket: str, options: Options, *, in_parts: bool = False) -> pafs.S3
     if proxy := _proxy(server):
         arguments["proxy_options"] = proxy
     with _checksums(checksums(options)):
-        return pafs.S3FileSystem(**arguments, region=region, allow_delayed_open=not in_parts)
+        patience = pafs.AwsStandardS3RetryStrategy(max_attempts=tries)
+        return pafs.S3FileSystem(**arguments, region=region, allow_delayed_open=not in_parts, retry_strategy=patience)
 
 
 def checksums(options: Options) -> str:

@@ -7,10 +7,10 @@ is in `featurestore.store.backends`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -20,15 +20,25 @@ from featurestore.plain_text import shell_command
 from featurestore.store import layout, places, s3_client
 from featurestore.store.backends import Content, backend
 from featurestore.store.digests import is_intact
-from featurestore.store.retries import advice, concerns_upload, lasts, may_refuse_trailers, persist, says_why
+from featurestore.store.retries import (
+    advice,
+    concerns_upload,
+    lasts,
+    may_refuse_trailers,
+    persist,
+    says_why,
+)
 from featurestore.store.storage_options import CHECKSUMS, Options
 from featurestore.store.store_trial import Trial, takes_uploads
 
 T = TypeVar("T")
 
+_OF_MANY_FOLDERS = ("", "features")
+_LISTINGS = 16  # at once
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-@dataclass(frozen=True)
-class StoredFile:
+
+class StoredFile(NamedTuple):
     """A file as a listing shows it.
 
     Attributes
@@ -111,16 +121,38 @@ class Storage:
         return [file.name for file in self.files(folder)]
 
     def files(self, folder: str) -> list[StoredFile]:
-        """List every file below `folder`, sorted by name; empty if there is no such folder."""
-        selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
-        found = self._reading(folder, lambda: self._fs.get_file_info(selector))
-        prefix = len(self.place.root) + 1
-        files = (
-            StoredFile(info.path[prefix:], info.size, _in_utc(info.mtime))
-            for info in found
-            if info.type == pafs.FileType.File
-        )
-        return sorted(files, key=lambda file: file.name)
+        """List every file below `folder`, sorted by name; empty if there is no such folder.
+
+        S3 gives names page after page, so that a folder of many folders is listed folder by folder, several at a time.
+        A page that fails is asked for again, not those before it.
+        """
+        by_folder = self.place.kind == "s3" and folder in _OF_MANY_FOLDERS
+        infos = self._infos(folder, recursive=not by_folder)
+        files = [file for info in infos if (file := self._file(info))]
+        if by_folder:
+            below = [self._name(info) for info in infos if info.type == pafs.FileType.Directory]
+            with ThreadPoolExecutor(_LISTINGS) as pool:
+                for own in pool.map(self.files, below):
+                    files.extend(own)
+        return sorted(files)
+
+    def _infos(self, folder: str, *, recursive: bool) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self.path(folder), recursive=recursive, allow_not_found=True)
+
+        def attempt() -> list[pafs.FileInfo]:
+            with self.place.patiently() as filesystem:
+                found: list[pafs.FileInfo] = filesystem.get_file_info(selector)
+            return found
+
+        return self._reading(folder, attempt)
+
+    def _file(self, info: pafs.FileInfo) -> StoredFile | None:
+        if info.type != pafs.FileType.File:
+            return None
+        return StoredFile(self._name(info), info.size, _moment(info.mtime_ns))
+
+    def _name(self, info: pafs.FileInfo) -> str:
+        return str(info.path[len(self.place.root) + 1 :])
 
     def read_bytes(self, name: str) -> bytes:
         """Read the whole content of a file."""
@@ -391,5 +423,5 @@ def _whole(file: pa.NativeFile) -> pa.Buffer:
     return content
 
 
-def _in_utc(time: datetime | None) -> datetime | None:
-    return time.astimezone(UTC) if time else None
+def _moment(nanoseconds: int | None) -> datetime | None:
+    return None if nanoseconds is None else _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ SMALL, LARGE = b"x" * 1000, bytes(range(256)) * (11 * 4096)  # 12 MB: two parts 
     ("fault", "count"), [(503, 4), (500, 4), (CUT, 4), pytest.param(STALL, 1, marks=pytest.mark.slow)]
 )
 def test_an_upload_that_is_refused_for_a_while_succeeds(bucket, proxy, fault, count):
-    """More often than the S3 client itself tries, so that our own tries are needed too; a stall takes it seconds."""
+    """A stall takes seconds."""
     storage = Storage(f"{bucket}/store")
     proxy.times(count, fault, "PUT")
     storage.publish("part", SMALL)
@@ -201,7 +202,7 @@ def test_a_small_file_is_one_put(bucket, proxy):
 @pytest.mark.parametrize("method_and_part", [("PUT", "partNumber=2"), ("POST", "?uploads"), ("POST", "?uploadId")])
 def test_a_large_upload_that_fails_half_way_shows_nothing_and_succeeds_later(bucket, proxy, method_and_part):
     storage = Storage(f"{bucket}/store", {"retries": "0"})
-    proxy.times(3, 500, *method_and_part)  # as often as the S3 client tries
+    proxy.times(1, 500, *method_and_part)
     with pytest.raises(StoreError, match="Nothing that was already stored is lost"):
         storage.publish("part", LARGE)
     assert storage.kind("part") == "absent"
@@ -229,7 +230,60 @@ def test_a_store_that_stays_away_ends_in_a_clear_failure(bucket, proxy):
     proxy.times(100, 503, "PUT")
     with pytest.raises(StoreError, match="SLOW_DOWN.*See to it that the place can be reached, and run the same comm"):
         storage.publish("part", SMALL)
-    assert len(proxy.requests) == 6  # three tries of the S3 client in each of ours
+    assert len(proxy.requests) == 2  # no try of ours is several of the S3 client's
+
+
+def listings(proxy) -> list[str]:
+    return [request for request in proxy.requests if "list-type" in request]
+
+
+def test_a_page_of_a_listing_that_fails_is_asked_for_again_and_not_those_before_it(bucket, proxy):
+    storage = Storage(f"{bucket}/store")
+    names = [f"results/{i}" for i in range(8)]
+    for name in names:
+        storage.publish(name, SMALL)
+    proxy.page_keys = 2
+    assert storage.list_files("results") == names
+    n_pages = len(listings(proxy))
+    proxy.requests.clear()
+    proxy.times(2, 503, "GET", "continuation-token")
+    assert storage.list_files("results") == names
+    assert (n_pages, len(listings(proxy))) == (4, 6)
+
+
+def test_features_are_listed_model_by_model_and_one_that_fails_is_listed_again_alone(bucket, proxy):
+    storage = Storage(f"{bucket}/store")
+    names = [f"features/model={model}/tap=t/{i}" for model in "abc" for i in range(4)]
+    for name in ["store.json", *names]:
+        storage.publish(name, SMALL)
+    proxy.page_keys = 2
+    for folder, found in (("", [*names, "store.json"]), ("features", names)):
+        proxy.requests.clear()
+        proxy.times(1, CUT, "GET", "model%3Db")
+        assert storage.list_files(folder) == found
+        per_model = Counter(model for request in listings(proxy) for model in "abc" if f"model%3D{model}" in request)
+        assert per_model == {"a": 2, "b": 3, "c": 2}
+
+
+def test_a_listing_that_always_fails_costs_no_more_than_two_rounds_of_tries(bucket, proxy):
+    storage = Storage(f"{bucket}/store", {"retries": "2"})
+    proxy.times(100, 503, "GET")
+    with pytest.raises(StoreError, match="SLOW_DOWN"):
+        storage.list_files("results")
+    assert len(listings(proxy)) == 2 * 3
+
+
+@pytest.mark.slow
+def test_a_study_runs_where_every_third_page_of_a_listing_fails(bucket, proxy, study_file):
+    pages = count()
+    proxy.page_keys = 3
+    proxy.fault = lambda method, path: 503 if "list-type" in path and next(pages) % 3 == 2 else None
+    arguments = ["run", study_file(1), "--local", "--store", f"{bucket}/store"]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "probestore", *arguments], capture_output=True, text=True, check=False
+    )
+    assert "Computed 40 image features and 1 new cell; the study has 1." in done.stderr
+    assert next(pages) > 20
 
 
 def test_a_study_runs_on_s3_and_then_finds_nothing_missing(bucket, study_file):

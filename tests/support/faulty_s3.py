@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ class FaultyS3:
         What is done to an upload that ends with a checksum, before `fault` is asked.
     private : bool
         Whether a request without a signature is refused, as buckets do that are not open to everybody.
+    page_keys : int, optional
+        Number of names on a page of a listing, instead of those that the client asks for.
     """
 
     target: str
@@ -44,6 +47,7 @@ class FaultyS3:
     on_trailers: Fault = None
     closing: threading.Event = field(default_factory=threading.Event)
     private: bool = False
+    page_keys: int | None = None
 
     def times(self, count: int, fault: Fault, method: str, part_of_path: str = "") -> None:
         """Do `fault` to the first `count` requests that have the method and the text in their path."""
@@ -128,7 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.proxy.target)
         upstream = http.client.HTTPConnection(url.hostname or "", url.port)
         try:
-            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            path = re.sub(r"max-keys=\d+", f"max-keys={self.proxy.page_keys}", self.path)
+            upstream.putrequest(
+                self.command, path if self.proxy.page_keys else self.path, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():
                 if name.lower() not in ("expect", "connection"):
                     upstream.putheader(name, value)

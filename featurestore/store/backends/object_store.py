@@ -8,8 +8,7 @@ to its place in one step, once it has the right size there.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-
-import pyarrow.fs as pafs
+from contextlib import nullcontext
 
 from featurestore.store import layout
 from featurestore.store.backends import Content
@@ -56,21 +55,26 @@ def open(place: Place) -> Bucket:  # noqa: A001 - the name of the one function o
 def put_by_copy(place: Place, name: str, content: Content) -> None:
     """Upload a file to the staging folder, and let the server move it to its place."""
     staged = layout.staging_name(name)
-    upload(place, staged, content)
+    upload(place, staged, content, in_parts=True)
     place.filesystem.move(place.path(staged), place.path(name))
 
 
-def upload(place: Place, name: str, content: Content) -> None:
+def upload(place: Place, name: str, content: Content, *, in_parts: bool = False) -> None:
     """Write a remote file, and trust only what has the right size.
+
+    Parameters
+    ----------
+    in_parts : bool
+        Whether it takes several requests, each of which is tried again alone.
 
     Raises
     ------
     OSError
         If it cannot be written, or arrived in part.
     """
-    filesystem: pafs.FileSystem = place.filesystem
-    with filesystem.open_output_stream(place.path(name)) as stream:
+    client = place.patiently() if in_parts else nullcontext(place.filesystem)
+    with client as filesystem, filesystem.open_output_stream(place.path(name)) as stream:
         stream.write(content)
-    found = filesystem.get_file_info(place.path(name)).size
+    found = place.filesystem.get_file_info(place.path(name)).size
     if found != len(content):
         raise OSError(f"{found} bytes of {len(content)} have arrived as {name}")
