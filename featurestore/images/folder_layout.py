@@ -134,16 +134,15 @@ def _refuse_doubtful_classes(tree: FolderTree, spec: DatasetSpec) -> None:
 
 def _refuse_splits_in_names(tree: FolderTree, spec: DatasetSpec) -> None:
     """Refuse images whose names begin or end with the names of several splits, all of which would be train."""
-    names = tree.all_images("")
-    if not any("train" in name.lower() for name in names):
+    if not tree.mention("train"):
         return
-    named = Counter(split for name in names if (split := _split_in(name)))
-    if len(named) < 2 or "train" not in named or named.total() < len(names) / 2:
+    named = Counter(split for name in tree.names() if (split := _split_in(name)))
+    if len(named) < 2 or "train" not in named or named.total() < tree.totals[""] / 2:
         return
     counts = ", ".join(f"{split} {named[split]:,}" for split in SPLITS if named[split])
     raise DatasetError(
         f"Dataset {spec.name!r}: names of images may say splits ({counts}), such as "
-        f"{printable(next(name for name in names if _split_in(name)))}, and no folder does. If they do, move the "
+        f"{printable(min(name for name in tree.names() if _split_in(name)))}, and no folder does. If they do, move the "
         f"images into <split>/<class>/; if not, say `splits = {as_toml({'train': (THE_ROOT,)})}`."
     )
 
@@ -154,9 +153,14 @@ def _split_in(path: str) -> str | None:
     return next((split for word in (*words[:1], *words[-1:]) if (split := split_of(word))), None)
 
 
-def said_of_masks(files: Mapping[str, Sequence[str]]) -> str | None:
-    """Say how many images lie in folders called as masks beside one called images, as if they were pictures, too."""
-    folders = Counter(file.rpartition("/")[0] for own in files.values() for file in own)
+def said_of_masks(folders: Mapping[str, int]) -> str | None:
+    """Say how many images lie in folders called as masks beside one called images, as if they were pictures, too.
+
+    Parameters
+    ----------
+    folders : mapping of str to int
+        Folder -> number of images in it.
+    """
     beside = {place.rpartition("/")[0] for folder in folders for place in _above(folder) if _called(place, _PICTURES)}
     masks = {
         folder: n

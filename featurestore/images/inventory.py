@@ -11,7 +11,8 @@ from featurestore.plain_text import counted
 Thing = Literal["file", "folder", "row", "column", "class"]
 _Fate = tuple[Thing, str | None, str]
 
-_MOST_EXAMPLES = 3
+MOST_EXAMPLES = 3
+"""So many names of things of one fate are shown."""
 
 
 def images_of(split: str) -> str:
@@ -78,10 +79,18 @@ class Inventory:
         """
         self._include((thing, used_as, reason), count, [name])
 
-    def add_all(self, thing: Thing, names: Sequence[str], *, used_as: str | None = None, reason: str = "") -> None:
-        """Note what became of several things; see `add`."""
+    def add_all(
+        self,
+        thing: Thing,
+        names: Sequence[str],
+        *,
+        used_as: str | None = None,
+        reason: str = "",
+        count: int | None = None,
+    ) -> None:
+        """Note what became of several things; see `add`. Of many, `names` may be the first, and `count` all of them."""
         if names:
-            self._include((thing, used_as, reason), len(names), names)
+            self._include((thing, used_as, reason), len(names) if count is None else count, names)
 
     def remark(self, text: str) -> None:
         """Add a sentence to the notes that counts nothing anew."""
@@ -109,7 +118,7 @@ class Inventory:
     def _include(self, fate: _Fate, count: int, examples: Sequence[str]) -> None:
         self._counts[fate] = self._counts.get(fate, 0) + count
         known = self._examples.setdefault(fate, [])
-        known.extend(examples[: _MOST_EXAMPLES - len(known)])
+        known.extend(examples[: MOST_EXAMPLES - len(known)])
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries, what is used first."""

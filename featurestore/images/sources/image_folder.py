@@ -4,11 +4,13 @@ images in folders below a class folder belong to the class."""
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from featurestore.errors import DatasetError
 from featurestore.given_files import given_path
 from featurestore.images.dataset_files import DatasetFolder, printable
 from featurestore.images.folder_layout import SplitFolder, said_of_masks, split_folders, twice_the_same
-from featurestore.images.folder_tree import READABLE, FolderTree, joined
-from featurestore.images.inventory import Inventory, images_of
+from featurestore.images.folder_tree import READABLE, FolderTree, ending, joined
+from featurestore.images.image_paths import ImagePaths
+from featurestore.images.inventory import MOST_EXAMPLES, Inventory, images_of
 from featurestore.images.sources import RawImage, raw_image, refuse_columns
 from featurestore.images.split_names import assigned, split_of, usual_name
 from featurestore.plain_text import counted, shortly
@@ -50,7 +53,7 @@ class ImageFolder:
         self.classes = tuple(printable(name) for name in names)
         if len(set(self.classes)) < len(names):
             raise DatasetError(f"Class folders of {root} must have names that differ when they are written as text.")
-        self._files: dict[str, list[str]] = {}
+        self._files: dict[str, ImagePaths] = {}
         self._labels: dict[str, npt.NDArray[np.int64] | None] = {}
         for split in splits:
             self._add(split, tree)
@@ -72,9 +75,8 @@ class ImageFolder:
         return None
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        for row in rows:
-            path = self._folder.path / self._files[split][row]
-            yield raw_image(partial(self._folder.read, path), self._folder.name(path))
+        for file in self._files[split].take(rows).texts():
+            yield raw_image(partial(self._folder.read, self._folder.path / file), printable(file))
 
     def inventory(self) -> Inventory:
         return self._inventory
@@ -83,10 +85,10 @@ class ImageFolder:
         """Return SHA-256 over path, size and time of change of every file: rsync and make trust these too."""
         digest = hashlib.sha256()
         for split in sorted(assigned(self._files, self._spec), key=lambda name: (usual_name(name), name)):
-            for file in self._files[split]:
-                status = _status(self._folder.path / file)
-                line = (usual_name(split).encode(), os.fsencode(file), status.st_size, status.st_mtime_ns)
-                digest.update(b"%s\0%s\0%d\0%d\n" % line)
+            files, name = self._files[split], usual_name(split).encode()
+            sizes, times = files.statuses(str(self._folder.path))
+            for line in zip(files.raw(), sizes, times, strict=True):
+                digest.update(b"%s\0%s\0%d\0%d\n" % (name, *line))
         return digest.hexdigest()
 
     def _add(self, split: SplitFolder, tree: FolderTree) -> None:
@@ -97,32 +99,37 @@ class ImageFolder:
                 f"Folders of {self._folder.path} must have names that differ when they are written as text."
             )
         if not split.classes:
-            self._files[name], self._labels[name] = [joined(split.path, file) for file in tree.images[split.path]], None
+            names = list(tree.images[split.path])
+            self._files[name] = ImagePaths.of([((split.path,), np.zeros(len(names), np.int32), names)])
+            self._labels[name] = None
             return
-        files = [tree.all_images(joined(split.path, own)) for own in split.classes]
+        classes = [tree.all_images(joined(split.path, own)) for own in split.classes]
         labels = [self._index[own] for own in split.classes]
-        self._files[name] = [file for own in files for file in own]
-        self._labels[name] = np.repeat(np.array(labels, np.int64), [len(own) for own in files])
+        self._files[name] = ImagePaths.of(classes)
+        self._labels[name] = np.repeat(np.array(labels, np.int64), [len(names) for _, _, names in classes])
 
     def _take_stock(self, tree: FolderTree, splits: Sequence[SplitFolder]) -> None:
         """Count what the tree has not: images in their splits, and those that lie beside class or split folders."""
         found = self._inventory
         for split, (name, files) in zip(splits, self._files.items(), strict=True):
             depth = split.path.count("/") + bool(split.path) + bool(split.classes)
-            deeper = {file for file in files if file.count("/") > depth}
-            found.add_all("file", [printable(file) for file in files if file not in deeper], used_as=images_of(name))
-            found.add_all(
-                "file", sorted(map(printable, deeper)), used_as=images_of(name), reason="in folders below class folders"
-            )
+            is_deep = np.array([bool(folder) + folder.count("/") > depth for folder in files.folders] or [False])
+            deeper = is_deep[files.folder]
+            direct = np.flatnonzero(~deeper)
+            some = [printable(file) for file in files.at(direct[:MOST_EXAMPLES])]
+            found.add_all("file", some, used_as=images_of(name), count=len(direct))
+            some = heapq.nsmallest(MOST_EXAMPLES, map(printable, files.at(np.flatnonzero(deeper))))
+            reason, n_deeper = "in folders below class folders", int(deeper.sum())
+            found.add_all("file", some, used_as=images_of(name), reason=reason, count=n_deeper)
             if split.classes:
-                _note_loose(found, tree, split.path, "it lies beside the class folders")
+                tree.note_images(split.path, reason="it lies beside the class folders")
         if not any(split.path == "" for split in splits):
-            _note_loose(found, tree, "", "it lies beside the folders of the splits")
+            tree.note_images("", reason="it lies beside the folders of the splits")
         self._check_links(tree, splits)
         tree.note_empty_folders()
         remarks = (
             twice_the_same(tree, splits),
-            said_of_masks(self._files),
+            said_of_masks(dict(count for files in self._files.values() for count in files.per_folder().items())),
             self._said_of_other_kinds(),
             _said_of_links(self._folder, tree.linked, self._files),
         )
@@ -133,15 +140,18 @@ class ImageFolder:
         """Say which classes have no file that is called like an image that can be read."""
         readable, kinds = set[int](), dict[int, Counter[str]]()
         for split, labels in self._labels.items():
-            if labels is None:
+            if labels is None or not len(labels):
                 continue
-            for file, label in zip(self._files[split], labels.tolist(), strict=True):
+            starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+            for start, stop in pairwise(starts):
+                label = int(labels[start])
                 if label in readable:
                     continue
-                kind = PurePosixPath(file).suffix.lower()
-                kinds.setdefault(label, Counter())[kind] += 1
-                if kind in READABLE:
-                    readable.add(label)
+                for kind in map(ending, self._files[split].texts(start, stop)):
+                    kinds.setdefault(label, Counter())[kind] += 1
+                    if kind in READABLE:
+                        readable.add(label)
+                        break
         lost = sorted(kinds.keys() - readable)
         if not lost:
             return None
@@ -178,17 +188,13 @@ def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one 
         raise DatasetError(f"Dataset {spec.name!r}: {error.filename} may not be read by this user.") from error
 
 
-def _note_loose(inventory: Inventory, tree: FolderTree, folder: str, reason: str) -> None:
-    inventory.add_all("file", [printable(joined(folder, name)) for name in tree.images[folder]], reason=reason)
-
-
-def _said_of_links(folder: DatasetFolder, linked: Sequence[str], files: dict[str, list[str]]) -> str | None:
+def _said_of_links(folder: DatasetFolder, linked: Sequence[str], files: dict[str, ImagePaths]) -> str | None:
     """Say how many images are others by another path, and how many of them lie in two splits."""
     if not linked:
         return None
     splits_of: dict[str, list[str]] = {}
     for split, own in files.items():
-        for file in own:
+        for file in own.texts():
             splits_of.setdefault(os.path.realpath(folder.path / file), []).append(split)
     again = sum(len(found) - 1 for found in splits_of.values())
     shared = sum(len(set(found)) > 1 for found in splits_of.values())
@@ -196,11 +202,3 @@ def _said_of_links(folder: DatasetFolder, linked: Sequence[str], files: dict[str
         return None
     across = f"; {counted(shared, 'image')} are in several splits that way" if shared else ""
     return f"{counted(again, 'image')} are the same files as others, by links{across}"
-
-
-def _status(path: Path) -> os.stat_result:
-    """Return the status of a file; of a link that leads nowhere, that of the link."""
-    try:
-        return path.stat()
-    except OSError:
-        return path.lstat()
