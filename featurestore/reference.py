@@ -19,6 +19,7 @@ _NEEDED_BY = {
     "cell": "its cell",
     "model": "cells of its model",
     "features": "cells of its features",
+    "set": "nothing: it goes with its set",
 }
 
 

@@ -74,11 +74,11 @@ class _Search:
         return {file.name for file in self.files}
 
     def made(self) -> Iterator[Finding]:
-        """Yield what `expected.gone` knows."""
-        listed: dict[str, list[StoredFile]] = defaultdict(list)
+        """Yield what `expected` knows."""
+        listed: dict[str, list[StoredFile]] = {table: [] for table in (*expected.LISTED, *expected.LISTED_FOR_SETS)}
         for file in self.files:
-            listed[file.name.split("/")[0]].append(file)
-        for one in expected.gone(self.store, listed=listed):
+            listed.setdefault(file.name.split("/")[0], []).append(file)
+        for one in [*expected.gone(self.store, listed=listed), *expected.gone_sets(self.store, listed=listed)]:
             yield _missing(one.file, one.why)
 
     def texts_and_progress(self) -> Iterator[Finding]:

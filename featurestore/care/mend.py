@@ -105,6 +105,7 @@ def _remove(store: FeatureStore, why: Mapping[str, str]) -> dict[str, str]:
     """Remove those of the files that are there; return them with the reasons."""
     there = set(store.storage.list_files(""))
     removed = {file: why[file] for file in sorted(why, key=_order) if file in there}
+    store.forget_sets([item for folder in {*map(_folder, removed)} if (item := layout.parse_folder(folder))])
     for file in removed:
         store.storage.delete(file)
     for folder in dict.fromkeys(map(_folder, removed)):

@@ -43,6 +43,8 @@ def _advice(table: schema.Table) -> str:
             return f"{MEND}, and the results of the cell: it is fitted again"
         case "features":
             return f"{MEND}; then probestore analyse makes it again"
+        case "set":
+            return f"{MEND}; nothing is lost: a run that wants the set looks for its files"
     return f"{MEND}; then the study writes it again"
 
 

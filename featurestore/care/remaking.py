@@ -19,6 +19,8 @@ from featurestore.store.wishes import is_command
 
 _OF_NO_STUDY = ("analyse", "rescore")
 """Commands that keep their progress and failures under their own names."""
+_OF_NO_USE_ALONE = ("dropped_cells", "sets")
+"""Tables of which a record that is gone is not to be made again by anybody: no answer lacks it."""
 _PROBES = "probe+"
 """Start of the names under which the command `probe` wants its cells."""
 
@@ -113,7 +115,7 @@ class Wishes:
                 analyses = True
             elif table == "imports":
                 imports.add(("results", file.rpartition("/")[2].removesuffix(".parquet")))
-            elif table == "dropped_cells":
+            elif table in _OF_NO_USE_ALONE:
                 continue
             elif wanted := self.of(file):
                 studies |= wanted

@@ -127,3 +127,8 @@ def _place_of_seal(content: memoryview) -> int | None:
     if found < 0 or footer.find(before, found + 1) >= 0 or found + len(before) + len(_OPEN) > len(footer):
         return None
     return start + found + len(before)
+
+
+def digest_of_parts(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of the files that a manifest describes."""
+    return digest(json.dumps([part["sha256"] for part in manifest["parts"]]).encode())

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import DamagedFileError, MissingFeaturesError
-from featurestore.store.digests import rows_digest
-from featurestore.store.feature_store import FeatureStore, digest_of_parts
+from featurestore.store.digests import digest_of_parts, rows_digest
+from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import FeatureSet, SplitSets, record_path
 from featurestore.store.schema import SPLITS
 

@@ -8,7 +8,7 @@ gathered records answer; no other file is opened.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,11 +32,10 @@ LISTED = (
     "dropped_cells",
     "imports",
     "progress",
-    "studies",
-    "features",
-    "samples",
 )
-"""The folders whose files answer."""
+"""The folders whose files tell `gone`."""
+LISTED_FOR_SETS = ("cells", "datasets", "studies", *schema.SETS)
+"""The folders whose files tell `gone_sets`."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,7 +58,7 @@ class Gone:
 
 
 def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | None = None) -> list[Gone]:
-    """Return what was made and is not there, by table and file.
+    """Return the records that were made and are not there, by table and file.
 
     Parameters
     ----------
@@ -74,21 +73,65 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
     """
     files = listings(store) if listed is None else listed
     there = {file.name for table in LISTED for file in files.get(table, ())}
-    cells = store.record_rows("cells", _OF_CELLS, listed=files.get("cells", ()))
-    cells = cells.filter(pc.equal(cells.column("record"), cells.column("study")))
-    made = cells.filter(pc.fill_null(cells.column("made"), False))
+    cells = _wanted_cells(store, files)
     found = [
         *_cells(store, files),
-        *_results(made, there),
+        *_results(_made(cells), there),
         *_dropped(store, files, cells, there),
         *_of_results(store, files, there),
         *_catalogue(cells),
         *_imports(store, files),
-        *_images(store, files, made),
+    ]
+    return still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
+
+
+def gone_sets(
+    store: FeatureStore,
+    *,
+    listed: Mapping[str, Sequence[StoredFile]] | None = None,
+    among: Callable[[FeatureSet | SampleSet], bool] = lambda item: True,
+) -> list[Gone]:
+    """Return the manifests and shards of features and images that were made and are not there, by table and file.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    listed : mapping of str to sequence of StoredFile, optional
+        Files by their first folder, each of `LISTED_FOR_SETS`, where they have just been listed; by default that is
+        done here. Nothing is said of features or of samples if they are not among them, so who asks for one of these
+        lists no other.
+    among : callable, optional
+        Says whether something is to be said of a set. Files of the others need not be listed. By default of all.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be listed, or one of its records cannot be read.
+    """
+    files = listings(store, LISTED_FOR_SETS) if listed is None else listed
+    there = {file.name for table in schema.SETS for file in files.get(table, ())}
+    made = _made(_wanted_cells(store, files))
+    found = [
+        *(_images(store, files, made) if "samples" in files else ()),
         *_manifests(files, made),
         *_parts(store, files),
     ]
-    return still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
+    folders = {_folder_of(one) for one in found}
+    judged = {folder for folder in folders if (item := layout.parse_folder(folder)) and among(item)}
+    lost = {one.file: one for one in found if one.file not in there and _folder_of(one) in judged}
+    return _still_gone_sets(store, sorted(lost.values()))
+
+
+def _folder_of(lost: Gone) -> str:
+    return lost.file.rpartition("/")[0]
+
+
+def _still_gone_sets(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
+    """Return the same as `still_gone` of files of sets, of which only the folders are listed again."""
+    folders = sorted(set(map(_folder_of, lost)))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        there = {name for names in pool.map(store.storage.list_files, folders) for name in names}
+    return [one for one in lost if one.file not in there]
 
 
 def still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
@@ -121,6 +164,20 @@ _OF_CELLS = (
     *("wanted_at", "study_file", "made"),
 )
 _OF_RESULTS = ("cell", "origin", "replaced", "n_test", "chosen")
+
+
+_THREADS = 16  # an object store takes its time for each listing
+
+
+def _wanted_cells(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]]) -> pa.Table:
+    """Return the rows of `cells` that are in the records of their studies."""
+    cells = store.record_rows("cells", _OF_CELLS, listed=files.get("cells", ()))
+    return cells.filter(pc.equal(cells.column("record"), cells.column("study")))
+
+
+def _made(cells: pa.Table) -> pa.Table:
+    """Return those that had results when a run of their study ended."""
+    return cells.filter(pc.fill_null(cells.column("made"), False))
 
 
 def _cells(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]]) -> Iterator[Gone]:

@@ -26,8 +26,8 @@ from featurestore.errors import (
     StoreVersionError,
 )
 from featurestore.machine import available_cpus
-from featurestore.store import commit, kept_texts, layout, matrices, node_cache, record_cache, schema
-from featurestore.store.digests import digest, seal
+from featurestore.store import commit, kept_texts, known_sets, layout, matrices, node_cache, record_cache, schema
+from featurestore.store.digests import digest, digest_of_parts, seal
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.storage import Storage, StoredFile
@@ -644,6 +644,8 @@ class FeatureStore:
         files = {name for names in there.values() for name in names}
         made_again = any(not is_same_part(part, former[name]) for name, part in known.items() if name in former)
         if former and len(former) == n_shards and files.issuperset(former) and not made_again:
+            if not self.has_record("sets", layout.set_id(item, layout.COMPLETE)):  # its writer was killed before that
+                self._note_complete(item, self.manifest(item))
             return
         missing = n_shards - len(there)
         if missing:
@@ -660,12 +662,46 @@ class FeatureStore:
             "parts": described,
             "created_at": datetime.now(UTC).isoformat(),
         }
+        self._forget([layout.set_id(item, layout.COMPLETE)])  # what it says of a former manifest is over now
         commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", with_checksum(manifest))
+        self._note_complete(item, manifest)
 
     def mark_overflow(self, item: FeatureSet, reason: str) -> None:
         """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
         record = with_checksum({"folder": item.folder, "reason": reason})
         commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", record)
+        row = known_sets.overflowed(item)
+        self.publish("sets", row["set_id"], rows_table("sets", [row]))
+
+    def forget_sets(self, items: Collection[FeatureSet | SampleSet]) -> None:
+        """Remove the rows of `sets` that tell of these sets. Do this before their manifests are removed or replaced.
+
+        What the table lacks is no error: whoever wants to know of such a set looks for its files.
+
+        Raises
+        ------
+        StoreError
+            If a row cannot be removed.
+        """
+        self._forget([layout.set_id(item, state) for item in items for state in (layout.COMPLETE, layout.OVERFLOWED)])
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Remove those records of the table `sets` that are there."""
+        if len(names) <= _FEW:
+            there = [name for name in names if self.has_record("sets", name)]
+        else:
+            there = sorted(self.names("sets").intersection(names))
+        with ThreadPoolExecutor(_MOST_THREADS) as pool:  # an object store takes its time for each
+            list(pool.map(lambda name: self._storage.delete(layout.record_path("sets", name)), there))
+
+    def _note_complete(self, item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> None:
+        """Note in the table `sets` that a set has this manifest, or that which another writer puts in its place now."""
+        while True:
+            row = known_sets.complete(item, manifest, self._storage.modified(f"{item.folder}/{layout.MANIFEST}"))
+            self.publish("sets", row["set_id"], rows_table("sets", [row]))
+            manifest = self.manifest(item)
+            if digest_of_parts(manifest) == row["parts_digest"]:
+                return
 
     def publish(self, table: str, name: str, rows: pa.Table) -> str:
         """Publish or replace one record file of the tables in `schema.TABLES`, and return its seal."""
@@ -757,6 +793,7 @@ _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
 _FOOTER_BYTES = 64 * 1024  # of a Parquet file: most footers are shorter
 _MOST_THREADS = 16  # more would only wait for the memory
+_FEW = 4  # so many records are looked for one by one; of more, the table is listed
 
 
 def _complete(files: Iterable[StoredFile]) -> dict[str, list[StoredFile]]:
@@ -946,11 +983,6 @@ def made_known(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         for made in manifest.get("made_with", ())
         if made.get("fingerprint") and made.get("versions") and made.get("device")
     ]
-
-
-def digest_of_parts(manifest: Mapping[str, Any]) -> str:
-    """Return a digest of the files that a manifest describes."""
-    return digest(json.dumps([part["sha256"] for part in manifest["parts"]]).encode())
 
 
 def is_mark_of(item: FeatureSet | SampleSet, content: bytes) -> bool:

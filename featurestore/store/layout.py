@@ -35,6 +35,8 @@ that all of it would be computed again; what changes some numbers only is a part
 STORE_FILE = "store.json"
 MANIFEST = "manifest.json"
 OVERFLOW = "overflow.json"
+COMPLETE, OVERFLOWED = "complete", "overflowed"
+"""What a record of `sets` can say of a set: it has its manifest, or its mark that float16 was too small."""
 STAGING = "_staging"
 TOKEN_PREFIX = "token-"
 """Start of the names of staged files that a run keeps as long as it goes on, so that its nodes can read them."""
@@ -182,6 +184,11 @@ def parse_folder(folder: str) -> FeatureSet | SampleSet | None:
     if table == "samples" and tuple(values) == schema.SETS["samples"].partitions:
         return SampleSet(**values)
     return None
+
+
+def set_id(item: FeatureSet | SampleSet, state: str) -> str:
+    """Return the name of the record that says that a set is in a state: `COMPLETE` or `OVERFLOWED`."""
+    return content_key({"set": item.folder, "state": state})
 
 
 def staging_name(name: str) -> str:

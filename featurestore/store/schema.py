@@ -306,6 +306,24 @@ IMPORTS = _table(
 )
 
 
+KNOWN_SETS = _table(
+    ("set_id", pa.string(), _REQUIRED),  # hash of the set's folder and of the state
+    ("state", pa.string(), _REQUIRED),  # complete: it has its manifest; overflowed: float16 cannot hold its values
+    ("kind", pa.string(), _REQUIRED),  # features or samples
+    ("model", pa.string()),  # null for samples, as the next
+    ("tap", pa.string()),
+    ("dataset", pa.string(), _REQUIRED),
+    ("split", pa.string(), _REQUIRED),
+    ("key", pa.string(), _REQUIRED),
+    # Of a set that is complete; null else.
+    ("n_shards", pa.int64()),
+    ("n_rows", pa.int64()),
+    ("n_bytes", pa.int64()),  # of the files of its shards
+    ("parts_digest", pa.string()),  # of the files that its manifest names; equal to that in results' features_digests
+    ("completed_at", pa.timestamp("us", tz="UTC")),  # time of change of the manifest
+)
+
+
 def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
     """Return the schema of a features file: `dim` non-null values of `feature_type` (float16 or float32) per image.
 
@@ -362,9 +380,9 @@ class Table:
         Thing that a row stands for.
     named_by : str
         Column that has the name of the record's file in every row.
-    needed_by : {"study", "cell", "model", "features"}
+    needed_by : {"study", "cell", "model", "features", "set"}
         Reason to keep a record: the study that wrote it, or the wanted cell, model or feature sets that it tells of.
-        It is garbage once no study wants those.
+        It is garbage once no study wants those. What tells of one set goes with it: `FeatureStore.forget_sets`.
     gathered : bool
         Whether SQL reads the records whole, from one file that a node keeps of them. Not those with many rows, of
         which a question reads some.
@@ -375,7 +393,7 @@ class Table:
     schema: pa.Schema
     row: str
     named_by: str
-    needed_by: Literal["study", "cell", "model", "features"]
+    needed_by: Literal["study", "cell", "model", "features", "set"]
     gathered: bool = True
     imported: bool = False
 
@@ -490,6 +508,12 @@ TABLES: dict[str, Table] = {
         row="two models on a dataset: how much alike their features are",
         named_by="analysis",
         needed_by="features",
+    ),
+    "sets": Table(
+        schema=KNOWN_SETS,
+        row="a set of features or of images that is complete, or that float16 cannot hold; what it lacks may be there",
+        named_by="set_id",
+        needed_by="set",
     ),
 }
 """The tables of records, by name."""

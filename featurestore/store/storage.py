@@ -112,6 +112,11 @@ class Storage:
         kind = self._reading(name, lambda: self._fs.get_file_info(self.path(name)).type)
         return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "absent")
 
+    def modified(self, name: str) -> datetime | None:
+        """Return when a file was changed, to the microsecond; None if it is not there or that is not known."""
+        info = self._reading(name, lambda: self._fs.get_file_info(self.path(name)))
+        return moment(info.mtime_ns) if info.type == pafs.FileType.File else None
+
     def folds_case(self) -> bool:
         """Return whether the file system takes names for one that differ in case only. The store must be there."""
         return self.is_local and self.kind(layout.STORE_FILE.upper()) == "file"
@@ -149,7 +154,7 @@ class Storage:
     def _file(self, info: pafs.FileInfo) -> StoredFile | None:
         if info.type != pafs.FileType.File:
             return None
-        return StoredFile(self._name(info), info.size, _moment(info.mtime_ns))
+        return StoredFile(self._name(info), info.size, moment(info.mtime_ns))
 
     def _name(self, info: pafs.FileInfo) -> str:
         return str(info.path[len(self.place.root) + 1 :])
@@ -423,5 +428,6 @@ def _whole(file: pa.NativeFile) -> pa.Buffer:
     return content
 
 
-def _moment(nanoseconds: int | None) -> datetime | None:
+def moment(nanoseconds: int | None) -> datetime | None:
+    """Return a time in UTC by its nanoseconds since 1970, to the microsecond, as the tables of a store hold it."""
     return None if nanoseconds is None else _EPOCH + timedelta(microseconds=nanoseconds // 1000)

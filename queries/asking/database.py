@@ -28,7 +28,7 @@ from featurestore.errors import QueryError, StoreError, did_you_mean
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import layout, node_cache, schema
-from featurestore.store.expected import LISTED, Gone, gone, listings
+from featurestore.store.expected import LISTED, LISTED_FOR_SETS, Gone, gone, gone_sets, listings
 from featurestore.store.record_cache import gather
 from featurestore.store.storage import StoredFile
 from featurestore.store.storage_options import Options
@@ -339,8 +339,9 @@ def _prepare(
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
-    listed = listings(store, sorted({*_tables(), *LISTED}))
-    lost = [item for item in [*gone(store, listed=listed), *_analyses(store, listed)] if item.table not in gaps]
+    listed = listings(store, sorted({*_tables(), *LISTED, *LISTED_FOR_SETS}))
+    found = [*gone(store, listed=listed), *gone_sets(store, listed=listed), *_analyses(store, listed)]
+    lost = [item for item in found if item.table not in gaps]
     if missing := [item for item in lost if _is_read_at_once(item.table)]:
         raise _gap(store, missing)
     files = {table: _files(store, table, listed[table], empty) for table in _tables()}

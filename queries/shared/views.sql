@@ -37,6 +37,9 @@ from read_parquet(getvariable('dropped_cells_files'), hive_partitioning = false,
 create table fingerprints as
 from read_parquet(getvariable('fingerprints_files'), hive_partitioning = false, union_by_name = true);
 
+create table sets as
+from read_parquet(getvariable('sets_files'), hive_partitioning = false, union_by_name = true);
+
 create table imports as
 from read_parquet(getvariable('imports_files'), hive_partitioning = false, union_by_name = true);
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from gone_files import gone
 from tiny import TINY_NETWORK, save_images
 
 from cluster.pool.local_pool import LocalPool
@@ -20,7 +21,6 @@ from cluster.work import unsound_cells
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import ProbeError
 from featurestore.store import schema
-from featurestore.store.expected import gone
 from featurestore.store.layout import MANIFEST
 from featurestore.store.schema import by_name
 from probes.methods import ncm

@@ -24,7 +24,7 @@ from queries.asking.views_script import views_script
 
 EVERY = (*schema.SETS, *schema.TABLES)
 STORED = {
-    name: name if name in ("progress", "dropped_cells", "imports", "fingerprints") else f"stored_{name}"
+    name: name if name in ("progress", "dropped_cells", "imports", "fingerprints", "sets") else f"stored_{name}"
     for name in EVERY
 }
 TOY = pa.field("toy", pa.float64())
@@ -50,7 +50,8 @@ def add_column(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, table in tables.items():
             monkeypatch.setitem(tables, name, replace(table, schema=table.schema.append(TOY)))
     for name in schema.TABLES:
-        monkeypatch.setattr(schema, name.upper(), schema.TABLES[name].schema)
+        constant = {"sets": "KNOWN_SETS"}.get(name, name.upper())
+        monkeypatch.setattr(schema, constant, schema.TABLES[name].schema)
     monkeypatch.setattr(schema, "SAMPLES", schema.SETS["samples"].schema)
     monkeypatch.setattr(schema, "features", lambda *kind: made(*kind).append(TOY))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from gone_files import gone
 from locations import DATA
 from sound_store import CELL, FEATURES, NOW, SAMPLES, make, want
 
@@ -14,8 +15,8 @@ from featurestore import FeatureStore
 from featurestore.care import garbage
 from featurestore.care.mend import mend
 from featurestore.care.verify import verify
-from featurestore.store import layout
-from featurestore.store.expected import LISTED, gone
+from featurestore.store import expected, layout
+from featurestore.store.expected import LISTED
 from featurestore.store.feature_store import rows_table
 from featurestore.store.wishes import put_wishes, removed_for_good, wishes_of
 
@@ -58,7 +59,7 @@ def test_of_a_finished_study_nothing_is_gone(made):
 
 def test_what_was_written_after_the_files_were_listed_is_not_gone(made):
     listed = {table: made.storage.files(table) for table in LISTED} | {"results": [], "predictions": []}
-    assert gone(made, listed=listed) == []
+    assert expected.gone(made, listed=listed) == []
 
 
 @pytest.mark.parametrize(

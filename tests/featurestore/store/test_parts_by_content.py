@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from gone_files import gone
 from shard_rows import SET, feature_rows
 from sound_store import CELL, FEATURES, SAMPLES, features_of, image, make
 
@@ -18,7 +19,6 @@ from featurestore.care.verify import verify
 from featurestore.errors import DamagedFileError
 from featurestore.store import layout, schema
 from featurestore.store.commit import encode_by_content, encode_table
-from featurestore.store.expected import gone
 from featurestore.store.feature_store import Part, rows_table
 from queries.asking.database import Database
 
