@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -69,6 +69,14 @@ class PartState:
         return self.images / self.seconds if self.seconds > 0 else None
 
 
+@dataclass
+class _Share:
+    """Numbers of pieces of a model on a dataset; a view is drawn four times a second, and must not add them up."""
+
+    wanted: int = 0
+    done: int = 0
+
+
 class StageState:
     """The state of one stage.
 
@@ -86,7 +94,10 @@ class StageState:
         self.name, self.unit, self.total = stage.stage, stage.unit, stage.total
         self.begun = now
         self.handled = self.failures = self.retries = 0
-        self._parts = {part.place: PartState(part, part.done) for part in stage.parts}
+        self._parts: dict[tuple[str, str, str, str | None], PartState] = {}
+        self._shares: dict[tuple[str, str], _Share] = {}
+        for part in stage.parts:
+            self._add(PartState(part, part.done))
         self._failed: set[tuple[str | None, str | None]] = set()
         self._meter = Meter()
         self._nodes: defaultdict[str, Meter] = defaultdict(Meter)
@@ -124,13 +135,7 @@ class StageState:
 
     def shares(self) -> dict[tuple[str, str], float]:
         """Return the share of the pieces that are done of each model on each dataset, over all taps and splits."""
-        wanted: Counter[tuple[str, str]] = Counter()
-        done: Counter[tuple[str, str]] = Counter()
-        for state in self.parts():
-            place = (state.part.model, state.part.dataset)
-            wanted[place] += state.part.wanted
-            done[place] += state.done
-        return {place: done[place] / count if count else 1.0 for place, count in wanted.items()}
+        return {place: own.done / own.wanted if own.wanted else 1.0 for place, own in self._shares.items()}
 
     def has_failed(self, model: str, dataset: str) -> bool:
         """Whether something of a model on a dataset failed."""
@@ -145,7 +150,9 @@ class StageState:
         for piece in event.made():
             state = self._parts.get(piece.place)
             if state:
-                state.done = min(state.done + 1, state.part.wanted)  # a piece may come twice
+                if state.done < state.part.wanted:  # a piece may come twice
+                    state.done += 1
+                    self._shares[state.part.model, state.part.dataset].done += 1
                 state.images += piece.images
                 state.seconds += piece.seconds
 
@@ -153,10 +160,17 @@ class StageState:
         """Take over the new parts. Parts that were there before keep what was measured of them."""
         self.total = event.total
         former = self._parts
-        self._parts = {}
+        self._parts, self._shares = {}, {}
         for part in event.parts:
             known = former.get(part.place)
             state = PartState(part, part.done)
             if known:
                 state.images, state.seconds = known.images, known.seconds
-            self._parts[part.place] = state
+            self._add(state)
+
+    def _add(self, state: PartState) -> None:
+        part = state.part
+        self._parts[part.place] = state
+        share = self._shares.setdefault((part.model, part.dataset), _Share())
+        share.wanted += part.wanted
+        share.done += state.done

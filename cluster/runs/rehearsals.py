@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from cluster.study.study_file import Study
-from cluster.work.store_inventory import Inventory
-from cluster.work.wanted_features import wanted_features
 from featurestore.errors import BackboneError
-from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model
 
 
 def rehearsed(
-    study: Study,
     models: Mapping[str, Model],
-    datasets: Mapping[str, Dataset],
-    inventory: Inventory,
+    lacking: Collection[str],
+    taps: tuple[str, ...],
     *,
     fail: Callable[..., None],
     note: Callable[[str], None],
@@ -25,31 +20,26 @@ def rehearsed(
 
     Parameters
     ----------
+    models : mapping of str to Model
+    lacking : collection of str
+        Names of models of whose features the store lacks some.
+    taps : tuple of str
+        Taps that the study wants.
     fail : callable
         Called as `Ledger.fail` for each model that cannot work: its weights do not fit, it does not take images of its
         size, or it has none of the taps.
     note : callable
         Called with a sentence for what was decided about weights, and for each tap that a network lacks.
     """
-    lacking = set(_lacking(study, models, datasets, inventory))
     found = {}
     for name, model in models.items():
         try:
             if name in lacking:
-                _rehearse(model, study.extract.taps, note)
+                _rehearse(model, taps, note)
             found[name] = model
         except Exception as error:  # a network may raise anything
             fail("model", error, model=name)
     return found
-
-
-def _lacking(
-    study: Study, models: Mapping[str, Model], datasets: Mapping[str, Dataset], inventory: Inventory
-) -> Iterator[str]:
-    """Return the names of models of whose features the store lacks some."""
-    for item in wanted_features(study.extract, models.values(), datasets.values(), inventory.overflowed):
-        if not all(map(inventory.has, item.sets.values())):
-            yield item.model.name
 
 
 def _rehearse(model: Model, taps: tuple[str, ...], note: Callable[[str], None]) -> None:

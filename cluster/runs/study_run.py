@@ -24,6 +24,7 @@ from cluster.work.pairs import Pairs
 from cluster.work.rates import Rates
 from cluster.work.rounds import Pool, carry_out
 from cluster.work.store_inventory import Inventory
+from cluster.work.wanted_features import wanted_features
 from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
@@ -120,10 +121,13 @@ def begin(
         for note in dataset.notes:
             reporter.tell(Note(f"Dataset {name}: {note}"))
     inventory = Inventory(store)
+    wanted = wanted_features(study.extract, models.values(), datasets.values(), inventory.overflowed)
+    lacking = {item.model.name for item in wanted if not all(map(inventory.has, item.sets.values()))}
     models = rehearsed(
-        study, models, datasets, inventory, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))
+        models, lacking, study.extract.taps, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))
     )
-    return Run(store, inventory, Pairs(), ledger, reporter.tell, study, models, datasets, rates or Rates())
+    wanted = [item for item in wanted if item.model.name in models]
+    return Run(store, inventory, Pairs(), ledger, reporter.tell, study, models, datasets, wanted, rates or Rates())
 
 
 def works_of(run: Run) -> list[Work]:

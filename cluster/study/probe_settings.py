@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,6 +66,11 @@ class ProbeSettings(ProbeKeys):
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def chosen(self) -> Mapping[str, tuple[str, str]]:
+        """Solver and options of each probe, as `solver_of` and `options_json` return them, for thousands of cells."""
+        return {probe: (self.solver_of(probe), self.options_json(probe)) for probe in self.probes}
 
     def options_json(self, probe: str) -> str:
         """Return all options of a probe as JSON, which is part of the keys of its cells."""

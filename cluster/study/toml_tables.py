@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from featurestore.errors import ConfigurationError, ProbestoreError, did_you_mean
 
 _Record = TypeVar("_Record")
+
+
+@cache
+def _checker(kind: type[Any]) -> TypeAdapter[Any]:
+    """Return what checks records of a kind: to make it takes longer than to check a hundred."""
+    return TypeAdapter(kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +97,13 @@ class TomlTables:
                 raise self.error(message, dataclasses.replace(place, key=key))
         try:
             # JSON mode is strict about types and still takes a TOML array for a tuple.
-            return TypeAdapter(kind).validate_json(json.dumps(content, default=str), strict=True)
+            checker = _checker(kind)  # type: ignore[arg-type]
+            record: _Record = checker.validate_json(json.dumps(content, default=str), strict=True)
         except ValidationError as error:
             raise self._invalid(error, content, place) from error
         except ProbestoreError as error:
             raise self.error(str(error), place) from error
+        return record
 
     def array(self, kind: type[_Record], content: Any, table: str) -> list[_Record]:
         """Return an array of tables, ``[[table]]``, as dataclasses."""

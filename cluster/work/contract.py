@@ -8,7 +8,7 @@ for, or None if it asks for none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from cluster.work.ledger import Ledger
 from cluster.work.pairs import Pairs
 from cluster.work.rates import Rates
 from cluster.work.store_inventory import Inventory
+from cluster.work.wanted_features import WantedFeatures
 from featurestore import FeatureSet, FeatureStore
 from featurestore.images.splits import Dataset
 from featurestore.networks.identity import Model
@@ -70,6 +71,8 @@ class Run:
         Study of the run; None for a run over what is stored.
     models, datasets : mapping of str to Model and Dataset
         Models and datasets of the study that can be used.
+    wanted : sequence of WantedFeatures
+        Features that the study wants of these.
     rates : Rates
         Speed of earlier runs. Only a plan has them.
     accept_drift : bool
@@ -84,6 +87,7 @@ class Run:
     study: Study | None = None
     models: Mapping[str, Model] = field(default_factory=dict)
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    wanted: Sequence[WantedFeatures] = ()
     rates: Rates = field(default_factory=Rates)
     accept_drift: bool = False
 

@@ -22,12 +22,14 @@ from featurestore.store import schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.layout import content_key
 from featurestore.store.wishes import put_wishes, wishes_of, without
-from probes.cells.results import Cell
+from probes.cells.results import Cell, wanted_rows
 
 _TABLE = "failures"
 _PLACE = ("stage", "model", "tap", "dataset", "cell")
 
 _EVERY_SECONDS = 10.0
+_GROWN_BY = 1.25  # so that a failure costs the same when thousands have gone before: each row is written five times
+_AT_THE_LATEST_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,8 @@ class Ledger:
         self._study_file = study_file
         self._wishes = wishes
         self.wanted = rows_table("cells", [])
-        self._published: Sequence[Mapping[str, Any]] | None = None
-        self._published_at = -_EVERY_SECONDS
+        self._published: pa.Table | None = None
+        self._published_at = -_AT_THE_LATEST_SECONDS
         if self._before and store:
             known = counted(len(self._before), "failure")
             text = (
@@ -203,12 +205,9 @@ class Ledger:
         if self._wishes is None and self._store:
             self._wishes = wishes_of(self._store, self._study)
         former = schema.CELLS.empty_table() if self._wishes is None else self._wishes
-        made = set() if ended else self.made
-        now, otherwise = datetime.now(UTC), False if ended else None
-        rows = (cell.wanted_row(self._study, now, self._study_file) for cell in cells)
-        self.wanted = rows_table(
-            "cells", [{**row, "made": row["cell"] in there or row["cell"] in made or otherwise} for row in rows]
-        )
+        known, otherwise = set(there) | (set() if ended else self.made), False if ended else None
+        made = [cell.key in known or otherwise for cell in cells]
+        self.wanted = wanted_rows(cells, self._study, datetime.now(UTC), self._study_file, made=made)
         if self._store:
             self._wishes = self.wishes_now(former)
             put_wishes(self._store, self._study, self._wishes, former=former)
@@ -243,6 +242,10 @@ class Ledger:
     ) -> None:
         """Record a piece of work that failed.
 
+        The table `failures` is published again when ten seconds have passed and there are a quarter more than it has,
+        or five minutes have passed, and at the end of the run. A run that is killed has lost what came later, and such
+        work is tried again.
+
         Parameters
         ----------
         stage : str
@@ -261,7 +264,7 @@ class Ledger:
         work = FailedWork(stage, model, tap, dataset, cell, failure, datetime.now(UTC), known_by, kind=kind)
         self.summary.failures.append(work)
         self._reporter.tell(work.event())
-        if time.monotonic() - self._published_at >= _EVERY_SECONDS:
+        if self._is_due():
             self.publish()
 
     def remembers(self, key: str) -> FailedWork | None:
@@ -277,10 +280,18 @@ class Ledger:
 
     def publish(self) -> None:
         """Bring the table `failures` up to date: failures of this run, and earlier ones that it has not come to yet."""
-        rows = [work.row(self._study) for work in [*self.summary.failures, *self._before.values()]]
-        if self._store and rows != (self._published if self._published is not None else self._stored(self._store)):
-            self._store.publish(_TABLE, self._study, rows_table(_TABLE, rows))
+        works = [*self.summary.failures, *self._before.values()]
+        rows = rows_table(_TABLE, [work.row(self._study) for work in works])
+        if self._store and rows != (self._stored(self._store) if self._published is None else self._published):
+            self._store.publish(_TABLE, self._study, rows)
         self._published, self._published_at = rows, time.monotonic()
+
+    def _is_due(self) -> bool:
+        waited = time.monotonic() - self._published_at
+        if self._published is None or waited >= _AT_THE_LATEST_SECONDS:
+            return True
+        known = len(self.summary.failures) + len(self._before)
+        return waited >= _EVERY_SECONDS and known >= _GROWN_BY * len(self._published)
 
     def close(self) -> Summary:
         """End the run. Earlier failures of work that is not wanted any more are forgotten."""
@@ -290,11 +301,10 @@ class Ledger:
         self._reporter.tell(RunEnded(dict(done.counts), len(done.failures), time.monotonic() - self._begun))
         return done
 
-    def _stored(self, store: FeatureStore) -> Sequence[Mapping[str, Any]]:
+    def _stored(self, store: FeatureStore) -> pa.Table:
         if not store.has_record(_TABLE, self._study):
-            return []
-        rows: list[dict[str, Any]] = store.read_record(_TABLE, self._study).to_pylist()
-        return rows
+            return rows_table(_TABLE, [])
+        return store.read_record(_TABLE, self._study)
 
 
 def failures_of(study: str, store: FeatureStore) -> dict[str, FailedWork]:

@@ -77,24 +77,32 @@ def missing_shards(wanted: Sequence[Wanted], groups: Iterable[Collection[str]] |
         Groups of models that a worker can hold at once; by default one group of all. All shards of one group come
         before those of the next, in the order of `wanted`, so that a worker loads each network once.
     """
-    every = {part.model for item in wanted for part in item.committed}
+    parts_of = [_by_model(item.committed) for item in wanted]
     planned: set[tuple[str, str, int]] = set()
     units = []
-    for models in groups if groups is not None else [every]:
-        for unit in _units(wanted, models):
-            place = (unit.dataset, unit.split, unit.shard)
-            if unit.parts or place not in planned:
-                units.append(unit)
-            planned.add(place)
+    for models in groups if groups is not None else [{model for parts in parts_of for model in parts}]:
+        for item, parts in zip(wanted, parts_of, strict=True):
+            for unit in _units(item, sorted(own for model in models for own in parts.get(model, ()))):
+                place = (unit.dataset, unit.split, unit.shard)
+                if unit.parts or place not in planned:
+                    units.append(unit)
+                planned.add(place)
     return units
 
 
-def _units(wanted: Iterable[Wanted], models: Collection[str]) -> Iterator[MissingShard]:
-    for item in wanted:
-        for shard in range(item.n_shards):
-            parts = tuple(part for part, done in item.committed.items() if part.model in models and shard not in done)
-            if parts or shard not in item.committed_samples:
-                yield MissingShard(item.dataset, item.split, shard, item.images_of(shard), parts)
+def _by_model(parts: Iterable[ModelTap]) -> dict[str, list[tuple[int, ModelTap]]]:
+    """Return the parts of each model, with their positions: a group of models is then found without the others."""
+    found: dict[str, list[tuple[int, ModelTap]]] = {}
+    for position, part in enumerate(parts):
+        found.setdefault(part.model, []).append((position, part))
+    return found
+
+
+def _units(item: Wanted, own: Sequence[tuple[int, ModelTap]]) -> Iterator[MissingShard]:
+    for shard in range(item.n_shards):
+        parts = tuple(part for _, part in own if shard not in item.committed[part])
+        if parts or shard not in item.committed_samples:
+            yield MissingShard(item.dataset, item.split, shard, item.images_of(shard), parts)
 
 
 def groups_that_fit(weight_bytes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:

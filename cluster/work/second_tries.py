@@ -62,8 +62,8 @@ class SecondTries:
     def __init__(self, lane: Lane, say: Callable[[str], None]) -> None:
         self._lane = lane
         self._say = say
-        self._open: Counter[tuple[Subject, str]] = Counter()  # tries elsewhere that are not over
-        self._unfit: set[tuple[Subject, str]] = set()
+        self._open: dict[Subject, Counter[str]] = {}  # nodes with tries elsewhere that are not over
+        self._unfit: dict[Subject, set[str]] = {}  # nodes
 
     def fits(self, attempt: Attempt[Any], node: str) -> bool:
         """Whether a node may have an attempt. One that is shunned may, where there is no other."""
@@ -92,7 +92,7 @@ class SecondTries:
                 told.append((suspect.unit, suspect.outcome(_namer(first, node))))
             elif self._lane.nodes - {node}:
                 again.append(SecondTry(suspect.unit, suspect.subject, suspect.failure, node))
-                self._open[suspect.subject, node] += 1
+                self._open.setdefault(suspect.subject, Counter())[node] += 1
             else:
                 told.append((suspect.unit, suspect.outcome(_on(node))))
         return told, again
@@ -104,28 +104,35 @@ class SecondTries:
 
     def _close(self, first: SecondTry, node: str, *, failed: bool) -> None:
         self._end(first)
-        place = (first.subject, first.node)
-        of_all = (Subject(first.subject.kind, _ALL), first.node)
-        if failed or node == first.node or not self._unfit.isdisjoint({place, of_all}):
+        of_all = Subject(first.subject.kind, _ALL)
+        if failed or node == first.node or self._is_unfit(first.node, first.subject, of_all):
             return
-        self._unfit.add(place)
+        self._unfit.setdefault(first.subject, set()).add(first.node)
         self._say(
             f"{first.node} failed at {first.subject}: {first.failure.message} On {node} the same work succeeded, so "
             f"{first.node} gets no more work on {first.subject} in this run, and no failure is recorded."
         )
         kind = first.subject.kind
-        unfit = sum(subject.kind == kind and other == first.node for subject, other in self._unfit)
+        unfit = sum(subject.kind == kind and first.node in nodes for subject, nodes in self._unfit.items())
         if unfit == _MANY:
-            self._unfit.add(of_all)
+            self._unfit.setdefault(of_all, set()).add(first.node)
             self._say(f"{first.node} failed so for {_MANY} subjects of the kind {kind}, and gets no more of that kind.")
 
     def _end(self, first: SecondTry) -> None:
-        self._open[first.subject, first.node] -= 1
-        self._open += Counter()  # without those that are not open any more
+        nodes = self._open.get(first.subject, Counter())
+        nodes[first.node] -= 1  # a try that was split up ends several times
+        if nodes[first.node] <= 0:
+            del nodes[first.node]
+        if not nodes:
+            self._open.pop(first.subject, None)
+
+    def _is_unfit(self, node: str, *subjects: Subject) -> bool:
+        return any(node in self._unfit.get(subject, ()) for subject in subjects)
 
     def _shunned(self, subject: Subject) -> Iterator[str]:
-        alike = (subject, Subject(subject.kind, _ALL))
-        yield from (node for other, node in [*self._open, *self._unfit] if other in alike)
+        for alike in (subject, Subject(subject.kind, _ALL)):
+            yield from self._open.get(alike, ())
+            yield from self._unfit.get(alike, ())
 
 
 def _subjects(task: Any) -> Sequence[Subject]:

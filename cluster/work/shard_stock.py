@@ -26,14 +26,21 @@ class ShardStock:
         self._n_shards: dict[AnySet, int] = {}
         self._shards: dict[AnySet, set[int]] = {}
         self._parts: dict[AnySet, dict[str, Part]] = {}
+        self._whole: dict[int, set[int]] = {}
 
     def add(self, item: AnySet, n_shards: int) -> None:
         """Keep stock of a set of so many shards."""
         self._n_shards[item] = n_shards
         complete = self._inventory.has(item)
-        self._shards[item] = set(range(n_shards)) if complete else self._inventory.shards(item)
+        self._shards[item] = self._all(n_shards) if complete else self._inventory.shards(item)
         if not complete:
             self._look_whether_due(item)
+
+    def _all(self, n_shards: int) -> set[int]:
+        """Return all shards of a set: complete sets share them, because nothing is added to them any more."""
+        if n_shards not in self._whole:
+            self._whole[n_shards] = set(range(n_shards))
+        return self._whole[n_shards]
 
     def shards(self, item: AnySet) -> set[int]:
         """Return the published shards of a set."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from cluster.study.study_file import ExtractSettings
@@ -60,16 +60,13 @@ def wanted_features(
         Function that says whether a float16 set met a value that float16 cannot hold.
     """
 
-    def storage(model: Model, dataset: Dataset, tap: str) -> FeatureType:
-        if settings.storage == "float32":
-            return "float32"
-        sets = (feature_set(model, dataset, split, "float16", tap=tap) for split in SPLITS)
-        return "float32" if any(map(overflowed, sets)) else "float16"
+    def wanted(dataset: Dataset, model: Model, tap: str) -> WantedFeatures:
+        item = WantedFeatures(model, tap, dataset, "float32" if settings.storage == "float32" else "float16")
+        if item.storage == "float16" and any(map(overflowed, item.sets.values())):
+            return replace(item, storage="float32")
+        return item
 
-    return [
-        WantedFeatures(model, tap, dataset, storage(model, dataset, tap))
-        for dataset, model, tap in product(datasets, models, settings.taps)
-    ]
+    return [wanted(*place) for place in product(datasets, models, settings.taps)]
 
 
 def model_groups(models: Iterable[Model], gigabytes: float) -> list[tuple[str, ...]]:

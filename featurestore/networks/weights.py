@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import re
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from featurestore.catalogue.models import ModelSpec
@@ -39,10 +41,13 @@ def _word_meant(path: Path) -> str:
 
 def random_digest(spec: ModelSpec, packages: tuple[str, ...]) -> str:
     """Return ``random:`` and a digest of what decides random weights: backbone, seed, versions of `packages`."""
-    from importlib.metadata import version
-
-    parts = {"backbone": spec.backbone, "seed": spec.seed, "versions": {name: version(name) for name in packages}}
+    parts = {"backbone": spec.backbone, "seed": spec.seed, "versions": dict(_versions(packages))}
     return f"random:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
+
+
+@cache
+def _versions(packages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in packages)
 
 
 def _first_line(error: BaseException) -> str:

@@ -287,13 +287,12 @@ class KeyText:
 
 def key_text(value: Any) -> KeyText:
     """Return the text of a part of a key: of a JSON-serialisable value, or of a mapping whose values may be texts."""
-    if isinstance(value, KeyText):
+    if type(value) is KeyText:
         return value
-    if not isinstance(value, Mapping) or not any(isinstance(part, KeyText) for part in value.values()):
+    if not isinstance(value, Mapping) or KeyText not in map(type, value.values()):
         return KeyText(_encode(value))
-    return KeyText(
-        "{" + ",".join(f"{_encode(name)}:{key_text(part).text}" for name, part in sorted(value.items())) + "}"
-    )
+    texts = [f"{_name(name)}:{key_text(value[name]).text}" for name in sorted(value)]
+    return KeyText(f"{{{','.join(texts)}}}")
 
 
 def key_texts(parts: Mapping[str, Any]) -> dict[str, KeyText]:
@@ -302,6 +301,11 @@ def key_texts(parts: Mapping[str, Any]) -> dict[str, KeyText]:
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+@cache
+def _name(name: str) -> str:
+    return _encode(name)
 
 
 def added_later(default: Any, *, hash: bool | None = None) -> Any:  # noqa: A002 - the name that dataclasses give it

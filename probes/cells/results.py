@@ -95,15 +95,41 @@ class Cell:
 
     def grain(self) -> dict[str, Any]:
         """Return the first columns of every row of this cell."""
-        fields = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
-        return {"cell": self.key, **{name: getattr(self, name) for name in fields}}
+        return {"cell": self.key, **{name: getattr(self, name) for name in _GRAIN}}
 
-    def wanted_row(self, study: str, wanted_at: datetime, study_file: str | None = None) -> dict[str, Any]:
-        """Return the cell's row of the table `cells`."""
-        read = {name: getattr(self, name) for name in ("model_key", "compute", "inputs_key")}
-        read |= {f"{split}_key": self.features.set(split).key for split in schema.SPLITS}
-        wish = {"study": study, "wanted_at": wanted_at, "study_file": study_file}
-        return {**self.grain(), "options": self.options, **wish, **read}
+
+_GRAIN = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
+
+
+def wanted_rows(
+    cells: Sequence[Cell],
+    study: str,
+    wanted_at: datetime,
+    study_file: str | None = None,
+    *,
+    made: Sequence[bool | None] | None = None,
+) -> pa.Table:
+    """Return the rows of the table `cells` of the cells of a study.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    study : str
+    wanted_at : datetime
+    study_file : str, optional
+        What wants them, as `Study.file` has it.
+    made : sequence of bool or None, optional
+        Of each cell, whether its results were there; None where that is not known yet, as is the default.
+    """
+    n = len(cells)
+    own = {name: [getattr(cell, name) for cell in cells] for name in (*_GRAIN, *_READ)}
+    keys = {f"{split}_key": [getattr(cell.features, f"{split}_key") for cell in cells] for split in schema.SPLITS}
+    wish = {"study": [study] * n, "wanted_at": [wanted_at] * n, "study_file": [study_file] * n}
+    columns = {"cell": [cell.key for cell in cells], **own, **keys, **wish, "made": made or [None] * n}
+    return pa.Table.from_pydict(columns, schema=schema.CELLS)
+
+
+_READ = ("options", "model_key", "compute", "inputs_key")
 
 
 @dataclass(frozen=True)

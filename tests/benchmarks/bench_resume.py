@@ -124,7 +124,7 @@ def main() -> None:
 
         def plan() -> None:
             ledger = Ledger(study.name, store, Reporters())
-            own = Run(store, Inventory(store), Pairs(), ledger, lambda event: None, study, models, datasets)
+            own = Run(store, Inventory(store), Pairs(), ledger, lambda event: None, study, models, datasets, items)
             assert list(Features(own, study).missing()) == []
 
         def run() -> None:

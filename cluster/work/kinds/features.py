@@ -27,7 +27,7 @@ from cluster.work.pairs import Pair, Place
 from cluster.work.shard_queue import ShardQueue
 from cluster.work.shard_stock import ShardStock
 from cluster.work.unreadable_images import UnreadableImages
-from cluster.work.wanted_features import WantedFeatures, model_groups, wanted_features
+from cluster.work.wanted_features import WantedFeatures, model_groups
 from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DamagedFileError, DatasetError, DriftError, Failure, OtherFilesError, StoreError
@@ -291,16 +291,15 @@ class Features(Work):
         self._stock = ShardStock(run.inventory)
         self._problems: dict[Place, str] = {}
         self._unreadable = UnreadableImages(run.datasets)
-        self._pixels: dict[tuple[str, str, int], PixelFacts] = {}
+        self._pixels: dict[str, dict[tuple[str, int], PixelFacts]] = {name: {} for name in run.datasets}
         self._queue = ShardQueue()
         self._total = 0
         self._gone = 0  # shards of complete sets
-        wanted = wanted_features(study.extract, run.models.values(), run.datasets.values(), run.inventory.overflowed)
-        self._items = {item.place: item for item in wanted}
+        self._items = {item.place: item for item in run.wanted}
         self._places: dict[str, list[Place]] = {name: [] for name in run.datasets}
         for place in self._items:
             self._places[place[-1]].append(place)
-        run.pairs.want(map(pair_of, wanted))
+        run.pairs.want(map(pair_of, run.wanted))
         self._take_stock()
         self._enqueue(self._missing_now())
         self._trials = ModelTrials(run)
@@ -424,8 +423,7 @@ class Features(Work):
         """Say what was found about the pixels of each dataset, and which installations gave the same."""
         self._trials.end({place[0] for place in self._problems})
         for name, dataset in self._run.datasets.items():
-            found = (facts for (of, _, _), facts in self._pixels.items() if of == name)
-            for note in sum(found, PixelFacts()).notes(dataset.spec):
+            for note in sum(self._pixels[name].values(), PixelFacts()).notes(dataset.spec):
                 self._run.tell(Note(note))
 
     # ---- what is wanted, and what is there ---------------------------------------------------------------------
@@ -558,7 +556,7 @@ class Features(Work):
         name = unit.dataset.name
         yield from map(Note, self._unreadable.note(name, unit.split, unit.shard, report.unreadable))
         counts["unreadable"] = self._unreadable.count
-        self._pixels[name, unit.split, unit.shard] = report.pixels  # a shard may come twice
+        self._pixels[name][unit.split, unit.shard] = report.pixels  # a shard may come twice
         counts["passes"] += unit.n_images * len(
             {outcome.target.model for outcome in report.outcomes if not outcome.failure and not outcome.overflow}
         )

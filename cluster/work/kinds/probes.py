@@ -162,7 +162,8 @@ class Probes(Work):
         self._is_begun = False
         self._former = former_choices(run.store) if run.store else set()  # cells that are fitted again
         self._unsound = UnsoundCells(run.store, run.inventory, run.ledger.made)  # so are these
-        self._again: dict[str, str] = {}  # cells whose fitting again was said -> why
+        self._again: set[str] = set()  # cells whose fitting again was said
+        self._unsaid: dict[Place, None] = {}  # pairs whose cells were looked at since
         self.follow()
         self._want()
         self._is_begun = True
@@ -194,12 +195,13 @@ class Probes(Work):
 
     def again(self) -> Iterator[str]:
         """Return sentences about cells that are fitted again although they have results."""
-        wanted = {cell.key for cells in self._cells.values() for cell in cells}
-        reasons = dict.fromkeys(self._former, f", where {_FORMER}. {_STAY}")
-        reasons |= {cell: f", {why}." for cell, why in self._unsound.why.items()}
-        new = {cell: why for cell, why in reasons.items() if cell in wanted and cell not in self._again}
-        self._again |= new
-        for why, count in sorted(Counter(new.values()).items()):
+        places, self._unsaid = self._unsaid, {}
+        wanted = {cell.key for place in places for cell in self._cells[place]} - self._again
+        reasons = dict.fromkeys(wanted & self._former, f", where {_FORMER}. {_STAY}")
+        if wanted:
+            reasons |= {cell: f", {why}." for cell, why in self._unsound.why.items() if cell in wanted}
+        self._again.update(reasons)
+        for why, count in sorted(Counter(reasons.values()).items()):
             yield f"To fit again: {counted(count, 'cell')}{why}"
 
     def missing(self) -> Iterator[CellsUnit]:
@@ -258,6 +260,7 @@ class Probes(Work):
         classifier = pair.tap in CLASSIFIER_INPUTS and (not there or lost or self._has_classifier(pair))
         cells = self._cells[pair.place] = cells_of(pair, self._settings, classifier=classifier)
         self._unsound.judge(cells, complete=there)
+        self._unsaid[pair.place] = None
         missing = self._missing_of(cells)
         self._problems |= {
             cell.key: known for cell in missing if (known := self._run.ledger.remembers(attempt_key(cell.key)))
@@ -338,15 +341,15 @@ def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) ->
             model_key=pair.model_key,
             setting=pair.setting,
             probe=probe,
-            solver=settings.solver_of(probe),
+            solver=solver,
             n_per_class=n_per_class,
             seed=seed,
             metric=pair.metric,
-            options=settings.options_json(probe),
+            options=options,
             compute=pair.compute,
             inputs_key=pair.inputs_key,
         )
-        for probe in settings.probes
+        for probe, (solver, options) in settings.chosen.items()
         for n_per_class, seed in _tasks(pair, probe, settings, classifier=classifier)
     ]
 

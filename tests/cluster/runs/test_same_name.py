@@ -14,8 +14,8 @@ from cluster.runs.same_name import check_same, is_of_another, left_behind
 from cluster.work.ledger import Ledger
 from featurestore import FeatureStore
 from featurestore.errors import ConfigurationError
-from featurestore.store.feature_store import rows_table
 from featurestore.store.wishes import wishes_of
+from probes.cells.results import wanted_rows
 
 OTHER = '[probe]\nprobes = ["ncm", "knn"]\n'
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -210,7 +210,7 @@ def test_one_file_has_many_paths_but_a_link_elsewhere_is_a_study_of_its_own(stor
 def test_many_cells_that_are_wanted_no_more_are_a_short_list_with_its_count():
     cells = [cell("knn", features=PETS, n_per_class=5, seed=seed) for seed in range(3)]
     cells += [cell(probe) for probe in ("knn", "ncm", "ridge", "lda", "logme", "logistic", "svm")]
-    rows = rows_table("cells", [one.wanted_row("study", NOW) for one in cells])
+    rows = wanted_rows(cells, "study", NOW)
     assert left_behind("study", former=rows, wishes=rows) == []
     assert left_behind("study", former=rows, wishes=rows[:0]) == [
         "10 of the 10 cells that the study 'study' wanted before are wanted no more: 4 of knn for net on pets, "

@@ -7,6 +7,7 @@ import torch
 from stored import PETS, cell
 
 from cluster.reporting.events import Failed, Note
+from cluster.work import ledger as module
 from cluster.work.ledger import Ledger, attempt_key, failures_of
 from featurestore.errors import BackboneError, DatasetError, Failure, MissingFeaturesError, StoreError
 from queries.asking.database import Database
@@ -129,8 +130,6 @@ def test_failures_that_an_older_version_left_are_tried_again(store):
 
 
 def test_another_version_of_the_code_is_another_attempt(monkeypatch):
-    from cluster.work import ledger as module
-
     monkeypatch.setattr(module, "_versions", lambda: {"probestore": "999"})
     assert attempt_key("train", "val", "test") != KEY
 
@@ -203,6 +202,36 @@ def test_failures_are_published_now_and_then_and_at_the_end_and_not_one_by_one(s
     books.close()
     assert published.count("failures") == 2, "the first at once, the rest together"
     assert store.read_record("failures", "study").num_rows == 20
+
+
+def test_thousands_of_failures_are_written_a_few_times_each_however_many_there_are(store, monkeypatch):
+    """Ten seconds pass before each of them."""
+    written = []
+    publish = type(store).publish
+
+    def counted(*args):
+        written.append(len(args[3]))
+        return publish(*args)
+
+    monkeypatch.setattr(type(store), "publish", counted)
+    monkeypatch.setattr(module, "_EVERY_SECONDS", 0.0)
+    books, _ = ledger(store)
+    for number in range(5000):
+        books.fail("probe", WRONG, model=f"net{number}")
+        assert len(books.summary.failures) < 1.25 * max(written) + 1, "a killed run would lose more"
+    books.close()
+    assert sum(written) < 6 * 5000
+    assert written[-1] == store.read_record("failures", "study").num_rows == 5000
+
+
+def test_a_failure_is_in_the_table_after_some_minutes_however_many_there_are(store, monkeypatch):
+    books, _ = ledger(store)
+    for number in range(9):
+        books.fail("probe", WRONG, model=f"net{number}")
+    books.publish()
+    monkeypatch.setattr(module, "_AT_THE_LATEST_SECONDS", 0.0)
+    books.fail("probe", WRONG, model="last")
+    assert store.read_record("failures", "study").num_rows == 10
 
 
 def test_the_books_of_a_plan_record_nothing(store):
