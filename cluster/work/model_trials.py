@@ -24,7 +24,6 @@ from featurestore.networks.identity import Model
 from featurestore.networks.installation import Installation, described, differing, public, versions
 from featurestore.networks.references import Reference, References, Taken, compare
 from featurestore.plain_text import counted, shortly
-from featurestore.store import layout
 from featurestore.store.feature_store import made_known, rows_table
 from featurestore.store.layout import FeatureSet
 
@@ -254,7 +253,7 @@ class ModelTrials:
         if others:
             self._store.publish(_TABLE, key, rows_table(_TABLE, others))
         else:
-            self._store.storage.delete(layout.record_path(_TABLE, key))
+            self._store.delete_records(_TABLE, [key])
 
     def _row(self, taken: Taken, tap: str) -> Row | None:
         """Return the row of the table that a tap adds; None if it adds nothing."""

@@ -102,9 +102,8 @@ def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
     removed = {item.place for item in garbage}
     left = {item.wanted_by for item in _of_any_age(store) if item.wanted_by and item.place not in removed}
     removed_for_good(store, {PurePosixPath(item.place).stem for item in garbage if item.kind == "results"})
+    store.delete_files(file for item in garbage for file in item.files)
     for item in garbage:
-        for file in item.files:
-            store.storage.delete(file)
         store.storage.remove_empty_folders(item.place)
     forget(store, left, before=now)
 
@@ -112,7 +111,7 @@ def remove(store: FeatureStore, garbage: Iterable[Garbage]) -> None:
 def _of_any_age(store: FeatureStore) -> Iterator[Garbage]:
     needed = _needed(store)
     yield from _sets(store, needed)
-    yield from _records(store.storage, needed)
+    yield from _records(store, needed)
     yield from _analyses(store, needed)
     yield from _staged(store.storage)
 
@@ -181,14 +180,14 @@ def _feature_garbage(item: FeatureSet, files: list[StoredFile], needed: _Needed)
         yield _garbage("features", item.folder, "no cell reads it", files, needed.last.of_features(item))
 
 
-def _records(storage: Storage, needed: _Needed) -> Iterator[Garbage]:
+def _records(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
     for table in _tables("cell"):
-        for file in storage.files(table):
+        for file in store.listed(table):
             if _name(file) not in needed.cells and not layout.parse_import(file.name):
                 wish = needed.last.of_record(_name(file))
                 yield _garbage(table, file.name, "no study wants the cell", [file], wish)
     for table in _tables("model"):
-        for file in storage.files(table):
+        for file in store.listed(table):
             if _name(file) not in needed.model_keys:
                 wish = needed.last.of_model(_name(file))
                 yield _garbage(table, file.name, "no cell uses the model", [file], wish)
@@ -198,7 +197,7 @@ def _analyses(store: FeatureStore, needed: _Needed) -> Iterator[Garbage]:
     keys = {item.key for item in needed.features}
     for table in _tables("features"):
         columns = [name for name in TABLES[table].schema.names if name.endswith("_key")]
-        for file in store.storage.files(table):
+        for file in store.listed(table):
             rows = store.read_record(table, _name(file), columns=columns)
             unread = {key for column in rows.columns for key in column.unique().to_pylist()} - keys
             if unread:

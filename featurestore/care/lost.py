@@ -56,7 +56,7 @@ def lost(
             found.extend(look())
     found.extend(check_evidence(store, search.names, pool))
     # A run may have written it since the files were listed.
-    return [finding for finding in found if not finding.gone or store.storage.kind(finding.place) != "file"]
+    return [finding for finding in found if not finding.gone or not store.has_file(finding.place)]
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
 
 def _lost(store: FeatureStore, asking: Collection[str]) -> list[Finding]:
     with ThreadPoolExecutor(_THREADS) as pool:
-        return lost(store, store.storage.files(""), pool, asking=asking)
+        return lost(store, store.listed(""), pool, asking=asking)
 
 
 def _needs_no_computing(file: str) -> bool:
@@ -103,11 +103,10 @@ def _needs_no_computing(file: str) -> bool:
 
 def _remove(store: FeatureStore, why: Mapping[str, str]) -> dict[str, str]:
     """Remove those of the files that are there; return them with the reasons."""
-    there = set(store.storage.list_files(""))
+    there = {file.name for file in store.listed("")}
     removed = {file: why[file] for file in sorted(why, key=_order) if file in there}
     store.forget_sets([item for folder in {*map(_folder, removed)} if (item := layout.parse_folder(folder))])
-    for file in removed:
-        store.storage.delete(file)
+    store.delete_files(removed)
     for folder in dict.fromkeys(map(_folder, removed)):
         store.storage.remove_empty_folders(folder)
     return removed

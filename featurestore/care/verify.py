@@ -27,6 +27,7 @@ from featurestore.care.findings import (
     warning,
 )
 from featurestore.care.lost import lost
+from featurestore.care.pack_checks import check_pack
 from featurestore.care.record_checks import check_empty, check_record
 from featurestore.care.set_checks import Makings, check_parts, check_set, mixed, named_parts
 from featurestore.errors import MissingFileError, StoreError
@@ -97,16 +98,19 @@ def verify(store: FeatureStore, *, threads: int | None = None, asking: Collectio
         If the store cannot be listed.
     """
     storage = store.storage
-    files = {file.name: file for file in storage.files("")}
+    files = {file.name: file for file in store.stored_files("")}
+    listed = store.expanded(files.values(), damaged=[])
     folders: dict[str, list[str]] = defaultdict(list)
     for name in files:
         folders[name.rpartition("/")[0]].append(name)
     sets = {item: f"{folder}/{layout.MANIFEST}" in files for folder in folders if (item := layout.parse_folder(folder))}
     records = [name for name in files if _is_record(name)]
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
-        found = lost(store, list(files.values()), pool, asking=asking)
+        found = lost(store, listed, pool, asking=asking)
         found.extend(_check_sets(storage, sets, files, pool, lost={finding.place for finding in found if finding.gone}))
-        for findings in pool.map(lambda name: check_record(storage, name), records):
+        for findings in pool.map(lambda name: check_record(storage, name), records):  # one may be in a pack now
+            found.extend(finding for finding in findings if not finding.gone or not store.has_file(finding.place))
+        for findings in pool.map(lambda name: check_pack(storage, name), filter(layout.parse_pack, files)):
             found.extend(findings)
     found.extend(_types(storage, files))
     found.extend(_store_file(storage))
@@ -196,7 +200,7 @@ def _strays(
         elif table == layout.STUDIES:
             yield from _kept_texts(store.storage, names)
         elif table != layout.SCHEMA_FOLDER:
-            yield from (_unknown(name) for name in names if name != layout.STORE_FILE and not _is_record(name))
+            yield from (_unknown(name) for name in names if not _is_known(name))
 
 
 def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Finding]:
@@ -267,6 +271,10 @@ def _is_toml(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _is_known(name: str) -> bool:
+    return name == layout.STORE_FILE or _is_record(name) or layout.parse_pack(name) is not None
 
 
 def _is_record(name: str) -> bool:

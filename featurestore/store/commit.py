@@ -28,7 +28,7 @@ def encode_table(table: pa.Table, name: str) -> pa.Buffer:
     name : str
         Name of the file in the store.
     """
-    return sealed_parquet(table, _options(table), name=name)
+    return sealed_parquet(table, parquet_options(table.schema), name=name)
 
 
 def encode_by_content(table: pa.Table, name: Callable[[str], str]) -> tuple[str, pa.Buffer]:
@@ -40,18 +40,19 @@ def encode_by_content(table: pa.Table, name: Callable[[str], str]) -> tuple[str,
     name : callable
         Digest of all of the file but its seal, 32 hexadecimal digits -> name of the file in the store.
     """
-    content = open_parquet(table, _options(table))
+    content = open_parquet(table, parquet_options(table.schema))
     own = name(digest(content))
     return own, sealed(content, name=own)
 
 
-def _options(table: pa.Table) -> dict[str, Any]:
-    codecs = {_leaf(field): _codec(field) for field in table.schema}
+def parquet_options(columns: pa.Schema) -> dict[str, Any]:
+    """Return the options of `pyarrow.parquet.ParquetWriter` for tables with these columns."""
+    codecs = {_leaf(field): _codec(field) for field in columns}
     return {
         "compression": codecs,
         "compression_level": {leaf: 1 for leaf, codec in codecs.items() if codec == "zstd"},
-        "use_dictionary": _dictionary_columns(table),
-        "write_statistics": [_leaf(field) for field in table.schema if not pa.types.is_fixed_size_list(field.type)],
+        "use_dictionary": _dictionary_columns(columns),
+        "write_statistics": [_leaf(field) for field in columns if not pa.types.is_fixed_size_list(field.type)],
         "write_page_checksum": True,
     }
 
@@ -68,12 +69,10 @@ def publish_json(storage: Storage, name: str, record: dict[str, Any]) -> None:
     storage.publish(name, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _dictionary_columns(table: pa.Table) -> list[str]:
+def _dictionary_columns(columns: pa.Schema) -> list[str]:
     """Return the columns that are worth a dictionary: text that repeats, never ids or numbers."""
     return [
-        field.name
-        for field in table.schema
-        if pa.types.is_string(field.type) and field.name not in ("sample_id", "source")
+        field.name for field in columns if pa.types.is_string(field.type) and field.name not in ("sample_id", "source")
     ]
 
 

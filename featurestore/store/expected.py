@@ -143,12 +143,12 @@ def still_gone(store: FeatureStore, lost: Sequence[Gone]) -> list[Gone]:
         If the store cannot be listed.
     """
     tables = {one.file.split("/")[0] for one in lost}
-    there = {name for table in tables for name in store.storage.list_files(table)}
+    there = {file.name for table in tables for file in store.listed(table)}
     return [one for one in lost if one.file not in there]
 
 
 def listings(store: FeatureStore, folders: Collection[str] = LISTED) -> dict[str, list[StoredFile]]:
-    """List folders of a store, all at once; return folder -> files.
+    """List folders of a store, all at once; return folder -> files, with records of packs as if they were files.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def listings(store: FeatureStore, folders: Collection[str] = LISTED) -> dict[str
         If the store cannot be listed.
     """
     with ThreadPoolExecutor(len(folders)) as pool:  # an object store takes its time for each
-        return dict(zip(folders, pool.map(store.storage.files, folders), strict=True))
+        return dict(zip(folders, pool.map(store.listed, folders), strict=True))
 
 
 _OF_CELLS = (

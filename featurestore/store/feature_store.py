@@ -26,10 +26,11 @@ from featurestore.errors import (
     StoreVersionError,
 )
 from featurestore.machine import available_cpus
-from featurestore.store import commit, kept_texts, known_sets, layout, matrices, node_cache, record_cache, schema
-from featurestore.store.digests import digest, digest_of_parts, seal
+from featurestore.store import commit, kept_texts, known_sets, layout, matrices, schema
+from featurestore.store.digests import digest, digest_of_parts
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
+from featurestore.store.records import Records
 from featurestore.store.storage import Storage, StoredFile
 from featurestore.store.storage_options import Options
 
@@ -163,24 +164,11 @@ class Stock:
         return self._folders.get(item.folder, {})
 
 
-class FeatureStore:
+class FeatureStore(Records):
     """A store: a directory or an object-store prefix of Parquet and JSON.
 
     Get one with :meth:`open` or :meth:`create`.
     """
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    @property
-    def uri(self) -> str:
-        """Absolute path or URI of the store."""
-        return self._storage.uri
-
-    @property
-    def storage(self) -> Storage:
-        """The store's files, for code that looks after them."""
-        return self._storage
 
     @property
     def storage_options(self) -> tuple[tuple[str, str], ...]:
@@ -393,12 +381,13 @@ class FeatureStore:
         ----------
         table : str
         listed : iterable of StoredFile, optional
-            The files of the table, where they have just been listed; by default they are listed here.
+            The files of the table, where :meth:`listed` has just listed them; by default that is done here.
         """
-        files = list(self._storage.files(table) if listed is None else listed)
+        files = list(self.listed(table) if listed is None else listed)
         if table in schema.SETS:
             files = [file for folder, own in _complete(files).items() for file in self._named(folder, own)]
-        return {file.name: file.size for file in files if file.name.endswith(".parquet")}
+        physical = dict.fromkeys(file.packed.pack if file.packed else file for file in files)
+        return {file.name: file.size for file in physical if file.name.endswith(".parquet")}
 
     def lacks_columns(self, table: str) -> bool:
         """Return whether files of a table may lack columns that it has now, because the store was made before them."""
@@ -410,60 +399,6 @@ class FeatureStore:
         except StoreError:  # older than the table; or out of reach, which whoever reads on will be told
             return True
         return not set(schema.table(table).schema.names).issubset(known)
-
-    def record_seal(self, table: str, name: str) -> str | None:
-        """Return the seal of a record that is there; None if it has none. Only the end of the file is read."""
-        return self._storage.read(layout.record_path(table, name), _seal_at_end)
-
-    def names(self, table: str) -> set[str]:
-        """Return the names of the records in one of `schema.TABLES`, without those of imports."""
-        return set(self.record_times(table))
-
-    def record_times(self, table: str) -> dict[str, datetime | None]:
-        """Return the same names with the times at which the records were written, where these are known."""
-        own = (file for file in self._storage.files(table) if not layout.parse_import(file.name))
-        return {_record_name(file.name): file.modified for file in own}
-
-    def has_record(self, table: str, name: str) -> bool:
-        """Return whether there is a record in one of `schema.TABLES`, without a listing of the table."""
-        return self._storage.kind(layout.record_path(table, name)) == "file"
-
-    def read_records(self, table: str) -> list[dict[str, Any]]:
-        """Return the rows of all records of one of `schema.TABLES`, without those of imports.
-
-        One listing is made, and records that this node has read before are not opened again.
-        """
-        return [row for rows in self.record_tables(table).values() for row in rows.to_pylist()]
-
-    def record_tables(self, table: str) -> dict[str, pa.Table]:
-        """Return the same rows as Arrow tables, by the names of their records."""
-        folder = node_cache.folder() if node_cache.limit_bytes() else None
-        found = record_cache.records(self._storage, table, folder)
-        return {_record_name(name): rows for name, rows in found.items() if not layout.parse_import(name)}
-
-    def record_rows(
-        self, table: str, columns: Sequence[str], *, listed: Iterable[StoredFile] | None = None
-    ) -> pa.Table:
-        """Return some columns of the same rows as one Arrow table, with the names of their records in ``record``.
-
-        Parameters
-        ----------
-        table : str
-        columns : sequence of str
-        listed : iterable of StoredFile, optional
-            The files of the table, where they have just been listed; by default they are listed here.
-        """
-        folder = node_cache.folder() if node_cache.limit_bytes() else None
-        files = list(self._storage.files(table) if listed is None else listed)
-        rows = record_cache.all_rows(self._storage, table, folder, columns, listed=files)
-        own = pc.invert(pc.starts_with(rows.column("file"), f"{table}/{layout.IMPORTS}/"))
-        rows = rows.filter(own)
-        names = pc.utf8_slice_codeunits(rows.column("file"), len(f"{table}/"), -len(".parquet"))
-        return rows.drop_columns("file").append_column("record", names)
-
-    def origins(self, table: str) -> set[str]:
-        """Return the names of the imports that added rows to one of `schema.TABLES`."""
-        return {found[1] for name in self._storage.list_files(table) if (found := layout.parse_import(name))}
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -533,44 +468,6 @@ class FeatureStore:
     def _part(self, name: str, part: Mapping[str, Any]) -> pa.Buffer:
         """Read a part, and check that it is the one that its manifest describes."""
         return self._storage.read_sound(name, lambda content: is_part(content, part))  # little more than is needed
-
-    def read_record(self, table: str, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a record of one of `schema.TABLES`; columns that are newer than the file are null.
-
-        Parameters
-        ----------
-        table, name : str
-            Table, and name of a record that is there: one of :meth:`names`.
-        columns : sequence of str, optional
-            The only ones to read.
-
-        Raises
-        ------
-        StoreError
-            If it is not there or cannot be read.
-        """
-        return self._read_rows(layout.record_path(table, name), table, columns)
-
-    def read_import(self, table: str, origin: str) -> pa.Table:
-        """Read the rows that an import added to one of `schema.TABLES`, as :meth:`read_record` does.
-
-        Raises
-        ------
-        StoreError
-            If they are not there or cannot be read.
-        """
-        return self._read_rows(layout.import_path(table, origin), table)
-
-    def _read_rows(self, path: str, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a file of one of `schema.TABLES`; columns that are newer than it are null."""
-        wanted = schema.TABLES[table].schema
-        if columns is not None:
-            wanted = pa.schema([wanted.field(column) for column in columns])
-        content = self._storage.read_intact(path)
-        with self._storage.parsing(path):
-            stored = pq.ParquetFile(pa.BufferReader(content))
-            rows = stored.read([name for name in wanted.names if name in stored.schema_arrow.names])
-            return schema.by_name(rows, wanted)
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -691,8 +588,8 @@ class FeatureStore:
             there = [name for name in names if self.has_record("sets", name)]
         else:
             there = sorted(self.names("sets").intersection(names))
-        with ThreadPoolExecutor(_MOST_THREADS) as pool:  # an object store takes its time for each
-            list(pool.map(lambda name: self._storage.delete(layout.record_path("sets", name)), there))
+        if there:
+            self.delete_records("sets", there)
 
     def _note_complete(self, item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> None:
         """Note in the table `sets` that a set has this manifest, or that which another writer puts in its place now."""
@@ -702,16 +599,6 @@ class FeatureStore:
             manifest = self.manifest(item)
             if digest_of_parts(manifest) == row["parts_digest"]:
                 return
-
-    def publish(self, table: str, name: str, rows: pa.Table) -> str:
-        """Publish or replace one record file of the tables in `schema.TABLES`, and return its seal."""
-        return commit.publish_record(
-            self._storage, layout.record_path(table, name), rows.cast(schema.TABLES[table].schema)
-        )
-
-    def publish_import(self, table: str, origin: str, rows: pa.Table) -> None:
-        """Publish or replace the rows that an import adds to one of `schema.TABLES`."""
-        commit.publish_record(self._storage, layout.import_path(table, origin), rows.cast(schema.TABLES[table].schema))
 
     def save_study(self, name: str, text: str, file: str | None = None) -> None:
         """Keep the text of a study file, and its path or the command that has no file, beside what it asked for."""
@@ -791,7 +678,6 @@ CHECKSUM = "checksum"
 
 _NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
-_FOOTER_BYTES = 64 * 1024  # of a Parquet file: most footers are shorter
 _MOST_THREADS = 16  # more would only wait for the memory
 _FEW = 4  # so many records are looked for one by one; of more, the table is listed
 
@@ -806,19 +692,6 @@ def _complete(files: Iterable[StoredFile]) -> dict[str, list[StoredFile]]:
         for folder, own in folders.items()
         if any(file.name == f"{folder}/{layout.MANIFEST}" for file in own)
     }
-
-
-def _record_name(path: str) -> str:
-    """Return the name of the record that lies at a path."""
-    return path.rsplit("/", 1)[1].removesuffix(".parquet")
-
-
-def _seal_at_end(file: pa.NativeFile) -> str | None:
-    """Return the seal of an open Parquet file. Its footer, which is at the end and says how long it is, has it."""
-    size = file.size()
-    end = file.read_at(min(size, _FOOTER_BYTES), max(0, size - _FOOTER_BYTES))
-    n_bytes = int.from_bytes(end[-8:-4], "little") + 8
-    return seal(end if n_bytes <= len(end) else file.read_at(n_bytes, max(0, size - n_bytes)))
 
 
 def foreign_files(names: Iterable[str]) -> list[str]:

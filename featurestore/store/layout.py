@@ -7,6 +7,7 @@ features/model=M/tap=T/dataset=D/split=S/key=K/part-00000-of-00012.<digest>.parq
 features/model=M/tap=T/dataset=D/split=S/key=K/manifest.json            written last: this is what "exists" means
 samples/dataset=D/split=S/key=K/...                                     the same
 results/<cell>.parquet, models/<model>.parquet, ...                     one file per record, published whole
+results/packed/<time>-<digest>.parquet, ...                             a pack: rows of many records of finished work
 results/imported/<origin>.parquet, models/imported/<origin>.parquet     rows of an import, whose names may be no paths
 """
 
@@ -18,6 +19,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -45,12 +47,15 @@ STUDIES = "studies"
 """Folder of the texts of the study files that were run."""
 IMPORTS = "imported"
 """Folder, inside that of a table, of rows that were made elsewhere."""
+PACKS = "packed"
+"""Folder, inside that of a table, of files with the rows of many records."""
 PENULTIMATE = "penultimate"
 """The tap that every model has: the input of its classifier."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SAFE_IN_TAP = "._+-"  # all else is percent-encoded: block:layers.3 has a colon
 _IMPORT = re.compile(rf"(\w+)/{IMPORTS}/({_SAFE_NAME.pattern})\.parquet")
+_PACK = re.compile(rf"(\w+)/{PACKS}/\d{{8}}T\d{{12}}Z-[0-9a-f]{{16}}\.parquet")
 _PART = re.compile(r"part-(\d{5,})-of-(\d{5,})(?:\.[0-9a-f]{16})?\.parquet")
 
 
@@ -217,6 +222,11 @@ def record_path(table: str, name: str) -> str:
     return f"{table}/{check_name('record', name)}.parquet"
 
 
+def record_name(path: str) -> str:
+    """Return the name of the record that lies at a path."""
+    return path.rpartition("/")[2].removesuffix(".parquet")
+
+
 def study_path(name: str) -> str:
     """Return the path of the text of a study file."""
     return f"{STUDIES}/{name}.toml"
@@ -231,6 +241,25 @@ def parse_import(path: str) -> tuple[str, str] | None:
     """Return (table, origin) of the rows of an import, or None for any other path."""
     match = _IMPORT.fullmatch(path)
     return (match[1], match[2]) if match and _takes_imports(match[1]) else None
+
+
+def pack_path(table: str, made_at: datetime, digest: str) -> str:
+    """Return the path of a pack of records.
+
+    Parameters
+    ----------
+    made_at : datetime
+        Time in its name, with a time zone: later packs come after earlier ones.
+    digest : str
+        Digest of its content, of 32 hexadecimal digits, half of which enters the name.
+    """
+    return f"{table}/{PACKS}/{made_at.astimezone(UTC):%Y%m%dT%H%M%S%f}Z-{digest[:16]}.parquet"
+
+
+def parse_pack(path: str) -> str | None:
+    """Return the table of a pack of records, or None for any other path."""
+    match = _PACK.fullmatch(path)
+    return match[1] if match and match[1] in schema.TABLES else None
 
 
 def _takes_imports(table: str) -> bool:

@@ -3,23 +3,28 @@
 A cell is a file of its own, so that nobody who computes one waits for anybody. But opening thousands of files takes
 seconds, for every question anew, while next to nothing has changed in between. So the rows are kept together in the
 node's cache, with the name, size and time of the file that each came from, and only files that are new or have changed
-are opened. A cache that cannot be written or is damaged costs no more than that.
+are opened: packs first, which have the rows of many records. A cache that cannot be written or is damaged costs no more
+than that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore.store import layout, schema
-from featurestore.store.digests import is_intact, sealed_parquet
+from featurestore.store.digests import digest, is_intact, sealed_parquet
+from featurestore.store.pack_index import PackIndex
+from featurestore.store.packs import place_of
 from featurestore.store.storage import Storage, StoredFile
 from featurestore.written_whole import written_whole
 
@@ -29,12 +34,34 @@ FEW_FILES = 32
 _SOURCES = b"probestore_sources"
 _THREADS = 8
 
-_Stamp: TypeAlias = tuple[str, int, str]
-"""Name, bytes and time of change of a file: while these are equal, it is still the same."""
+_Stamp: TypeAlias = tuple[str, int, str, str]
+"""Name, bytes and time of change of a file, and which of its records count: while these are equal, it is still the
+same."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file that rows come from, and its records that count."""
+
+    stamp: _Stamp
+    records: Sequence[StoredFile] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.stamp[0]
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """Rows one after the other, and of which file how many of them are."""
+
+    stamps: Sequence[_Stamp]
+    counts: Sequence[int]
+    rows: pa.Table
 
 
 def gather(storage: Storage, table: str, folder: Path, *, listed: Sequence[StoredFile] | None = None) -> Path | None:
-    """Return one file with the rows of all files of a table; None if there are few, or their times are not known.
+    """Return one file with the rows of all records of a table; None if there are few, or their times are not known.
 
     Parameters
     ----------
@@ -45,28 +72,50 @@ def gather(storage: Storage, table: str, folder: Path, *, listed: Sequence[Store
     folder : Path
         Folder of the cache; made when it is needed.
     listed : sequence of StoredFile, optional
-        The files of the table, where they have just been listed; by default they are listed here.
+        The records of the table, as `PackIndex.listed` lists them; by default they are listed here.
 
     Raises
     ------
     StoreError
         If a file cannot be read.
     """
-    files = _records(storage.files(table) if listed is None else listed)
-    if len(files) <= FEW_FILES or not _times_are_known(files):
+    sources = _sources(PackIndex(storage).listed(table) if listed is None else listed)
+    few = len(sources) <= FEW_FILES and not any(layout.parse_pack(source.name) for source in sources)
+    if few or not _times_are_known(sources):
         return None
     path = _path(storage, table, folder)
-    _, saved = _bring_up_to_date(storage, table, path, files)
+    _, saved = _bring_up_to_date(storage, table, path, sources)
     return path if saved else None
 
 
-def records(storage: Storage, table: str, folder: Path | None) -> dict[str, pa.Table]:
-    """Return the rows of all files of a table by the names of the files; one that has not changed is not opened again.
+def write_rows(storage: Storage, table: str, path: Path, *, listed: Sequence[StoredFile]) -> None:
+    """Write the rows of all records of a table to a new file, where they cannot be kept.
 
     Parameters
     ----------
     storage, table
         As for `gather`.
+    path : Path
+    listed : sequence of StoredFile
+        The records of the table, as `PackIndex.listed` lists them.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read.
+    """
+    pq.write_table(_read_all(storage, table, _sources(listed)).rows, path)
+
+
+def records(storage: Storage, table: str, folder: Path | None, *, listed: Sequence[StoredFile]) -> dict[str, pa.Table]:
+    """Return the rows of each record of a table by its name in the listing, in that order.
+
+    A file that has not changed is not opened again.
+
+    Parameters
+    ----------
+    storage, table, listed
+        As for `write_rows`.
     folder : Path or None
         Folder of the cache; None if nothing may be kept.
 
@@ -75,52 +124,61 @@ def records(storage: Storage, table: str, folder: Path | None) -> dict[str, pa.T
     StoreError
         If a file cannot be read.
     """
-    files = _records(storage.files(table))
-    if folder and files and _times_are_known(files):
-        rows, _ = _bring_up_to_date(storage, table, _path(storage, table, folder), files)
-    else:
-        rows = _read_all(storage, table, [_stamp(file) for file in files])
-    return {name: found for (name, _, _), found in rows.items()}
+    sources = _sources(listed)
+    gathered = _up_to_date(storage, table, folder, sources)
+    found, start = {}, 0
+    for name, n_rows in zip(*_of_records(gathered, sources), strict=True):
+        found[name] = gathered.rows.slice(start, n_rows)
+        start += n_rows
+    return {file.name: found[file.name] for file in listed if file.name in found}
 
 
 def all_rows(
     storage: Storage, table: str, folder: Path | None, columns: Sequence[str], *, listed: Sequence[StoredFile]
 ) -> pa.Table:
-    """Return some columns of all rows of a table, and the names of their files in a column ``file``.
+    """Return some columns of all rows of a table, and the names of their records in the listing in a column ``file``.
 
-    For tens of thousands of files this is many times as fast as `records`.
+    For tens of thousands of records this is many times as fast as `records`.
 
     Parameters
     ----------
-    storage, table, folder
+    storage, table, folder, listed
         As for `records`.
     columns : sequence of str
-    listed : sequence of StoredFile
-        The files of the table.
 
     Raises
     ------
     StoreError
         If a file cannot be read.
     """
-    files = _records(listed)
-    path = _path(storage, table, folder) if folder and files and _times_are_known(files) else None
-    stamps, rows = _gathered(path) if path else ([], _no_rows(table))
-    if [stamp for stamp, _ in stamps] != (wanted := [_stamp(file) for file in files]):
-        found = _bring_up_to_date(storage, table, path, files)[0] if path else _read_all(storage, table, wanted)
-        stamps = [(stamp, len(own)) for stamp, own in found.items()]
-        rows = pa.concat_tables([own.select(columns) for own in found.values()])
-    names = pa.array([name for (name, _, _), _ in stamps], pa.string())
-    places = np.repeat(np.arange(len(stamps)), np.array([n_rows for _, n_rows in stamps], np.int64))
-    return rows.select(columns).append_column("file", names.take(pa.array(places)))
+    sources = _sources(listed)
+    gathered = _up_to_date(storage, table, folder, sources)
+    names, counts = _of_records(gathered, sources)
+    places = pa.array(np.repeat(np.arange(len(names)), np.array(counts, np.int64)))
+    return gathered.rows.select(columns).append_column("file", pa.array(names, pa.string()).take(places))
 
 
-def _records(files: Sequence[StoredFile]) -> list[StoredFile]:
-    return [file for file in files if file.name.endswith(".parquet")]
+def _sources(listed: Iterable[StoredFile]) -> list[_Source]:
+    """Return the files that have the records of a listing: packs first, each with the records of it that count."""
+    loose, packs = list[_Source](), dict[StoredFile, list[StoredFile]]()
+    for file in listed:
+        if file.packed:
+            packs.setdefault(file.packed.pack, []).append(file)
+        elif file.name.endswith(".parquet"):
+            loose.append(_Source(_stamp(file), (file,)))
+    in_order = ((pack, sorted(own, key=lambda file: place_of(file).start)) for pack, own in packs.items())
+    of_packs = [_Source(_stamp(pack, [place_of(file).start for file in own]), own) for pack, own in in_order]
+    return [*of_packs, *loose]
 
 
-def _times_are_known(files: Sequence[StoredFile]) -> bool:
-    return all(file.modified is not None for file in files)
+def _stamp(file: StoredFile, starts: Sequence[int] = ()) -> _Stamp:
+    counting = digest(np.array(starts, np.int64)) if starts else ""
+    return (file.name, file.size, file.modified.isoformat() if file.modified else "", counting)
+
+
+def _times_are_known(sources: Iterable[_Source]) -> bool:
+    """Return whether each file can be told from a later one of its name; packs never change."""
+    return all(source.stamp[2] or layout.parse_pack(source.name) for source in sources)
 
 
 def _path(storage: Storage, table: str, folder: Path) -> Path:
@@ -128,26 +186,63 @@ def _path(storage: Storage, table: str, folder: Path) -> Path:
     return folder / f"records-{key}.parquet"
 
 
-def _bring_up_to_date(
-    storage: Storage, table: str, path: Path, files: Sequence[StoredFile]
-) -> tuple[dict[_Stamp, pa.Table], bool]:
+def _up_to_date(storage: Storage, table: str, folder: Path | None, sources: Sequence[_Source]) -> _Gathered:
+    if folder and sources and _times_are_known(sources):
+        return _bring_up_to_date(storage, table, _path(storage, table, folder), sources)[0]
+    return _read_all(storage, table, sources)
+
+
+def _bring_up_to_date(storage: Storage, table: str, path: Path, sources: Sequence[_Source]) -> tuple[_Gathered, bool]:
     """Return the rows of all these files, and whether they are in the cache now."""
-    wanted = [_stamp(file) for file in files]
     known = _load(path)
-    if list(known) == wanted:
+    wanted = {source.stamp: source for source in sources}
+    if known and set(known.stamps) == wanted.keys():
         return known, True
-    known |= _read_all(storage, table, [stamp for stamp in wanted if stamp not in known])
-    rows = {stamp: known[stamp] for stamp in wanted}
-    return rows, _save(path, rows)
+    kept = _only(known, wanted) if known else _Gathered((), (), _no_rows(table))
+    there = set(kept.stamps)
+    new = _read_all(storage, table, [source for stamp, source in wanted.items() if stamp not in there])
+    rows = pa.concat_tables([kept.rows.replace_schema_metadata(None), new.rows]).combine_chunks()
+    gathered = _Gathered([*kept.stamps, *new.stamps], [*kept.counts, *new.counts], rows)
+    return gathered, _save(path, gathered)
 
 
-def _read_all(storage: Storage, table: str, stamps: Sequence[_Stamp]) -> dict[_Stamp, pa.Table]:
+def _only(known: _Gathered, wanted: Mapping[_Stamp, _Source]) -> _Gathered:
+    """Return the rows of those files that are still wanted."""
+    counts = np.array(known.counts, np.int64)
+    is_wanted = np.array([stamp in wanted for stamp in known.stamps], bool)
+    rows = known.rows.filter(pa.array(np.repeat(is_wanted, counts)))
+    stamps = [stamp for stamp in known.stamps if stamp in wanted]
+    return _Gathered(stamps, counts[is_wanted].tolist(), rows)
+
+
+def _of_records(gathered: _Gathered, sources: Sequence[_Source]) -> tuple[list[str], list[int]]:
+    """Return the names of the records that the rows are of, one after the other, and their numbers of rows."""
+    by_stamp = {source.stamp: source.records for source in sources}
+    names, counts = list[str](), list[int]()
+    for stamp, n_rows in zip(gathered.stamps, gathered.counts, strict=True):
+        own = by_stamp[stamp]
+        names += [record.name for record in own]
+        counts += [record.packed.n_rows if record.packed else n_rows for record in own]
+    return names, counts
+
+
+def _read_all(storage: Storage, table: str, sources: Sequence[_Source]) -> _Gathered:
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(stamps, pool.map(lambda stamp: _read(storage, table, stamp[0]), stamps), strict=True))
+        found = list(pool.map(lambda source: _read_source(storage, table, source), sources))
+    rows = pa.concat_tables([_no_rows(table), *found])
+    return _Gathered([source.stamp for source in sources], [len(own) for own in found], rows)
 
 
-def _stamp(file: StoredFile) -> _Stamp:
-    return (file.name, file.size, file.modified.isoformat() if file.modified else "")
+def _read_source(storage: Storage, table: str, source: _Source) -> pa.Table:
+    """Read a file, and of it the rows of the records that count."""
+    rows = _read(storage, table, source.name)
+    own = [record.packed for record in source.records if record.packed]
+    if not own or sum(place.n_rows for place in own) == len(rows):
+        return rows
+    counts: npt.NDArray[np.bool_] = np.zeros(len(rows), bool)
+    for place in own:
+        counts[place.start : place.start + place.n_rows] = True
+    return rows.filter(pa.array(counts))
 
 
 def _read(storage: Storage, table: str, name: str) -> pa.Table:
@@ -163,36 +258,25 @@ def _no_rows(table: str) -> pa.Table:
     return pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema]).empty_table()
 
 
-def _load(path: Path) -> dict[_Stamp, pa.Table]:
-    """Read what is gathered there, by the files that it came from; nothing if the file is not as it was written."""
-    stamps, rows = _gathered(path)
-    found, start = {}, 0
-    for stamp, n_rows in stamps:
-        found[stamp] = rows.slice(start, n_rows)
-        start += n_rows
-    return found
-
-
-def _gathered(path: Path) -> tuple[list[tuple[_Stamp, int]], pa.Table]:
-    """Read the same, each file with the number of its rows, and all rows one after the other."""
-    nothing: tuple[list[tuple[_Stamp, int]], pa.Table] = ([], pa.table({}))
+def _load(path: Path) -> _Gathered | None:
+    """Read what is gathered there; None if the file is not as it was written."""
     try:
         content = pa.py_buffer(path.read_bytes())
         if not is_intact(content, path.name):
-            return nothing
+            return None
         rows = pq.read_table(pa.BufferReader(content))
         sources = json.loads(rows.schema.metadata[_SOURCES])
+        stamps = [(name, size, modified, counting) for name, size, modified, counting, _ in sources]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):
-        return nothing
-    stamps = [((name, size, modified), n_rows) for name, size, modified, n_rows in sources]
-    return (stamps, rows) if sum(n_rows for _, n_rows in stamps) == len(rows) else nothing
+        return None
+    counts = [n_rows for *_, n_rows in sources]
+    return _Gathered(stamps, counts, rows) if sum(counts) == len(rows) else None
 
 
-def _save(path: Path, gathered: Mapping[_Stamp, pa.Table]) -> bool:
+def _save(path: Path, gathered: _Gathered) -> bool:
     """Write the file whole; return whether that was possible."""
-    sources: Sequence[tuple[str, int, str, int]] = [(*stamp, len(rows)) for stamp, rows in gathered.items()]
-    rows = pa.concat_tables([part.replace_schema_metadata(None) for part in gathered.values()])
-    rows = rows.combine_chunks().replace_schema_metadata({_SOURCES: json.dumps(sources)})
+    sources = [(*stamp, n_rows) for stamp, n_rows in zip(gathered.stamps, gathered.counts, strict=True)]
+    rows = gathered.rows.replace_schema_metadata({_SOURCES: json.dumps(sources)})
     try:
         with written_whole(path) as staged:
             staged.write_bytes(sealed_parquet(rows, {}, name=path.name))

@@ -388,6 +388,9 @@ class Table:
         which a question reads some.
     imported : bool
         Whether an import can add rows, in a file of its own; see `layout.import_path`.
+    packed : bool
+        Whether the records of finished work are gathered into few files, packs (`featurestore.store.packs`). Not those
+        that a run writes again and again.
     """
 
     schema: pa.Schema
@@ -396,6 +399,7 @@ class Table:
     needed_by: Literal["study", "cell", "model", "features", "set"]
     gathered: bool = True
     imported: bool = False
+    packed: bool = False
 
 
 SETS: dict[str, SetTable] = {
@@ -419,6 +423,7 @@ TABLES: dict[str, Table] = {
         named_by="model",
         needed_by="study",
         imported=True,
+        packed=True,
     ),
     "datasets": Table(
         schema=DATASETS,
@@ -426,6 +431,7 @@ TABLES: dict[str, Table] = {
         named_by="dataset",
         needed_by="study",
         imported=True,
+        packed=True,
     ),
     "cells": Table(
         schema=CELLS,
@@ -445,12 +451,14 @@ TABLES: dict[str, Table] = {
         named_by="cell",
         needed_by="cell",
         imported=True,
+        packed=True,
     ),
     "tuning": Table(
         schema=TUNING,
         row="a cell and a hyper-parameter value that was tried",
         named_by="cell",
         needed_by="cell",
+        packed=True,
     ),
     "predictions": Table(
         schema=PREDICTIONS,
@@ -458,6 +466,7 @@ TABLES: dict[str, Table] = {
         named_by="cell",
         needed_by="cell",
         gathered=False,
+        packed=True,
     ),
     "failures": Table(
         schema=FAILURES,
@@ -483,6 +492,7 @@ TABLES: dict[str, Table] = {
         row="a model, a tap and an installation that loaded the network: what it gave for the trial images",
         named_by="model_key",
         needed_by="model",
+        packed=True,
     ),
     "progress": Table(
         schema=PROGRESS,
@@ -502,18 +512,21 @@ TABLES: dict[str, Table] = {
         row="a model on a dataset: the geometry of its features",
         named_by="analysis",
         needed_by="features",
+        packed=True,
     ),
     "similarities": Table(
         schema=SIMILARITIES,
         row="two models on a dataset: how much alike their features are",
         named_by="analysis",
         needed_by="features",
+        packed=True,
     ),
     "sets": Table(
         schema=KNOWN_SETS,
         row="a set of features or of images that is complete, or that float16 cannot hold; what it lacks may be there",
         named_by="set_id",
         needed_by="set",
+        packed=True,
     ),
 }
 """The tables of records, by name."""

@@ -49,11 +49,41 @@ class StoredFile(NamedTuple):
         Bytes.
     modified : datetime, optional
         None where the file system does not say.
+    packed : InPack, optional
+        Where its rows are, if it is no file any more but a record in a pack (`featurestore.store.packs`). Its name is
+        then that of the file that it was, and its size its share of the pack.
     """
 
     name: str
     size: int
     modified: datetime | None
+    packed: InPack | None = None
+
+
+class InPack(NamedTuple):
+    """The place of a record in a pack.
+
+    Attributes
+    ----------
+    pack : StoredFile
+        File of the pack.
+    start, n_rows : int
+        Its rows in the pack.
+    group, offset : int
+        Row group that they are in, and its first one there.
+    seal : str or None
+        Seal of the file that it was.
+    read_at : datetime
+        When it was read from that file.
+    """
+
+    pack: StoredFile
+    start: int
+    n_rows: int
+    group: int
+    offset: int
+    seal: str | None
+    read_at: datetime
 
 
 class Storage:
@@ -167,23 +197,37 @@ class Storage:
         """Read the whole content of a file without a copy; from an object store in one request."""
         return self.read(name, _whole)
 
-    def read_settled(self, name: str, is_sound: Callable[[pa.Buffer], bool]) -> tuple[pa.Buffer, bool]:
-        """Read the whole content of a file as it is stored, and return with it whether it is sound.
+    def read_settled(
+        self,
+        name: str,
+        is_sound: Callable[[pa.Buffer], bool],
+        reader: Callable[[pa.NativeFile], pa.Buffer] | None = None,
+    ) -> tuple[pa.Buffer, bool]:
+        """Read the whole content of a file as it is stored, or what `reader` reads of it; return whether it is sound.
 
         What a network gave is read again where it is not sound, until it is, or the same comes twice: a body can be
         damaged on its way, and then the file is none the worse for it.
         """
-        content = self.read_buffer(name)
+
+        def read() -> pa.Buffer:
+            return self.read(name, reader) if reader else self.read_buffer(name)
+
+        content = read()
         for _ in range(0 if self.is_local else max(1, self.place.retries)):
             if is_sound(content):
                 return content, True
-            former, content = content, self.read_buffer(name)
+            former, content = content, read()
             if content.equals(former):
                 return content, False
         return content, is_sound(content)
 
-    def read_sound(self, name: str, is_sound: Callable[[pa.Buffer], bool]) -> pa.Buffer:
-        """Read the whole content of a file, and check it.
+    def read_sound(
+        self,
+        name: str,
+        is_sound: Callable[[pa.Buffer], bool],
+        reader: Callable[[pa.NativeFile], pa.Buffer] | None = None,
+    ) -> pa.Buffer:
+        """Read the whole content of a file, or what `reader` reads of it, and check it.
 
         Raises
         ------
@@ -194,7 +238,7 @@ class Storage:
         StoreError
             If it cannot be read now.
         """
-        content, sound = self.read_settled(name, is_sound)
+        content, sound = self.read_settled(name, is_sound, reader)
         if not sound:
             raise self.damaged(name)
         return content

@@ -27,9 +27,8 @@ from featurestore import FeatureStore
 from featurestore.errors import QueryError, StoreError, did_you_mean
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
-from featurestore.store import layout, node_cache, schema
+from featurestore.store import layout, schema
 from featurestore.store.expected import LISTED, LISTED_FOR_SETS, Gone, gone, gone_sets, listings
-from featurestore.store.record_cache import gather
 from featurestore.store.storage import StoredFile
 from featurestore.store.storage_options import Options
 from queries.asking import questions
@@ -393,10 +392,10 @@ def _files(store: FeatureStore, table: str, listed: Sequence[StoredFile], empty:
     The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
     theirs are made here, in the folder `empty`, where what is gathered gets a name too.
     """
-    if _is_read_at_once(table) and node_cache.limit_bytes():
-        found = gather(store.storage, table, node_cache.folder(), listed=listed)
+    if _is_read_at_once(table):
+        found = store.gathered_file(table, empty, listed=listed)
         if found:
-            return {str(_own_name(found, empty)): 0}
+            return {str(found if found.parent == empty else _own_name(found, empty)): 0}
     path = empty / layout.empty_path(table)
     path.parent.mkdir(parents=True)
     pq.write_table(schema.table(table).schema.empty_table(), path)
