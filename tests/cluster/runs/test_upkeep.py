@@ -40,7 +40,7 @@ def store(tmp_path) -> FeatureStore:
 def test_a_sound_store_is_said_to_be_sound(command, store):
     code, out, err = command("verify", "--store", store.uri)
     assert (code, out) == (0, "")
-    assert err.startswith("Checked 6 sets and 5 records")
+    assert err.startswith("Checked 6 sets and 11 records")
     assert err.endswith("no errors, no warnings.\n")
 
 
