@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore.errors import (
@@ -25,12 +23,12 @@ from featurestore.errors import (
     StoreError,
     StoreVersionError,
 )
-from featurestore.machine import available_cpus
-from featurestore.store import commit, kept_texts, known_sets, layout, matrices, schema
+from featurestore.store import commit, kept_texts, known_sets, layout, schema, set_arrays
 from featurestore.store.digests import digest, digest_of_parts
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.matrices import Arrays, MatrixCache
 from featurestore.store.records import Records
+from featurestore.store.set_arrays import Slot
 from featurestore.store.storage import Storage, StoredFile
 from featurestore.store.storage_options import Options
 
@@ -439,24 +437,23 @@ class FeatureStore(Records):
         )
 
     def _decode(self, items: Sequence[FeatureSet], manifests: Sequence[Mapping[str, Any]]) -> Arrays:
-        """Read every part straight into its rows of one matrix, as many parts at once as there are CPUs."""
-        parts = [
-            (f"{item.folder}/{part['name']}", part)
-            for item, manifest in zip(items, manifests, strict=True)
-            for part in manifest["parts"]
-        ]
-        ends = np.cumsum([part["rows"] for _, part in parts], dtype=np.int64).tolist()
+        """Read every part straight into its rows of one matrix, several parts at once."""
+        parts = set_arrays.slots(
+            [
+                (f"{item.folder}/{part['name']}", part)
+                for item, manifest in zip(items, manifests, strict=True)
+                for part in manifest["parts"]
+            ]
+        )
         first = {item: self._first_part(item, manifest) for item, manifest in zip(items, manifests, strict=True)}
         dim, dtype = _shared_type(first)
-        X = np.empty((ends[-1] if ends else 0, dim), dtype)
         at_hand = dict(found for found in first.values() if found)
 
-        def read(name: str, part: Mapping[str, Any], out: npt.NDArray[Any]) -> pa.Table:
-            return _fill(at_hand.get(name) or self._part(name, part), out)
+        def read(slot: Slot) -> pa.Buffer:
+            return at_hand.pop(slot.name, None) or self._part(slot.name, slot.described)
 
-        with ThreadPoolExecutor(min(_MOST_THREADS, available_cpus())) as pool:
-            tables = list(pool.map(read, *zip(*parts, strict=True), np.split(X, ends[:-1]))) if parts else []
-        return {"X": X, **_columns(pa.concat_tables(tables or [_NO_ROWS]))}
+        threads = set_arrays.n_threads(parts, local=self._storage.is_local)
+        return set_arrays.read_arrays(parts, read, dim, dtype, threads=threads)
 
     def _first_part(self, item: FeatureSet, manifest: Mapping[str, Any]) -> tuple[str, pa.Buffer] | None:
         """Return the path and the content of the first part of a set, which says what all of them are like."""
@@ -676,9 +673,7 @@ MADE_WITH = b"probestore"
 CHECKSUM = "checksum"
 """Key in a manifest, and in store.json, of the checksum of all else in it."""
 
-_NO_ROWS = schema.features(pa.float32(), 1).empty_table().select(["sample_id", "index", "label", "labels"])
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
-_MOST_THREADS = 16  # more would only wait for the memory
 _FEW = 4  # so many records are looked for one by one; of more, the table is listed
 
 
@@ -718,13 +713,6 @@ def _shared_type(first: Mapping[FeatureSet, tuple[str, pa.Buffer] | None]) -> tu
         )
     dtypes = (vector.value_type.to_pandas_dtype() for vector in found.values())
     return next(iter(dims), 0), np.result_type(np.float16, *dtypes)
-
-
-def _fill(content: pa.Buffer, out: npt.NDArray[Any]) -> pa.Table:
-    """Fill `out`, a part's rows of the matrix, and return its other columns."""
-    file = pq.ParquetFile(pa.BufferReader(content))
-    matrices.read_vectors(file, content, "feature", out)
-    return file.read(columns=_NO_ROWS.column_names, use_threads=False)
 
 
 def rows_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -918,30 +906,6 @@ def _check_version(storage: Storage, *, to_mend: bool = False) -> None:
             f"The store {storage.uri} has format {found}; this probestore reads formats up to {schema.FORMAT_VERSION}. "
             "Upgrade probestore (pip install --upgrade probestore) or use another store."
         )
-
-
-def _columns(table: pa.Table) -> Arrays:
-    """Return what `read` needs beside X, as arrays that a file can hold.
-
-    Labels are `label`, or, when they are many per image, pairs of `row` and `label`; what follows from n_classes is not
-    among them.
-    """
-    columns = {"index": table.column("index").to_numpy(), "sample_id": _fixed_width(table.column("sample_id"))}
-    labels = table.column("labels")
-    if labels.null_count == len(table):
-        return {**columns, "label": table.column("label").to_numpy()}
-    row = np.repeat(np.arange(len(table)), pc.list_value_length(labels).fill_null(0).to_numpy())
-    return {**columns, "row": row, "label": pc.list_flatten(labels).to_numpy()}
-
-
-def _fixed_width(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
-    """Return (n,) strings, padded with zeros as NumPy does it; without a Python object per row if they are ASCII."""
-    if not pc.all(pc.string_is_ascii(column)).as_py():
-        return np.array(column.to_pylist(), dtype=np.str_)
-    width = max(1, pc.max(pc.binary_length(column)).as_py())
-    padded = pc.utf8_rpad(column, width, padding="\0").combine_chunks()
-    letters = np.frombuffer(padded.buffers()[2], np.uint8, count=len(column) * width)
-    return letters.astype(np.uint32).view(f"U{width}")
 
 
 def _features(arrays: Arrays, n_classes: int | None) -> Features:

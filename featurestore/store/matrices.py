@@ -47,7 +47,7 @@ def read_vectors(file: pq.ParquetFile, content: pa.Buffer, column: str, out: npt
     try:
         _copy_pages(file, content, column, out)
     except _OtherLayoutError:
-        _copy_arrays(file.read(columns=[column], use_threads=False).column(column), out)
+        copy_vectors(file.read(columns=[column], use_threads=False).column(column), out)
 
 
 class _OtherLayoutError(Exception):
@@ -62,7 +62,8 @@ _N_VALUES, _ENCODING = 1, 2
 _DATA_PAGE, _PLAIN = 0, 0
 
 
-def _copy_arrays(column: pa.ChunkedArray, out: npt.NDArray[Any]) -> None:
+def copy_vectors(column: pa.ChunkedArray, out: npt.NDArray[Any]) -> None:
+    """Copy a fixed-size-list column without nulls into `out`, an array of shape (n_rows, dim)."""
     start = 0
     for chunk in column.chunks:
         out[start : start + len(chunk)] = chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, out.shape[1])
