@@ -45,8 +45,7 @@ def show_outcome(store: FeatureStore, *, leaderboard: bool = True, computed_feat
 
 
 def _few_image_files(database: Database) -> bool:
-    (row,) = database.sql("select len(getvariable('samples_files')) as n").to_pylist()
-    return int(row["n"]) <= MOST_IMAGE_FILES
+    return database.count_files("samples") <= MOST_IMAGE_FILES
 
 
 def _say_findings(database: Database, *, images: bool) -> None:

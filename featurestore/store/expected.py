@@ -57,7 +57,12 @@ class Gone:
     why: str
 
 
-def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | None = None) -> list[Gone]:
+def gone(
+    store: FeatureStore,
+    *,
+    listed: Mapping[str, Sequence[StoredFile]] | None = None,
+    tables: Collection[str] = tuple(schema.TABLES),
+) -> list[Gone]:
     """Return the records that were made and are not there, by table and file.
 
     Parameters
@@ -65,6 +70,9 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
     store : FeatureStore
     listed : mapping of str to sequence of StoredFile, optional
         Files by their first folder, each of `LISTED`, where they have just been listed; by default that is done here.
+    tables : collection of str, optional
+        Something is said of these only; files of the others of which nothing else depends, as `predictions`, need not
+        be listed. By default of all.
 
     Raises
     ------
@@ -82,7 +90,8 @@ def gone(store: FeatureStore, *, listed: Mapping[str, Sequence[StoredFile]] | No
         *_catalogue(cells),
         *_imports(store, files),
     ]
-    return still_gone(store, sorted({lost.file: lost for lost in found if lost.file not in there}.values()))
+    lost = {one.file: one for one in found if one.file not in there and one.table in tables}
+    return still_gone(store, sorted(lost.values()))
 
 
 def gone_sets(

@@ -189,6 +189,11 @@ class Storage:
     def _name(self, info: pafs.FileInfo) -> str:
         return str(info.path[len(self.place.root) + 1 :])
 
+    def folders(self, folder: str) -> list[str]:
+        """List the folders straight in `folder` as sorted names relative to the root, and nothing below them."""
+        infos = self._infos(folder, recursive=False)
+        return sorted(self._name(info).rstrip("/") for info in infos if info.type == pafs.FileType.Directory)
+
     def read_bytes(self, name: str) -> bytes:
         """Read the whole content of a file."""
         return bytes(self.read_buffer(name))

@@ -1,8 +1,8 @@
 """Database: the tables of a store as SQL, read-only and confined to it.
 
 DuckDB runs in memory over the committed Parquet files, which `queries.asking.checked_files` opens for it. Three fences
-keep a query harmless, each of which would do alone against most mistakes: the files that may be opened are listed one
-by one and the configuration is locked; only a single SELECT is run; and table functions are those on a list, because
+keep a query harmless, each of which would do alone against most mistakes: nothing is opened but committed files of the
+tables, and the configuration is locked; only a single SELECT is run; and table functions are those on a list, because
 some of DuckDB's (``enable_logging``) write.
 """
 
@@ -12,31 +12,32 @@ import json
 import re
 import shutil
 import tempfile
+import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from featurestore import FeatureStore
-from featurestore.errors import QueryError, StoreError, did_you_mean
+from featurestore.errors import QueryError, did_you_mean
 from featurestore.machine import available_cpus
-from featurestore.plain_text import counted
-from featurestore.store import layout, schema
-from featurestore.store.expected import LISTED, LISTED_FOR_SETS, Gone, gone, gone_sets, listings
-from featurestore.store.storage import StoredFile
+from featurestore.store import schema
 from featurestore.store.storage_options import Options
 from queries.asking import questions
-from queries.asking.checked_files import CheckedFiles, sql_name
+from queries.asking.asked_sets import REACHING, Macro, Tree, asked_sets
+from queries.asking.checked_files import FEATURE_LIST, SCHEME, CheckedFiles, pattern
 from queries.asking.interruptible import interruptible
 from queries.asking.limits import NO_LIMITS, Limits
 from queries.asking.places_in_sql import literal, plain_temporary_folder
 from queries.asking.questions import Parameter, Question
+from queries.asking.table_files import Asked, TableFiles, is_read_at_once
 
 SCRIPTS = (
     "views.sql",
@@ -68,13 +69,14 @@ _TABLE_FUNCTIONS = {
 
 
 _ONE_SELECT = "the SQL must be one SELECT, because a store is read-only."
-_TABLE_MACRO = re.compile(r"^create macro (\w+)\([^)]*\) as table$", flags=re.MULTILINE)
+_MACRO = re.compile(r"^create macro (\w+)\(([^)]*)\) as( table)?\b(.*?);$", flags=re.MULTILINE | re.DOTALL)
 
 
 class Database:
     """SQL over a store. Close it, or use it in a ``with`` statement.
 
-    It shows the store as it was when the `Database` was made.
+    It shows the store as it was when the `Database` was made; image tables and predictions as they were when a query
+    first named them.
 
     Parameters
     ----------
@@ -89,7 +91,8 @@ class Database:
     QueryError
         If the store's tables cannot be read.
     StoreError
-        If a file of a table that is read at once is damaged or gone; of the other tables, queries say so.
+        If a file of a table that is read at once is damaged or gone; of the other tables, queries say so. If the store
+        cannot be listed.
     """
 
     def __init__(self, store: FeatureStore, *, limits: Limits = NO_LIMITS, gaps: Collection[str] = ()) -> None:
@@ -97,13 +100,17 @@ class Database:
         self._limits = limits
         self._to_run = list(LATE_SCRIPTS)
         temporary = plain_temporary_folder()
-        self._files = CheckedFiles(store)
+        self._one = threading.RLock()  # what is asked of image tables is that of one query
+        self._macros: dict[str, Macro] = {}
+        self._tables = TableFiles(store, gaps)
+        self._files = CheckedFiles(store, self._tables)
         self._connection = duckdb.connect(":memory:", config=_config(temporary))
         self._connection.register_filesystem(self._files)
         self._empty = tempfile.TemporaryDirectory(prefix="probestore-", dir=temporary, ignore_cleanup_errors=True)
         try:
             limits.set_up(self._connection)
-            _prepare(self._connection, self._files, store, Path(self._empty.name), gaps)
+            _prepare(self._connection, self._tables, store, Path(self._empty.name))
+            self._files.typing = False
         except BaseException as error:
             self.close()
             if not isinstance(error, duckdb.Error):
@@ -183,29 +190,37 @@ class Database:
         QueryError
             If the text is anything else, reaches outside the store, or fails.
         """
-        self._checked(text, "SQL")
-        return self._run(text, {}, "SQL")
+        return self._run(self._checked(text, "SQL"), {}, "SQL")
+
+    def count_files(self, table: str) -> int:
+        """Return how many files a table has; they are listed, and not opened.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be listed.
+        """
+        return len(self._tables.names(table))
 
     def _ask(self, question: Question, given: dict[str, object]) -> pa.Table:
-        statement = self._checked(question.sql, str(question.path))
+        checked = self._checked(question.sql, str(question.path))
+        wanted = checked.statement.named_parameters
         declared = {parameter.name: parameter for parameter in question.parameters}
-        undeclared = statement.named_parameters - set(declared)
+        undeclared = wanted - set(declared)
         _check_names(question, given, known=set(declared) | undeclared, required=undeclared)
         for name, value in given.items():
             if isinstance(value, str):
                 _check_text(value, f"{question.path}, parameter {name}")
         values = {
-            name: self._value(question, declared[name], given) if name in declared else given[name]
-            for name in statement.named_parameters
+            name: self._value(question, declared[name], given) if name in declared else given[name] for name in wanted
         }
-        return self._run(question.sql, values, str(question.path))
+        return self._run(checked, values, str(question.path))
 
     def _value(self, question: Question, parameter: Parameter, given: dict[str, object]) -> object:
         """Return the given value as the type of the parameter's default, or that default where none was given."""
         place = f"{question.path}, parameter {parameter.name}"
         default = f"select value, typeof(value) as kind from (select ({parameter.default}) as value)"
-        self._checked(default, place)
-        (row,) = self._run(default, {}, place).to_pylist()
+        (row,) = self._run(self._checked(default, place), {}, place).to_pylist()
         if parameter.name not in given:
             return row["value"]
         kind = row["kind"]
@@ -219,20 +234,31 @@ class Database:
                 f"Parameter {parameter.name!r} of {question.name} must be {kind} ({parameter.meaning}). Got {value!r}."
             ) from error
 
-    def _run(self, text: str, values: dict[str, object], place: str) -> pa.Table:
-        """Run SQL that was checked."""
-        self._files.failure = None
+    def _run(self, checked: _Checked, values: dict[str, object], place: str) -> pa.Table:
+        def work() -> pa.Table:
+            return self._limits.collect(self._connection.execute(checked.text, values))
+
+        with (
+            self._one,
+            self._asking(asked_sets(checked.tree, values, self._macro), place),
+            self._limits.clock(self._connection),
+        ):
+            return interruptible(self._connection, work)
+
+    @contextmanager
+    def _asking(self, asked: Mapping[str, Asked], place: str) -> Iterator[None]:
+        """List of tables what is asked of them, in the block, and let its errors say where and why."""
+        self._files.failure, self._files.asked = None, asked
         try:
-            with self._limits.clock(self._connection):
-                return interruptible(
-                    self._connection, lambda: self._limits.collect(self._connection.execute(text, values))
-                )
+            yield
         except (duckdb.Error, OSError) as error:
             if self._files.failure:
                 raise self._files.failure from error
             raise QueryError(_located(error, place)) from error
+        finally:
+            self._files.asked = {}
 
-    def _checked(self, text: str, place: str) -> duckdb.Statement:
+    def _checked(self, text: str, place: str) -> _Checked:
         """Return the only statement of `text` if it is a SELECT that calls nothing but allowed table functions."""
         _check_text(text, place)
         try:
@@ -243,16 +269,28 @@ class Database:
         if kinds != ["SELECT"]:
             raise QueryError(f"{place}: {_ONE_SELECT} Got {' and '.join(kinds) or 'nothing'}.")
         try:
-            tree = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
-            self._check_functions(json.loads(tree), place)
-        except duckdb.Error as error:
-            raise QueryError(_located(error, place)) from error
+            with self._one, self._asking({}, place):
+                tree = self._tree(text)
+                self._check_functions(tree, place)
         except RecursionError as error:
             raise QueryError(
                 f"{place}: the SQL is nested too deeply to be checked, as a sum of many hundred terms is. "
                 "Put the terms into a list, as in list_sum([...]), or sum() them over values."
             ) from error
-        return statements[0]
+        return _Checked(text, statements[0], tree)
+
+    def _tree(self, text: str) -> Tree:
+        found = self._connection.execute("select json_serialize_sql($text)", {"text": text}).fetchall()[0][0]
+        return json.loads(found)
+
+    def _macro(self, name: str) -> Macro | None:
+        """Return a macro of ours that reaches an image table."""
+        if name not in reaching_macros():
+            return None
+        if name not in self._macros:
+            parameters, select = reaching_macros()[name]
+            self._macros[name] = Macro(parameters, self._tree(select))
+        return self._macros[name]
 
     def _run_late_scripts(self, called: set[str]) -> None:
         """Run the late scripts up to the last one whose macros are called."""
@@ -276,6 +314,15 @@ class Database:
                     f"{', '.join(sorted(_TABLE_FUNCTIONS))}."
                 )
         self._run_late_scripts({name.lower() for name in called})
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A SELECT that may be run: its text, and what that says."""
+
+    text: str
+    statement: duckdb.Statement
+    tree: Tree
 
 
 def check_engine() -> None:
@@ -328,35 +375,20 @@ def _tables() -> set[str]:
     return {*schema.SETS, *schema.TABLES}
 
 
-def _prepare(
-    connection: duckdb.DuckDBPyConnection,
-    checked: CheckedFiles,
-    store: FeatureStore,
-    empty: Path,
-    gaps: Collection[str],
-) -> None:
+def _prepare(connection: duckdb.DuckDBPyConnection, tables: TableFiles, store: FeatureStore, folder: Path) -> None:
     """Make macros and views, then forbid access to other files and lock the configuration."""
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set enable_progress_bar = false")  # it would be printed between the lines of an answer
-    listed = listings(store, sorted({*_tables(), *LISTED, *LISTED_FOR_SETS}))
-    found = [*gone(store, listed=listed), *gone_sets(store, listed=listed), *_analyses(store, listed)]
-    lost = [item for item in found if item.table not in gaps]
-    if missing := [item for item in lost if _is_read_at_once(item.table)]:
-        raise _gap(store, missing)
-    files = {table: _files(store, table, listed[table], empty) for table in _tables()}
-    for item in lost:  # whoever asks for such a table is told when it is opened
-        if not _is_read_at_once(item.table):
-            files[item.table][sql_name(item.file)] = 0
-            checked.gone[item.file] = _gap(store, [item])
-    for table, sizes in files.items():
-        connection.execute(f"set variable {table}_files = $names", {"names": list(sizes)})
+    gathered = _gathered(store, tables, folder)
+    for table in (*_tables(), FEATURE_LIST):
+        names = [gathered.get(table, pattern(table))]
+        connection.execute(f"set variable {table}_files = $names", {"names": names})
     connection.execute("set variable store_uri = $uri", {"uri": store.uri})
     older = older_tables(store)
     for table in IN_PLACE:
         connection.execute(f"set variable older_{table} = {table in older}")
-    connection.execute("set variable features_bytes = $sizes", {"sizes": list(files["features"].values())})
-    every_file = [name for names in files.values() for name in names]
-    connection.execute(f"set allowed_paths = [{', '.join(map(literal, every_file))}]")
+    connection.execute(f"set allowed_paths = [{', '.join(map(literal, gathered.values()))}]")
+    connection.execute(f"set allowed_directories = ['{SCHEME}://']")
     connection.execute("set enable_external_access = false")
     for script in SCRIPTS:
         if script not in LATE_SCRIPTS:
@@ -364,43 +396,19 @@ def _prepare(
     connection.execute("set lock_configuration = true")
 
 
-def _analyses(store: FeatureStore, listed: Mapping[str, Sequence[StoredFile]]) -> list[Gone]:
-    """Return the analyses that are gone. The names of their records take numerical libraries, which few stores need."""
-    if not any(listed[name] for name, table in schema.TABLES.items() if table.needed_by == "features"):
-        return []
-    from probes.analysis.gone_analyses import gone_analyses
+def _gathered(store: FeatureStore, tables: TableFiles, folder: Path) -> dict[str, str]:
+    """Return table -> the file in which this node keeps all rows of a table that is read at once.
 
-    return gone_analyses(store, listed)
-
-
-def _is_read_at_once(table: str) -> bool:
-    return table in schema.TABLES and schema.TABLES[table].gathered
-
-
-def _gap(store: FeatureStore, lost: Sequence[Gone]) -> StoreError:
-    """Return the error about files without which an answer would be another one."""
-    more = f" (and {counted(len(lost) - 1, 'more file')})" if len(lost) > 1 else ""
-    return StoreError(
-        f"{lost[0].file}{more} is not in the store {store.uri} any more, but {lost[0].why}. "
-        f"Without it answers would be others. See how to make it again: {store.storage.mend()}"
-    )
-
-
-def _files(store: FeatureStore, table: str, listed: Sequence[StoredFile], empty: Path) -> dict[str, int]:
-    """Return the committed files of a table as SQL opens them with their bytes, after one file that has no rows.
-
-    The store's own file of no rows is as old as the store. Tables have got columns since, and there are new ones, so
-    theirs are made here, in the folder `empty`, where what is gathered gets a name too.
+    It gets a name of its own, in `folder`.
     """
-    if _is_read_at_once(table):
-        found = store.gathered_file(table, empty, listed=listed)
-        if found:
-            return {str(found if found.parent == empty else _own_name(found, empty)): 0}
-    path = empty / layout.empty_path(table)
-    path.parent.mkdir(parents=True)
-    pq.write_table(schema.table(table).schema.empty_table(), path)
-    sizes = store.file_sizes(table, listed=listed)
-    return {str(path): 0, **{sql_name(name): size for name, size in sizes.items()}}
+    found = {
+        table: store.gathered_file(table, folder, listed=tables.listed[table])
+        for table in schema.TABLES
+        if is_read_at_once(table)
+    }
+    return {
+        table: str(path if path.parent == folder else _own_name(path, folder)) for table, path in found.items() if path
+    }
 
 
 IN_PLACE = (*schema.SETS, *(name for name, table in schema.TABLES.items() if not table.gathered))
@@ -439,7 +447,22 @@ def _text(script: str) -> str:
 @cache
 def _table_macros(script: str) -> frozenset[str]:
     """Return the names of the table macros that a script makes."""
-    return frozenset(_TABLE_MACRO.findall(_text(script)))
+    return frozenset(found[1] for found in _MACRO.finditer(_text(script)) if found[3])
+
+
+@cache
+def reaching_macros() -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return the macros of our scripts that reach an image table: name -> (names of parameters, SELECT)."""
+    macros = {found[1]: found for script in SCRIPTS for found in _MACRO.finditer(_text(script))}
+    words = {name: set(re.findall(r"\w+", re.sub(r"--.*|'[^']*'", "", found[4]))) for name, found in macros.items()}
+    reaching = set(REACHING)
+    while more := {name for name in macros if not words[name].isdisjoint(reaching)} - reaching:
+        reaching |= more
+    return {
+        name: (tuple(re.findall(r"(\w+)(?: *:=[^,]*)?", found[2])), found[4])
+        for name, found in macros.items()
+        if name in reaching
+    }
 
 
 @cache

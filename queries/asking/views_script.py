@@ -15,6 +15,7 @@ from featurestore import FeatureStore
 from featurestore.errors import QueryError
 from featurestore.plain_text import shell_command
 from featurestore.store import schema
+from queries.asking.checked_files import FEATURE_LIST
 from queries.asking.database import IN_PLACE, older_tables, scripts
 from queries.asking.places_in_sql import literal, patterns_in
 
@@ -104,6 +105,8 @@ def _variable(table: str, names: list[str]) -> str:
 
 def _relation(table: str, read: str, files: dict[str, list[str]], older: set[str]) -> str:
     """Return a relation with the rows of `read` and the columns of this version; typed and empty without files."""
+    if table == FEATURE_LIST:
+        return "(select unnest(getvariable('features_files')[2:]) as file, null::bigint as bytes)"
     small = table in schema.TABLES and schema.TABLES[table].gathered
     empty = _empty(_no_rows(table))
     if not files[table]:

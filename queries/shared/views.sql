@@ -1,6 +1,6 @@
--- The tables of a store. Nothing else names Parquet files: database.py puts the committed files of each table into a
--- variable, whose first file has the right schema and no rows, so every view is typed on an empty store too, and has the
--- columns of this version on a store that an older one made.
+-- The tables of a store. Nothing else names Parquet files: database.py puts a pattern into a variable for each table,
+-- which stands for its committed files. The first of them has the right schema and no rows, so every view is typed on an
+-- empty store too, and has the columns of this version on a store that an older one made.
 --
 -- stored_*   everything that was ever committed, or imported
 -- the rest   what holds now. Two cells of one grain differ when the sample limit, the weights or the preprocessing
@@ -255,7 +255,8 @@ select distinct on (stage, model, tap, dataset, cell) *
 from stored_failures
 order by failed_at desc;
 
--- The files of complete feature sets, and their bytes as they were listed; null where nobody listed them.
+-- The files of complete feature sets, and their bytes as they were listed; null where nobody listed them. The list is
+-- made for the query that asks for it.
 create view stored_feature_files as
 select
     folder_above(file, 6) as model,
@@ -263,9 +264,7 @@ select
     folder_above(file, 3) as split,
     folder_above(file, 2) as key,
     bytes
-from (
-    select unnest(getvariable('features_files')) as file, unnest(getvariable('features_bytes')::bigint[]) as bytes
-);
+from read_parquet(getvariable('feature_list_files'), hive_partitioning = false);
 
 -- The feature sets that current cells read, at each tap the one that was wanted last: no query can take an image for
 -- two. Of a (model, dataset, split) that no cell reads, every set.

@@ -21,16 +21,31 @@
 --   seed = 0  of the draw
 -- Example: probestore query features_of_classes -p dataset=flowers -p classes=5 --format csv
 
-with of_dataset as (
-    from features
-    where split = $split
+-- What is given is compared in each SELECT, so that features of no other model and dataset are listed and read.
+with chosen_dataset as (
+    select coalesce(
+        $dataset, (select min(dataset) from features where $dataset is null and split = $split and tap = $tap)
+    ) as dataset
+),
+
+of_dataset as (
+    select distinct model
+    from features semi join chosen_dataset using (dataset)
+    where $model is null
+        and ($dataset is null or dataset = $dataset)
+        and split = $split
         and tap = $tap
         and label is not null
-        and dataset = coalesce($dataset, (select min(dataset) from features where split = $split and tap = $tap))
 ),
 
 of_model as (
-    from of_dataset where model = coalesce($model, (select min(model) from of_dataset))
+    from features semi join chosen_dataset using (dataset)
+    where ($dataset is null or dataset = $dataset)
+        and ($model is null or model = $model)
+        and model = coalesce($model, (select min(model) from of_dataset))
+        and split = $split
+        and tap = $tap
+        and label is not null
 ),
 
 drawn_classes as (
@@ -53,7 +68,9 @@ numbered as (
 class_names as (
     select label, any_value(label_name order by label_name) as label_name
     from samples
-    where split = $split and dataset = (select any_value(dataset) from of_model)
+    where split = $split
+        and ($dataset is null or dataset = $dataset)
+        and dataset = (select any_value(dataset) from of_model)
     group by label
 ),
 

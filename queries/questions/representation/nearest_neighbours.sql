@@ -26,6 +26,7 @@
 --   tap = 'penultimate'  layer that the features come from
 -- Example: probestore query nearest_neighbours -p dataset=digits -p index=3 -p k=5
 
+-- What is given is compared in each SELECT, so that features of no other model and dataset are listed and read.
 with chosen as (
     select model, dataset
     from current_feature_sets
@@ -37,7 +38,12 @@ with chosen as (
 asked as (
     select feature
     from features semi join chosen using (model, dataset)
-    where tap = $tap and split = $split and index = $index and list_inner_product(feature, feature) > 0
+    where tap = $tap
+        and split = $split
+        and index = $index
+        and list_inner_product(feature, feature) > 0
+        and ($model is null or model = $model)
+        and ($dataset is null or dataset = $dataset)
     limit 1
 ),
 
@@ -53,9 +59,19 @@ nearest as (
         labels,
         list_cosine_similarity(feature, (select feature from asked)) as similarity
     from features semi join chosen using (model, dataset)
-    where tap = $tap and not (split = $split and index = $index) and exists (from asked)
+    where tap = $tap
+        and not (split = $split and index = $index)
+        and exists (from asked)
+        and ($model is null or model = $model)
+        and ($dataset is null or dataset = $dataset)
     order by similarity desc, split, index
     limit $k
+),
+
+images as (
+    select dataset, split, index, sample_id, source
+    from samples
+    where ($dataset is null or dataset = $dataset)
 ),
 
 final as (
@@ -68,10 +84,10 @@ final as (
         similarity,
         nearest.label,
         coalesce(class_name(class_names, nearest.label), class_list(class_names, nearest.labels)) as label_name,
-        samples.source,
+        images.source,
         sample_id
     from nearest
-    left join samples using (dataset, split, index, sample_id)
+    left join images using (dataset, split, index, sample_id)
     left join datasets using (dataset)
     order by place
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sound_store
 from click.testing import CliRunner
 from given import score
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from cluster.cli import cli
 from cluster.console import outcome
 from cluster.console.outcome import MOST_WARNINGS, show_outcome
-from featurestore import FeatureStore
+from featurestore import FeatureStore, SampleSet
 from featurestore.store.feature_store import rows_table
 from queries.asking.database import Database
 
@@ -72,16 +73,17 @@ def test_a_run_that_computed_nothing_does_not_open_many_image_tables(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.publish("results", "r", rows_table("results", [score("net", "pets", 0.8, n_test=9)]))
+    sound_store.write_images(store, SampleSet("pets", "test", "key"))  # two files
     asked: list[str] = []
     query = Database.query
     monkeypatch.setattr(Database, "query", lambda self, name, **rest: asked.append(name) or query(self, name, **rest))
-    monkeypatch.setattr(outcome, "MOST_IMAGE_FILES", 0)
+    monkeypatch.setattr(outcome, "MOST_IMAGE_FILES", 1)
     show_outcome(store, leaderboard=False, computed_features=False)
     assert asked == ["sanity_of_results"]
     said = capsys.readouterr().err
     assert "9 test images" in said
     assert "The images were not looked at. To do so:  probestore query sanity --store" in said
     show_outcome(store, leaderboard=False, computed_features=True)
-    monkeypatch.setattr(outcome, "MOST_IMAGE_FILES", 1)
+    monkeypatch.setattr(outcome, "MOST_IMAGE_FILES", 2)
     show_outcome(store, leaderboard=False, computed_features=False)
     assert asked[1:] == ["sanity", "sanity"]
