@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -29,10 +30,13 @@ from featurestore import FeatureStore, registry
 from featurestore.errors import ConfigurationError, UnknownNameError
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones, user_modules
-from featurestore.networks.identity import Model, identify
+from featurestore.networks.identity import Model, identify_all
+from featurestore.networks.remembered import remembering
 from featurestore.store.feature_store import rows_table
 from featurestore.store.wishes import wishes_of
 from probes import metrics
+
+_THREADS = 16  # an object store takes its time for each record
 
 
 def run_study(
@@ -113,19 +117,20 @@ def begin(
     study: Study, store: FeatureStore | None, ledger: Ledger, reporter: Reporter, rates: Rates | None = None
 ) -> Run:
     """Identify the models of a study, and open its datasets and say what is odd in them. Nothing is computed."""
-    models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
-    for model in models.values():
-        if said := backbones.accuracy_note(model.spec):
-            reporter.tell(Note(said))
-    for name, dataset in datasets.items():
-        for note in dataset.notes:
-            reporter.tell(Note(f"Dataset {name}: {note}"))
-    inventory = Inventory(store)
-    wanted = wanted_features(study.extract, models.values(), datasets.values(), inventory.overflowed)
-    lacking = {item.model.name for item in wanted if not all(map(inventory.has, item.sets.values()))}
-    models = rehearsed(
-        models, lacking, study.extract.taps, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))
-    )
+    with remembering():
+        models, datasets = identified(study, ledger.fail), opened(study, ledger.fail)
+        for model in models.values():
+            if said := backbones.accuracy_note(model.spec):
+                reporter.tell(Note(said))
+        for name, dataset in datasets.items():
+            for note in dataset.notes:
+                reporter.tell(Note(f"Dataset {name}: {note}"))
+        inventory = Inventory(store)
+        wanted = wanted_features(study.extract, models.values(), datasets.values(), inventory.overflowed)
+        lacking = {item.model.name for item in wanted if not all(map(inventory.has, item.sets.values()))}
+        models = rehearsed(
+            models, lacking, study.extract.taps, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))
+        )
     wanted = [item for item in wanted if item.model.name in models]
     return Run(store, inventory, Pairs(), ledger, reporter.tell, study, models, datasets, wanted, rates or Rates())
 
@@ -149,13 +154,14 @@ def find_modules(study: Study) -> None:
 def identified(study: Study, fail: Callable[..., None]) -> dict[str, Model]:
     """Return the models of a study by name. `fail` is called as `Ledger.fail` for those that cannot be identified."""
     models = {}
-    for spec in study.models:
-        try:
-            models[spec.name] = identify(spec, resize=study.extract.resize, compute=study.extract.compute)
-        except UnknownNameError:
-            raise
-        except Exception as error:  # a user's own module may raise anything when it is imported
-            fail("model", error, model=spec.name)
+    found = identify_all(study.models, resize=study.extract.resize, compute=study.extract.compute)
+    for spec, model in zip(study.models, found, strict=True):
+        if isinstance(model, UnknownNameError):
+            raise model
+        if isinstance(model, Exception):
+            fail("model", model, model=spec.name)
+        else:
+            models[spec.name] = model
     return models
 
 
@@ -187,13 +193,15 @@ def _check_metric(dataset: Dataset) -> None:
 
 def _record_catalogue(store: FeatureStore, run: Run) -> None:
     """Record the models and the datasets whose records in the store are missing or differ."""
-    now = datetime.now(UTC)
+    now, new = datetime.now(UTC), []
     for table, items in (("models", run.models), ("datasets", run.datasets)):
         known = {row[table[:-1]]: row for row in store.read_records(table)}
         for name, item in items.items():
             rows = rows_table(table, [{**item.record(), "recorded_at": now}])
             if _but_time(rows.to_pylist()[0]) != _but_time(known.get(name, {})):
-                store.publish(table, name, rows)
+                new.append((table, name, rows))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(lambda record: store.publish(*record), new))
 
 
 def _but_time(row: dict[str, Any]) -> dict[str, Any]:

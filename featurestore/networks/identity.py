@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from featurestore.images import preprocessing
 from featurestore.images.preprocessing import Preprocessing
 from featurestore.images.splits import Dataset
 from featurestore.networks import backbones
+from featurestore.networks.remembered import remembering
 from featurestore.store import schema
 from featurestore.store.layout import PENULTIMATE, FeatureSet, KeyText, content_key, key_text, key_texts
 
@@ -19,6 +22,7 @@ Compute = Literal["fp32", "bf16", "fp16"]
 FeatureType = Literal["float16", "float32"]
 """The type that features are stored as, whatever they are computed in."""
 
+_THREADS = 16  # a hub takes its time for each file
 _ARITHMETIC = 2  # raised whenever the same network would give other bytes: 2 since batch norms are folded
 
 
@@ -72,6 +76,39 @@ class Model:
         }
 
 
+def identify_all(
+    specs: Iterable[ModelSpec], *, resize: preprocessing.Resize, compute: Compute
+) -> list[Model | Exception]:
+    """Identify several records, or say of each what `identify` would raise. What is found out is remembered.
+
+    Weights are fetched and read several at a time, but not where a user's own code is imported for it.
+    """
+    with remembering(), ThreadPoolExecutor(_THREADS) as threads:
+        resolved = [_attempt(backbones.resolve, spec) for spec in specs]
+        begun = {
+            place: threads.submit(_attempt, backbones.weights_digest, spec)
+            for place, spec in enumerate(resolved)
+            if isinstance(spec, ModelSpec) and backbones.is_of_libraries(spec)
+        }
+        digests = [
+            begun[place].result() if place in begun else _attempt(backbones.weights_digest, spec)
+            for place, spec in enumerate(resolved)
+        ]
+    pairs = zip(resolved, digests, strict=True)
+    named = [digest if isinstance(digest, Exception) else (spec, digest) for spec, digest in pairs]
+    return [_attempt(lambda found: _model(found[0], found[1], resize, compute), found) for found in named]
+
+
+def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return what a function returns or raises; an exception in place of the value is passed on."""
+    if isinstance(value, Exception):
+        return value
+    try:
+        return function(value)
+    except Exception as error:  # a user's own module may raise anything when it is imported
+        return error
+
+
 def identify(spec: ModelSpec, *, resize: preprocessing.Resize, compute: Compute) -> Model:
     """Complete a record and name its weights; no network is loaded.
 
@@ -81,7 +118,11 @@ def identify(spec: ModelSpec, *, resize: preprocessing.Resize, compute: Compute)
         If the weights are not there or cannot be fetched.
     """
     resolved = backbones.resolve(spec)
-    return Model(resolved, backbones.weights_digest(resolved), preprocessing.for_model(resolved, resize), compute)
+    return _model(resolved, backbones.weights_digest(resolved), resize, compute)
+
+
+def _model(resolved: ModelSpec, digest: str, resize: preprocessing.Resize, compute: Compute) -> Model:
+    return Model(resolved, digest, preprocessing.for_model(resolved, resize), compute)
 
 
 def feature_set(

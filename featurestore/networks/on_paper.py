@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,16 @@ if TYPE_CHECKING:
     import torch
 
 
+_one_at_a_time = threading.RLock()
+
+
 @contextmanager
 def on_paper() -> Iterator[None]:
     """Make every tensor of the block without memory; loading weights then checks names and shapes only."""
     import torch
 
     with (
+        _one_at_a_time,  # filters of warnings and seeds belong to the whole process
         torch.device("meta"),
         torch.inference_mode(),
         torch.random.fork_rng(devices=[]),  # seeds of what is made later stay as they are

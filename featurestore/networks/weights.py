@@ -12,6 +12,7 @@ from pathlib import Path
 
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, did_you_mean
+from featurestore.networks import remembered
 
 _NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")  # torch's convention: the file name carries the start of its SHA-256
@@ -29,9 +30,10 @@ def file_digest(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise BackboneError(f"The weights {path} must be a regular file. It is a folder, a device or a pipe.")
         with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            found = remembered.of_file("sha256", path, file, lambda: hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise BackboneError(f"Cannot read the weights file {path}: {error.strerror}.{_word_meant(path)}") from error
+    return f"sha256:{found}"
 
 
 def _word_meant(path: Path) -> str:

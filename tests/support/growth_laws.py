@@ -8,7 +8,7 @@ from featurestore import FeatureStore
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.catalogue.models import ModelSpec
 from featurestore.images.splits import Dataset
-from featurestore.networks.identity import identify
+from featurestore.networks.identity import identify_all
 
 
 def open_folder(root: str) -> None:
@@ -21,8 +21,8 @@ def open_folder(root: str) -> None:
 def identify_models(count: str) -> None:
     """Identify timm models by name, with random weights, so that none is fetched."""
     names = [name for name in timm.list_models() if name.startswith(("resnet", "vit_", "convnext", "efficientnet"))]
-    for name in names[: int(count)]:
-        identify(ModelSpec(name=name, backbone=f"timm:{name}", weights="none"), resize="squash", compute="fp32")
+    specs = [ModelSpec(name=name, backbone=f"timm:{name}", weights="none") for name in names[: int(count)]]
+    identify_all(specs, resize="squash", compute="fp32")
 
 
 def read_set(uri: str) -> None:

@@ -17,17 +17,24 @@ A family that reads weights files has a fifth:
 ``notes(spec) -> tuple[str, ...]``
     What had to be decided to fit the record's file to the network, in words.
 
-and one that knows accuracies that were published has a sixth:
+one that knows accuracies that were published has a sixth:
 
 ``accuracy_note(spec) -> str | None``
     A sentence where a published accuracy belongs to another size or crop than the record's.
+
+and one whose answers a node may remember has a seventh:
+
+``is_of_libraries(spec) -> bool``
+    Whether the network is code of libraries alone, so that their versions, the record and its weights decide all else.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +42,7 @@ import numpy.typing as npt
 from featurestore import registry
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError
+from featurestore.networks import remembered
 from featurestore.networks.kept_running import kept_running, printing_aside
 
 if TYPE_CHECKING:
@@ -51,7 +59,9 @@ def family(name: str) -> ModuleType:
 
 def resolve(spec: ModelSpec) -> ModelSpec:
     """Fill in what the record left open, as far as the family knows it without loading weights."""
-    resolved: ModelSpec = family(spec.family).resolve(spec)
+    resolved: ModelSpec = _remembered(
+        "record", spec, lambda: family(spec.family).resolve(spec), read=_record, write=asdict
+    )
     missing = [field for field in ("input_size", "mean", "std", "interpolation") if getattr(resolved, field) is None]
     if missing:
         raise BackboneError(f"Model {spec.name!r} needs {', '.join(missing)}: {spec.family} does not know them.")
@@ -80,7 +90,25 @@ def notes(spec: ModelSpec) -> tuple[str, ...]:
 def accuracy_note(spec: ModelSpec) -> str | None:
     """Say where the published accuracy of a resolved record's weights does not belong to its size or crop."""
     of_family = getattr(family(spec.family), "accuracy_note", None)
-    return of_family(spec) if of_family else None
+    if of_family is None:
+        return None
+    found: list[str | None] = _remembered("accuracy", spec, lambda: [of_family(spec)])
+    return found[0]
+
+
+def is_of_libraries(spec: ModelSpec) -> bool:
+    """Whether the versions of libraries, the record and its weights decide what a network takes and gives."""
+    of_family = getattr(family(spec.family), "is_of_libraries", None)
+    return bool(of_family(spec)) if of_family else False
+
+
+def _remembered(kind: str, spec: ModelSpec, find: Callable[[], Any], **form: Callable[[Any], Any]) -> Any:
+    return remembered.of_versions(kind, {"spec": asdict(spec)}, find, **form) if is_of_libraries(spec) else find()
+
+
+def _record(plain: dict[str, Any]) -> ModelSpec:
+    tuples = {name: tuple(plain[name]) for name in ("mean", "std") if plain[name] is not None}
+    return ModelSpec(**plain | tuples)
 
 
 def head(spec: ModelSpec) -> Head | None:

@@ -71,6 +71,11 @@ def resolve(spec: ModelSpec) -> ModelSpec:
     return spec.filled({name: getattr(known, name) for name in fields})
 
 
+def is_of_libraries(spec: ModelSpec) -> bool:
+    """Whether it is one of the networks of this file: all of them are timm's."""
+    return spec.identifier in _NETWORKS
+
+
 def weights_digest(spec: ModelSpec) -> str:
     """Return SHA-256 of the weights file."""
     if spec.weights == "none":

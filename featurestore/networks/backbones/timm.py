@@ -3,6 +3,7 @@ are pooled, before the classifier."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from featurestore.catalogue import timm_accuracy
 from featurestore.catalogue.models import ModelSpec
 from featurestore.errors import BackboneError, UnknownNameError
-from featurestore.networks import checkpoint_fit, user_modules, weights
+from featurestore.networks import checkpoint_fit, remembered, user_modules, weights
 from featurestore.networks.checkpoint_file import read_checkpoint
 from featurestore.networks.checkpoint_fit import Fit, Target
 from featurestore.networks.on_paper import on_paper, refusal
@@ -114,6 +115,18 @@ def _top1(spec: ModelSpec, found: ModelSpec, config: Mapping[str, Any]) -> float
     return None
 
 
+def is_of_libraries(spec: ModelSpec) -> bool:
+    """Whether it is one of timm's own networks: others may have been added to its list by anybody's code."""
+    if _place(spec) is not None:
+        return False
+    if "timm" not in sys.modules:  # nobody has added any
+        return True
+    import timm
+
+    architecture = spec.identifier.partition(".")[0]
+    return bool(timm.is_model(architecture) and timm.model_entrypoint(architecture).__module__.startswith("timm."))
+
+
 def accuracy_note(spec: ModelSpec) -> str | None:
     """Say where the accuracy that timm publishes is that of another size or crop than a resolved record's."""
     config = _config(spec)
@@ -140,8 +153,18 @@ def weights_digest(spec: ModelSpec) -> str:
 
     A network that is made for another size than its own is another one: the digest says the size.
     """
-    made_for = _size_options(_timm_name(spec), spec.input_size) if spec.input_size is not None else {}
-    return "".join([_digest_of_file(spec), *(f"+{option}:{size}" for option, size in made_for.items())])
+    return "".join([_digest_of_file(spec), *(f"+{option}:{size}" for option, size in _made_for(spec).items())])
+
+
+def _made_for(spec: ModelSpec) -> dict[str, int]:
+    """Return what timm is told of the size of a record's images, where a network is made for one size."""
+    if spec.input_size is None:
+        return {}
+    place = (_timm_name(spec), spec.input_size)
+    if not is_of_libraries(spec):
+        return _size_options(*place)
+    found: dict[str, int] = remembered.of_versions("timm's size", {"place": place}, lambda: _size_options(*place))
+    return found
 
 
 def _digest_of_file(spec: ModelSpec) -> str:

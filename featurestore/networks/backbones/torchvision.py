@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 from functools import cache
@@ -34,6 +35,17 @@ def resolve(spec: ModelSpec) -> ModelSpec:
         **(_from_metadata(_weights(spec), spec) if "/" in spec.identifier else _IMAGENET_DEFAULTS),
     }
     return spec.filled(known)
+
+
+def is_of_libraries(spec: ModelSpec) -> bool:
+    """Whether it is one of torchvision's own networks: others may have been added to its list by anybody's code."""
+    if "torchvision" not in sys.modules:  # nobody has added any
+        return True
+    from torchvision import models
+
+    name = _name(spec)
+    builder = models.get_model_builder(name) if name in models.list_models() else None
+    return builder is not None and builder.__module__.startswith("torchvision.")
 
 
 def accuracy_note(spec: ModelSpec) -> str | None:
