@@ -205,7 +205,9 @@ def _write_again(store: FeatureStore, files: Collection[str], verified: Verified
             written.append(path)
     if of_all:
         unread = any(finding.severity == "unread" for finding in verified.findings)
-        mark_sealed(storage, tables=tables, sealed=not verified.n_unsigned and not unread)
+        packed = any(map(layout.parse_pack, storage.list_files("")))
+        version = schema.FORMAT_VERSION if packed else schema.FORMAT_WITHOUT_PACKS
+        mark_sealed(storage, tables=tables, sealed=not verified.n_unsigned and not unread, version=version)
         written.append(layout.STORE_FILE)
     return tuple(written)
 

@@ -36,7 +36,8 @@ def seal(store: FeatureStore) -> int:
         signed = sum(pool.map(lambda name: _sign(store, name), list(_to_sign(names))))
     signed += sum(_sign_text(storage, name) for name in names if name.startswith(f"{layout.STUDIES}/"))
     tables = [table for table in (*schema.SETS, *schema.TABLES) if layout.empty_path(table) in names]
-    mark_sealed(storage, tables=tables)
+    packed = any(map(layout.parse_pack, names))
+    mark_sealed(storage, tables=tables, version=schema.FORMAT_VERSION if packed else schema.FORMAT_WITHOUT_PACKS)
     return signed
 
 

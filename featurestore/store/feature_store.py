@@ -253,7 +253,7 @@ class FeatureStore(Records):
         storage.check_usable()
         for table in (*schema.SETS, *schema.TABLES):
             commit.publish_record(storage, layout.empty_path(table), schema.table(table).schema.empty_table())
-        mark_sealed(storage, tables=[*schema.SETS, *schema.TABLES])
+        mark_sealed(storage, tables=[*schema.SETS, *schema.TABLES], version=schema.FORMAT_WITHOUT_PACKS)
         return cls(storage)
 
     # ---- what exists -------------------------------------------------------------------------------------------
@@ -551,7 +551,7 @@ class FeatureStore(Records):
             **record,
             **self._making(item, described),
             "folder": item.folder,
-            "schema_version": schema.FORMAT_VERSION,
+            "schema_version": schema.FORMAT_WITHOUT_PACKS,
             "rows": sum(part["rows"] for part in described),
             "parts": described,
             "created_at": datetime.now(UTC).isoformat(),
@@ -731,7 +731,9 @@ def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**manifest, CHECKSUM: checksum(manifest)}
 
 
-def mark_sealed(storage: Storage, *, tables: Iterable[str], sealed: bool = True) -> None:
+def mark_sealed(
+    storage: Storage, *, tables: Iterable[str], sealed: bool = True, version: int = schema.FORMAT_VERSION
+) -> None:
     """Write store.json.
 
     Parameters
@@ -742,12 +744,33 @@ def mark_sealed(storage: Storage, *, tables: Iterable[str], sealed: bool = True)
     sealed : bool
         Whether every Parquet file of the store has a seal, or a manifest that describes it: from now on, one that has
         none is damaged. Stores of earlier versions have files without.
+    version : int
+        Version of the format; by default the one that every store can have.
     """
-    record: dict[str, Any] = {"format": FORMAT, "schema_version": schema.FORMAT_VERSION, TYPED: sorted(tables)}
+    record: dict[str, Any] = {"format": FORMAT, "schema_version": version, TYPED: sorted(tables)}
     if sealed:
         record[_SEALED] = True
     commit.publish_json(storage, layout.STORE_FILE, with_checksum(record))
     storage.all_sealed, storage.typed = sealed, record[TYPED]
+
+
+def mark_packed(storage: Storage) -> None:
+    """Note in store.json, before there is a pack, that the store has packs: versions that do not know them refuse it.
+
+    Raises
+    ------
+    DamagedFileError
+        If store.json is damaged.
+    StoreError
+        If it cannot be read or written.
+    """
+    record = store_record(storage)
+    if record is None:
+        raise storage.damaged(layout.STORE_FILE)
+    if record["schema_version"] < schema.FORMAT_VERSION:
+        commit.publish_json(
+            storage, layout.STORE_FILE, with_checksum({**record, "schema_version": schema.FORMAT_VERSION})
+        )
 
 
 def store_record(storage: Storage) -> dict[str, Any] | None:

@@ -102,10 +102,10 @@ class Contents:
             start += n_rows
 
 
-def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[tuple[StoredFile, list[Record]]]:
-    """Write packs of records, in their order; yield each pack once it is published, with its records.
+def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[tuple[StoredFile, list[str]]]:
+    """Write packs of records, in their order; yield each pack once it is published, with the names of its records.
 
-    Of the records no more than those of one pack are held at a time.
+    No more than one pack is in memory at a time.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[t
     for record in records:
         pack.add(record)
         if pack.n_bytes >= MOST_BYTES:
-            yield pack.publish(storage), pack.records
+            yield pack.publish(storage), pack.contents.names
             pack = _Pack(table)
-    if pack.records:
-        yield pack.publish(storage), pack.records
+    if pack.contents.names:
+        yield pack.publish(storage), pack.contents.names
 
 
 def fits(table: str, rows: pa.Table) -> bool:
@@ -151,9 +151,9 @@ class _Pack:
         self._table, self._columns = table, schema.TABLES[table].schema
         self._sink = io.BytesIO()
         self._writer = pq.ParquetWriter(self._sink, self._columns, **commit.parquet_options(self._columns))
-        self._waiting: list[Record] = []
-        self._groups: list[tuple[int, int, int, str]] = []
-        self.records: list[Record] = []
+        self._waiting: list[pa.Table] = []
+        self._n_waiting = 0
+        self.contents = Contents([], [], [], [], [], [])
 
     @property
     def n_bytes(self) -> int:
@@ -162,15 +162,21 @@ class _Pack:
 
     def add(self, record: Record) -> None:
         """Add a record. Of a table that is read whole, many share a row group; else each has its own."""
-        self.records.append(record)
-        self._waiting.append(record)
-        if not schema.TABLES[self._table].gathered or sum(len(one.rows) for one in self._waiting) >= _GROUP_ROWS:
+        own = self.contents
+        own.names.append(record.name)
+        own.rows.append(len(record.rows))
+        own.seals.append(record.seal)
+        own.modified.append(_microseconds(record.modified) if record.modified else None)
+        own.read_at.append(_microseconds(record.read_at or datetime.now(UTC)))
+        self._waiting.append(schema.by_name(record.rows, self._columns))
+        self._n_waiting += len(record.rows)
+        if not schema.TABLES[self._table].gathered or self._n_waiting >= _GROUP_ROWS:
             self._end_group()
 
     def publish(self, storage: Storage) -> StoredFile:
         """Write the file, sealed."""
         self._end_group()
-        said = {_LIST: json.dumps(asdict(self._contents()), separators=(",", ":"))}
+        said = {_LIST: json.dumps(asdict(self.contents), separators=(",", ":"))}
         self._writer.add_key_value_metadata({**said, **FOOTER_SEAL, **SEAL})
         self._writer.close()
         content = bytearray(self._sink.getbuffer())
@@ -182,24 +188,13 @@ class _Pack:
     def _end_group(self) -> None:
         if not self._waiting:
             return
-        rows = pa.concat_tables([schema.by_name(one.rows, self._columns) for one in self._waiting])
+        rows = pa.concat_tables(self._waiting)
         start = self._sink.tell() or len(b"PAR1")
         self._writer.write_table(rows, row_group_size=len(rows))
         end = self._sink.tell()
         with self._sink.getbuffer() as written:
-            self._groups.append((len(self._waiting), start, end, digest(written[start:end])))
-        self._waiting = []
-
-    def _contents(self) -> Contents:
-        now = datetime.now(UTC)
-        return Contents(
-            names=[one.name for one in self.records],
-            rows=[len(one.rows) for one in self.records],
-            seals=[one.seal for one in self.records],
-            modified=[_microseconds(one.modified) if one.modified else None for one in self.records],
-            read_at=[_microseconds(one.read_at or now) for one in self.records],
-            groups=self._groups,
-        )
+            self.contents.groups.append((len(self._waiting), start, end, digest(written[start:end])))
+        self._waiting, self._n_waiting = [], 0
 
 
 def read_footer(file: pa.NativeFile) -> bytes:
@@ -306,14 +301,22 @@ def drop(storage: Storage, pack: StoredFile, names: Collection[str]) -> None:
         If it has columns that this version does not know, or cannot be read or written.
     """
     table = pack.name.split("/")[0]
-    for _ in write(storage, table, _known(storage, pack, records_in(storage, pack, but=names))):
+    for _ in write(storage, table, known_records(storage, pack, but=names)):
         pass
     storage.delete(pack.name)
 
 
-def _known(storage: Storage, pack: StoredFile, records: Iterable[Record]) -> Iterator[Record]:
-    """Yield records unless they would lose something in a pack of this version."""
-    for record in records:
+def known_records(storage: Storage, pack: StoredFile, *, but: Collection[str] = ()) -> Iterator[Record]:
+    """Yield the records of a pack, as `records_in` does, if they lose nothing in a pack of this version.
+
+    Raises
+    ------
+    DamagedFileError, MissingFileError
+        As of `open_footer`.
+    StoreError
+        If it has columns that this version does not know, or cannot be read.
+    """
+    for record in records_in(storage, pack, but=but):
         if not fits(pack.name.split("/")[0], record.rows):
             raise StoreError(
                 f"{pack.name} in the store {storage.uri} has columns that this probestore does not know and would "

@@ -17,7 +17,7 @@ from featurestore.errors import MissingFileError
 from featurestore.store import commit, layout, node_cache, packs, record_cache, schema
 from featurestore.store.digests import seal
 from featurestore.store.pack_index import TRIES, PackIndex, again
-from featurestore.store.packs import place_of
+from featurestore.store.packs import Contents, place_of
 from featurestore.store.storage import Storage, StoredFile
 
 T = TypeVar("T")
@@ -88,6 +88,16 @@ class Records:
             If a pack is gone since, or cannot be read now.
         """
         return self._packs.expanded(files, damaged=damaged)
+
+    def pack_contents(self, table: str, packs: Sequence[StoredFile]) -> Mapping[str, Contents]:
+        """Return the lists of records of these packs of a table, by their names.
+
+        Raises
+        ------
+        DamagedFileError, StoreError
+            As of :meth:`expanded`.
+        """
+        return self._packs.contents(table, packs)
 
     def record_seal(self, table: str, name: str) -> str | None:
         """Return the seal of a record that is there; None if it has none. Only the end of its file is read.
@@ -332,6 +342,7 @@ class Records:
         Parameters
         ----------
         table : str
+            ``sets``, or another one that no version reads which does not know packs: they do not hold a store back.
         records : mapping of str to Table
             Rows by the names of their records, which nobody else writes now.
 
@@ -347,7 +358,7 @@ class Records:
             there = {layout.record_name(name) for name in self._storage.list_files(table)}
             loose = {name: rows for name, rows in own.items() if name in there or not packs.fits(table, rows)}
         now = datetime.now(UTC)
-        new = (packs.Record(name, own[name], read_at=now, modified=now) for name in sorted(own.keys() - loose.keys()))
+        new = (packs.Record(name, own[name], modified=now) for name in sorted(own.keys() - loose.keys()))
         for _ in packs.write(self._storage, table, new):
             pass
         with ThreadPoolExecutor(_THREADS) as pool:

@@ -11,9 +11,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the format of a store, which store.json names. It is raised when an older probestore would misread what
 this one writes; a new column or a new table is no reason. Keys do not depend on it: see `layout.KEY_VERSION`."""
+
+FORMAT_WITHOUT_PACKS = 1
+"""That of a store that has no packs yet. A probestore that does not know them reads it, too."""
 
 SPLITS = ("train", "val", "test")
 

@@ -142,10 +142,15 @@ class Storage:
         kind = self._reading(name, lambda: self._fs.get_file_info(self.path(name)).type)
         return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "absent")
 
+    def look(self, name: str) -> StoredFile | None:
+        """Return a file as a listing shows it now; None if it is not there."""
+        info = self._reading(name, lambda: self._fs.get_file_info(self.path(name)))
+        return StoredFile(name, info.size, moment(info.mtime_ns)) if info.type == pafs.FileType.File else None
+
     def modified(self, name: str) -> datetime | None:
         """Return when a file was changed, to the microsecond; None if it is not there or that is not known."""
-        info = self._reading(name, lambda: self._fs.get_file_info(self.path(name)))
-        return moment(info.mtime_ns) if info.type == pafs.FileType.File else None
+        found = self.look(name)
+        return found.modified if found else None
 
     def folds_case(self) -> bool:
         """Return whether the file system takes names for one that differ in case only. The store must be there."""
@@ -347,6 +352,40 @@ class Storage:
                 self._fs.delete_file(self.path(name))
 
         self._writing(name, attempt)
+
+    def delete_same(self, name: str, is_same: Callable[[str], bool]) -> bool:
+        """Remove a file if it is the one that is meant, and not another one that has come in its place.
+
+        On a local file system it is taken from its place first, so that no other file is removed. Elsewhere one that
+        comes between the last look and the removal is.
+
+        Parameters
+        ----------
+        name : str
+        is_same : callable
+            Says of a file, by the name that it has then, whether it is the one that is meant. It is asked before the
+            file is touched and, on a local file system, again when nobody else can reach it.
+
+        Returns
+        -------
+        bool
+            Whether it was removed: False if it is gone, or another one.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read or removed.
+        """
+        if not is_same(name):
+            return False
+        held = self._writing(name, lambda: self._backend.hold(name))
+        if held is None:
+            return False
+        if held != name and not is_same(held):
+            self._writing(name, lambda: self._backend.put_back(held, name))
+            return False
+        self.delete(held)
+        return True
 
     def remove_empty_folders(self, folder: str) -> None:
         """Remove a folder, and those above it in the store, as far as nothing is in them; object stores have none."""

@@ -40,6 +40,15 @@ class Backend(Protocol):
             If it did not work; nothing has changed then.
         """
 
+    def hold(self, name: str) -> str | None:
+        """Take a file from its place, so that nobody else reaches it; return its name now, or None if it is not there.
+
+        Where that cannot be done in one step the file stays, and has its name.
+        """
+
+    def put_back(self, held: str, name: str) -> None:
+        """Put a file that `hold` has taken back to its place, unless there is a newer one."""
+
     def external(self, name: str) -> str:
         """Return the path of `name` as other programs (DuckDB) open it."""
 

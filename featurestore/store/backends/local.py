@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from featurestore.store import layout
@@ -26,6 +27,19 @@ class LocalFolder:
         except AlreadyThereError:
             return False
         return True
+
+    def hold(self, name: str) -> str | None:
+        held = layout.staging_name(name)
+        (self._root / held).parent.mkdir(exist_ok=True)
+        try:
+            (self._root / name).rename(self._root / held)
+        except FileNotFoundError:
+            return None
+        return held
+
+    def put_back(self, held: str, name: str) -> None:
+        with suppress(AlreadyThereError), written_whole(self._root / name, staged=self._root / held, replace=False):
+            pass
 
     def external(self, name: str) -> str:
         return str(self._root / name)

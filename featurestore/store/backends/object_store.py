@@ -40,6 +40,12 @@ class Bucket:
             put_by_copy(self._place, name, content)
         return True
 
+    def hold(self, name: str) -> str | None:
+        return name
+
+    def put_back(self, held: str, name: str) -> None:
+        pass
+
     def external(self, name: str) -> str:
         return f"{self._place.uri}/{name}"
 

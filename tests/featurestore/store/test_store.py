@@ -282,7 +282,7 @@ def test_a_store_of_a_newer_version_is_not_touched(store):
     path = Path(store.uri) / "store.json"
     path.write_text(json.dumps({"format": "probestore", "schema_version": schema.FORMAT_VERSION + 1}))
     for make in (FeatureStore.create, FeatureStore.open):
-        with pytest.raises(StoreVersionError, match=r"format 2; .* formats up to 1\..*Upgrade probestore"):
+        with pytest.raises(StoreVersionError, match=r"format 3; .* formats up to 2\..*Upgrade probestore"):
             make(store.uri)
 
 
