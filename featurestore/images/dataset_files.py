@@ -65,15 +65,21 @@ class DatasetFolder:
             f"permit links into its folder: `link_roots = {json.dumps(roots, ensure_ascii=False)}`."
         )
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, listed: tuple[int, int] | None = None) -> bytes:
         """Read an image file, after looking again at what it is: it may have changed since it was listed.
+
+        Parameters
+        ----------
+        path : Path
+        listed : tuple of int and int, optional
+            Bytes and time of change (in ns) that it had when it was listed.
 
         Raises
         ------
         UnreadableImageError
             If it is no regular file inside the folder, or larger than an image may be.
         DatasetError
-            If it is gone, or this user may not read it: that is no property of the image.
+            If it is gone or has changed, or this user may not read it: that is no property of the image.
         OSError
             If the disk or the network fails.
         """
@@ -89,6 +95,8 @@ class DatasetFolder:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImageError("not a regular file")
+            if listed not in (None, (status.st_size, status.st_mtime_ns)):
+                raise DatasetError(f"{path} has changed since the dataset was listed. Run the command again.")
             check_bytes(status.st_size)
             content = file.read(MAX_BYTES + 1)
         check_bytes(len(content))  # it may have grown

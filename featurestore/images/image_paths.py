@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _CHUNK = 4096
 _THREADS = 16
@@ -81,7 +82,7 @@ class ImagePaths:
 
     def raw(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the paths from `start` to before `stop` as the file system has them."""
-        heads = [os.fsencode(folder) + b"/" if folder else b"" for folder in self.folders]
+        heads = self._heads()
         stop = len(self) if stop is None else stop
         for begin in range(start, stop, _CHUNK):
             end = min(begin + _CHUNK, stop)
@@ -92,6 +93,14 @@ class ImagePaths:
     def texts(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Yield the same as texts."""
         return map(os.fsdecode, self.raw(start, stop))
+
+    def as_column(self) -> pa.LargeBinaryArray:
+        """Return the paths as the file system has them."""
+        heads = pa.array(self._heads(), pa.large_binary()).take(pa.array(self.folder))
+        return pc.binary_join_element_wise(heads, self.names, pa.scalar(b"", pa.large_binary()))
+
+    def _heads(self) -> list[bytes]:
+        return [os.fsencode(folder) + b"/" if folder else b"" for folder in self.folders]
 
     def at(self, places: npt.NDArray[np.int64]) -> Iterator[str]:
         """Yield the paths at some places."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from featurestore.plain_text import counted
 
@@ -113,6 +113,20 @@ class Inventory:
         for (thing, used_as, reason), count in self._counts.items():
             now, why = {**fates, **lost}.get(used_as or "", (used_as, ""))
             found._include((thing, now, why or reason), count, self._examples[thing, used_as, reason])
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it, as JSON can hold it."""
+        entries = [[*fate, count, self._examples[fate]] for fate, count in self._counts.items()]
+        return {"entries": entries, "remarks": self._remarks}
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Inventory:
+        """Return the inventory that `facts` were returned by."""
+        found = cls()
+        for thing, used_as, reason, count, examples in facts["entries"]:
+            found._include((thing, used_as, reason), count, examples)
+        found._remarks.extend(facts["remarks"])
         return found
 
     def _include(self, fate: _Fate, count: int, examples: Sequence[str]) -> None:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -63,10 +65,10 @@ class ParquetImageFile:
         """What the library `datasets` wrote about the columns."""
         return Features(self.schema)
 
-    def group_rows(self, group: int) -> int:
-        """Return the number of rows of a row group that the footer claims."""
-        rows: int = self._group_rows[group]
-        return rows
+    @property
+    def all_group_rows(self) -> npt.NDArray[np.int64]:
+        """Number of rows of each row group that the footer claims."""
+        return np.array(self._group_rows, np.int64)
 
     def has(self, name: str) -> bool:
         """Return whether there is a column, or several, of that name."""

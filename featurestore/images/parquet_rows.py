@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,34 +49,7 @@ class Piece:
         return column if self.rows is None else column.take(self.rows)
 
 
-class Places:
-    """Where the rows of a split lie.
-
-    Attributes
-    ----------
-    groups : list of (ParquetImageFile, int)
-        The row groups of its files, in order.
-    """
-
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = pieces
-        self.groups = [(piece.file, group) for piece in pieces for group in range(piece.file.n_groups)]
-
-    def of(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the place in `groups` of each row, and its number in that group; both int64 of shape (n_rows,)."""
-        n_groups = np.array([piece.file.n_groups for piece in self._pieces], np.int64)
-        pieces, inside = _part_of(rows, np.array([piece.n_rows for piece in self._pieces], np.int64))
-        groups, places = np.empty_like(rows), np.empty_like(rows)
-        for number in np.unique(pieces):
-            piece, here = self._pieces[number], pieces == number
-            in_file = inside[here] if piece.rows is None else piece.rows[inside[here]]
-            sizes = np.array([piece.file.group_rows(group) for group in range(piece.file.n_groups)], np.int64)
-            found, places[here] = _part_of(in_file, sizes)
-            groups[here] = found + n_groups[:number].sum()
-        return groups, places
-
-
-def _part_of(
+def part_of(
     rows: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return in which of the parts of these sizes rows lie, and their numbers in it."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
 from featurestore.images.class_names import alike, mean_no_label, said_of_alike
-from featurestore.images.sources import RawImage, Source
+from featurestore.images.sources import ListedSource, RawImage, Source
 from featurestore.images.split_names import as_toml, assigned, split_of
 from featurestore.plain_text import shortly
 from featurestore.store.schema import SPLITS
@@ -77,12 +78,28 @@ class SourceSplits:
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """Read these rows of a split in this order."""
+        for name, own in self._by_name(split, rows):
+            yield from self._source.read(name, own)
+
+    def places(self, split: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Return where these rows of a split are, of a source that can say it."""
+        source = cast("ListedSource", self._source)
+        return pa.concat_arrays([source.places(name, own) for name, own in self._by_name(split, rows)])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of places has to know."""
+        return cast("ListedSource", self._source).facts()
+
+    def _by_name(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Yield rows of a split as those of the source's own splits, in the same order."""
         names = self._names[split]
         sizes = np.array([self._sizes[name] for name in names], np.int64)
         starts = np.cumsum(sizes) - sizes
         parts = np.searchsorted(starts, rows, side="right") - 1
-        for part, positions in groupby(range(len(rows)), key=lambda position: int(parts[position])):
-            yield from self._source.read(names[part], rows[list(positions)] - starts[part])
+        ends = [*(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(rows)] if len(rows) else []
+        for start, end in pairwise([0, *ends]):
+            part = parts[start]
+            yield names[part], rows[start:end] - starts[part]
 
     def without(self, *splits: str) -> str:
         """Say how to use the source without some of its splits."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -205,7 +203,7 @@ class MatrixCache:
     folder : Path
         Made when it is needed. Other things in it are left alone.
     limit_bytes : int
-        Space that all entries together may take; arrays that are larger alone are not kept.
+        Space that all entries together may take, with listings of datasets; arrays that are larger alone are not kept.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -232,7 +230,7 @@ class MatrixCache:
         try:
             arrays = _map(entry, key)
         except (OSError, ValueError, RecursionError):
-            self._remove(entry)
+            node_cache.remove(entry)
             return None
         with suppress(OSError):  # in somebody else's folder
             os.utime(entry)  # the time of the last use
@@ -244,7 +242,7 @@ class MatrixCache:
         if needed > self._limit_bytes:
             return arrays
         with suppress(OSError):  # no space, no permission, or another process was first: its entry is as good
-            self._make_room(needed)
+            node_cache.make_room(self._folder, needed, self._limit_bytes)
             with written_whole(self._entry(key)) as staged:
                 staged.mkdir()
                 _write(staged, key, arrays)
@@ -253,26 +251,6 @@ class MatrixCache:
 
     def _entry(self, key: str) -> Path:
         return self._folder / f"features-{key}"
-
-    def _make_room(self, needed: int) -> None:
-        """Remove the entries that were used longest ago, those of killed writers too, until `needed` bytes are free."""
-        found = []
-        for entry in self._folder.glob("features-*"):
-            with suppress(OSError):  # another process is removing it
-                size = sum(file.stat().st_size for file in entry.iterdir())
-                found.append((entry.stat().st_mtime_ns, size, entry))
-        total = sum(size for _, size, _ in found)
-        for _, size, entry in sorted(found):
-            if total + needed <= self._limit_bytes:
-                break
-            self._remove(entry)
-            total -= size
-
-    def _remove(self, entry: Path) -> None:
-        doomed = self._folder / f"features-{uuid.uuid4().hex}.partial"
-        with suppress(OSError):  # another process was first
-            entry.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
 
 
 _DIGESTS = "digests.json"

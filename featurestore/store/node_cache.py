@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from featurestore.errors import ConfigurationError
@@ -35,3 +38,31 @@ def limit_bytes() -> int:
         raise ConfigurationError(
             f"PROBESTORE_CACHE_GB must be a number of GB, such as 50. Got {gigabytes!r}."
         ) from error
+
+
+def make_room(place: Path, needed: int, limit: int) -> None:
+    """Remove what was used longest ago, and what killed writers left, until `needed` bytes are free below a limit.
+
+    Matrices (``features-*``) and listings of datasets (``datasets-*``) share the limit. Other things are left alone.
+    """
+    found = []
+    for entry in (*place.glob("features-*"), *place.glob("datasets-*")):
+        with suppress(OSError):  # another process is removing it
+            size = sum(file.stat().st_size for file in (entry.iterdir() if entry.is_dir() else [entry]))
+            found.append((entry.stat().st_mtime_ns, size, entry))
+    total = sum(size for _, size, _ in found)
+    for _, size, entry in sorted(found):
+        if total + needed <= limit:
+            break
+        remove(entry)
+        total -= size
+
+
+def remove(entry: Path) -> None:
+    """Remove a file or a folder of the cache. Whoever has mapped it keeps it; it is no error if it is gone."""
+    doomed = entry.with_name(f"features-{uuid.uuid4().hex}.partial")
+    with suppress(OSError):  # another process was first
+        entry.rename(doomed)
+    with suppress(OSError):
+        doomed.unlink()
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -8,6 +8,7 @@ shard_done: dataset, split, shard, images, seconds, node, models, failed
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from featurestore import FeatureSet, FeatureStore, SampleSet, SplitSets
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DamagedFileError, DatasetError, DriftError, Failure, OtherFilesError, StoreError
 from featurestore.extraction.shards import FullSet, Job, ShardReport
+from featurestore.images.dataset_cache import DatasetCache
 from featurestore.images.pixel_facts import PixelFacts
 from featurestore.images.splits import Dataset
 from featurestore.networks import user_modules
@@ -114,6 +116,8 @@ class ShardUnit:
         Dataset, its split, and the number of the shard.
     fingerprint : str
         Fingerprint of the dataset when the unit was planned.
+    run_id : str
+        Name of the run: the first worker of a node that needs the dataset in it looks at all files.
     n_images : int
         Number of images of the shard.
     jobs : tuple of Job
@@ -130,6 +134,7 @@ class ShardUnit:
     python_path: str
     dataset: DatasetSpec
     fingerprint: str
+    run_id: str
     split: str
     shard: int
     n_images: int
@@ -187,19 +192,14 @@ class ShardUnit:
         return rest, [_suspect(self, job, report) for job in suspects]
 
     def _dataset(self, hands: Hands) -> Dataset:
-        found = hands.held((self.dataset, self.fingerprint), self._opened)
-        if found.fingerprint != self.fingerprint:
-            raise OtherFilesError(
-                f"The files of dataset {self.dataset.name!r} have changed since the run was planned, or this node sees "
-                "other files than the driver. Let every node see the same files at the same path, and run the same "
-                "command again to plan with the present ones."
-            )
-        return found
+        return hands.held((self.dataset, self.fingerprint), self._opened)
 
     def _opened(self) -> Dataset:
         """Open the dataset, which the driver could open."""
         try:
-            return Dataset(self.dataset)
+            return DatasetCache.default().open(self.dataset, self.fingerprint, self.run_id)
+        except OtherFilesError:
+            raise
         except (DatasetError, OSError) as error:
             raise OtherFilesError(
                 f"{error} The machine that started the run could open dataset {self.dataset.name!r}: let every node "
@@ -293,6 +293,8 @@ class Features(Work):
         self._unreadable = UnreadableImages(run.datasets)
         self._pixels: dict[str, dict[tuple[str, int], PixelFacts]] = {name: {} for name in run.datasets}
         self._queue = ShardQueue()
+        self._run_id = uuid.uuid4().hex
+        self._listed: set[str] = set()
         self._total = 0
         self._gone = 0  # shards of complete sets
         self._items = {item.place: item for item in run.wanted}
@@ -498,6 +500,9 @@ class Features(Work):
     def _unit(self, missing: MissingShard) -> ShardUnit:
         """Return the unit of a shard, without models that have failed meanwhile. If all have, it is left out."""
         dataset = self._run.datasets[missing.dataset]
+        if missing.dataset not in self._listed:  # for the workers of this machine
+            self._listed.add(missing.dataset)
+            DatasetCache.default().keep(dataset, self._run_id)
         jobs = list(self._jobs(missing))
         sound = [job for job in jobs if any(self._is_wanted(target) for target, _ in job.targets)] or jobs
         return ShardUnit(
@@ -505,6 +510,7 @@ class Features(Work):
             python_path=self._folder,
             dataset=dataset.spec,
             fingerprint=dataset.fingerprint,
+            run_id=self._run_id,
             split=missing.split,
             shard=missing.shard,
             n_images=missing.n_images,

@@ -1,4 +1,8 @@
-"""One way of reading images per file. A source is a module with one function, ``open(spec) -> Source``."""
+"""One way of reading images per file. A source is a module with a function ``open(spec) -> Source``.
+
+If its sources are `ListedSource`, the module has another one, ``reader(spec, facts) -> Reader``: a node then opens the
+dataset once, and its workers read images from the listing of them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from featurestore import registry
 from featurestore.catalogue.datasets import DatasetSpec
@@ -80,6 +85,29 @@ class Source(Protocol):
         """Return a text that changes whenever an image or a label may have changed."""
 
 
+class ListedSource(Source, Protocol):
+    """A source that can say in columns where its images are, so that others read them without opening it."""
+
+    def places(self, split: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Return where these rows of a split are, in this order; of one type for all splits that are used."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what else a reader has to know, as JSON can hold it."""
+
+
+class Reader(Protocol):
+    """A reader of images that are listed."""
+
+    def read(self, places: pa.Array) -> Iterator[RawImage]:
+        """Read the images at these places in this order, as `Source.read` does.
+
+        Raises
+        ------
+        DatasetError
+            If a file is not what it was when it was listed.
+        """
+
+
 def refuse_columns(spec: DatasetSpec) -> None:
     """Refuse a record that names columns, for a source that has none and would not heed them.
 
@@ -98,6 +126,20 @@ def refuse_columns(spec: DatasetSpec) -> None:
 
 def open_source(spec: DatasetSpec) -> Source:
     """Open the images of a dataset record."""
-    module = registry.load(sys.modules[__name__], "image source", spec.family)
-    source: Source = module.open(spec)
+    source: Source = _module(spec).open(spec)
     return source
+
+
+def can_be_listed(spec: DatasetSpec) -> bool:
+    """Return whether the source of a dataset record is a `ListedSource`, so that its module has a reader."""
+    return hasattr(_module(spec), "reader")
+
+
+def reader_of(spec: DatasetSpec, facts: dict[str, Any]) -> Reader:
+    """Return a reader of the images of a dataset record whose source is a `ListedSource`, which said `facts`."""
+    reader: Reader = _module(spec).reader(spec, facts)
+    return reader
+
+
+def _module(spec: DatasetSpec) -> Any:
+    return registry.load(sys.modules[__name__], "image source", spec.family)

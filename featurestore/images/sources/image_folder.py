@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
@@ -27,6 +28,8 @@ from featurestore.images.inventory import MOST_EXAMPLES, Inventory, images_of
 from featurestore.images.sources import RawImage, raw_image, refuse_columns
 from featurestore.images.split_names import assigned, split_of, usual_name
 from featurestore.plain_text import counted, shortly
+
+_PLACE = ("path", "bytes", "modified")
 
 
 class ImageFolder:
@@ -55,6 +58,7 @@ class ImageFolder:
             raise DatasetError(f"Class folders of {root} must have names that differ when they are written as text.")
         self._files: dict[str, ImagePaths] = {}
         self._labels: dict[str, npt.NDArray[np.int64] | None] = {}
+        self._looked_at: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         for split in splits:
             self._add(split, tree)
         self._take_stock(tree, splits)
@@ -75,8 +79,20 @@ class ImageFolder:
         return None
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        for file in self._files[split].take(rows).texts():
-            yield raw_image(partial(self._folder.read, self._folder.path / file), printable(file))
+        if split in self._looked_at:
+            return _Reader(self._folder).read(self.places(split, rows))
+        paths = self._files[split].take(rows).as_column()
+        unknown = pa.nulls(len(rows), pa.int64())
+        return _Reader(self._folder).read(pa.StructArray.from_arrays([paths, unknown, unknown], _PLACE))
+
+    def places(self, split: str, rows: npt.NDArray[np.int64]) -> pa.StructArray:
+        """Return the paths of images inside the root, with bytes and time of change of the files."""
+        sizes, times = self._statuses(split)
+        paths = self._files[split].take(rows).as_column()
+        return pa.StructArray.from_arrays([paths, pa.array(sizes[rows]), pa.array(times[rows])], _PLACE)
+
+    def facts(self) -> dict[str, Any]:
+        return {}
 
     def inventory(self) -> Inventory:
         return self._inventory
@@ -86,10 +102,15 @@ class ImageFolder:
         digest = hashlib.sha256()
         for split in sorted(assigned(self._files, self._spec), key=lambda name: (usual_name(name), name)):
             files, name = self._files[split], usual_name(split).encode()
-            sizes, times = files.statuses(str(self._folder.path))
-            for line in zip(files.raw(), sizes, times, strict=True):
+            for line in zip(files.raw(), *self._statuses(split), strict=True):
                 digest.update(b"%s\0%s\0%d\0%d\n" % (name, *line))
         return digest.hexdigest()
+
+    def _statuses(self, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return bytes and times of change of the files of a split. They are looked at once."""
+        if split not in self._looked_at:
+            self._looked_at[split] = self._files[split].statuses(str(self._folder.path))
+        return self._looked_at[split]
 
     def _add(self, split: SplitFolder, tree: FolderTree) -> None:
         """List the images of a split, class by class; without class folders they have no labels."""
@@ -174,6 +195,23 @@ class ImageFolder:
                 self._inventory.add("file", printable(link), reason=reason)
         if refused:
             raise self._folder.leads_out(refused)
+
+
+class _Reader:
+    """A reader of files, each of which must be what it was when it was listed."""
+
+    def __init__(self, folder: DatasetFolder) -> None:
+        self._folder = folder
+
+    def read(self, places: pa.StructArray) -> Iterator[RawImage]:
+        for path, *listed in zip(*(column.to_pylist() for column in places.flatten()), strict=True):
+            file, known = os.fsdecode(path), None if None in listed else tuple(listed)
+            yield raw_image(partial(self._folder.read, self._folder.path / file, known), printable(file))
+
+
+def reader(spec: DatasetSpec, facts: dict[str, Any]) -> _Reader:
+    """Return a reader of images that are listed."""
+    return _Reader(DatasetFolder(given_path(spec.location), spec.link_roots))
 
 
 def open(spec: DatasetSpec) -> ImageFolder:  # noqa: A001 - the name of the one function of every source

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from featurestore.catalogue import packaged_files
 from featurestore.catalogue.datasets import DatasetSpec
@@ -45,8 +46,17 @@ class PackagedImages:
         return None
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
-        for row in rows:
-            yield RawImage(self.images[row], f"{self.name}[{row}]")
+        return _Reader(self.name, self.images.shape[1:]).read(self.places(split, rows))
+
+    def places(self, split: str, rows: npt.NDArray[np.int64]) -> pa.StructArray:
+        """Return the pixels of images, and their rows."""
+        pixels = np.ascontiguousarray(self.images[rows])
+        type_ = pa.binary(int(np.prod(pixels.shape[1:])))
+        column = pa.FixedSizeBinaryArray.from_buffers(type_, len(pixels), [None, pa.py_buffer(pixels)])
+        return pa.StructArray.from_arrays([column, pa.array(rows, pa.int64())], ("pixels", "row"))
+
+    def facts(self) -> dict[str, Any]:
+        return {"shape": list(self.images.shape[1:])}
 
     def inventory(self) -> Inventory:
         found = Inventory()
@@ -56,6 +66,23 @@ class PackagedImages:
     def fingerprint(self) -> str:
         """Return SHA-256 over all pixels and labels."""
         return hashlib.sha256(self.images.tobytes() + self.targets.tobytes()).hexdigest()
+
+
+class _Reader:
+    """A reader of grey images whose pixels are listed."""
+
+    def __init__(self, name: str, shape: Sequence[int]) -> None:
+        self._name = name
+        self._shape = shape
+
+    def read(self, places: pa.StructArray) -> Iterator[RawImage]:
+        for pixels, row in zip(*(column.to_pylist() for column in places.flatten()), strict=True):
+            yield RawImage(np.frombuffer(pixels, np.uint8).reshape(self._shape), f"{self._name}[{row}]")
+
+
+def reader(spec: DatasetSpec, facts: dict[str, Any]) -> _Reader:
+    """Return a reader of images that are listed."""
+    return _Reader(spec.location, facts["shape"])
 
 
 def open(spec: DatasetSpec) -> PackagedImages:  # noqa: A001 - the name of the one function of every source

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
-from itertools import groupby
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
@@ -24,7 +25,8 @@ from featurestore.images.parquet_files import ParquetImageFile
 from featurestore.images.parquet_labels import PartLabels
 from featurestore.images.parquet_listing import list_parquet_files
 from featurestore.images.parquet_parts import Part, missing_parts, parts_of, why_train
-from featurestore.images.parquet_rows import Piece, Places, RowGroup, lacks_bytes
+from featurestore.images.parquet_reader import ListedFiles, ParquetRows, status_of
+from featurestore.images.parquet_rows import Piece, lacks_bytes, part_of
 from featurestore.images.parquet_split_column import (
     SplitColumn,
     contradicting,
@@ -93,13 +95,26 @@ class ParquetImages:
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """Read these rows, a few of one row group at a time; rows in ascending order are read once."""
-        places = Places(self._pieces[split])
-        groups, rows_in_group = places.of(rows)
-        name = self._origin(split)
-        for number, positions in groupby(range(len(rows)), key=lambda position: int(groups[position])):
-            group = RowGroup(*places.groups[number], self._image_column)
-            for position in positions:
-                yield raw_image(partial(group.image, int(rows_in_group[position])), f"{name}[{rows[position]}]")
+        listed = ParquetRows(list(self._opened.values()), self._image_column, self._names)
+        return _Reader(listed).read(self.places(split, rows))
+
+    def places(self, split: str, rows: npt.NDArray[np.int64]) -> pa.StructArray:
+        """Return the file of each image and the row in it, and the split and the row in that, which it is called by."""
+        numbers = {file.path: number for number, file in enumerate(self._opened.values())}
+        files, in_file = np.empty(len(rows), np.int32), np.empty(len(rows), np.int64)
+        pieces, inside = part_of(rows, np.array([piece.n_rows for piece in self._pieces[split]], np.int64))
+        for number in np.unique(pieces):
+            piece, here = self._pieces[split][number], pieces == number
+            files[here] = numbers[piece.file.path]
+            in_file[here] = inside[here] if piece.rows is None else piece.rows[inside[here]]
+        splits = np.full(len(rows), self._names.index(self._origin(split)), np.int32)
+        columns = [pa.array(column) for column in (files, in_file, splits, rows)]
+        return pa.StructArray.from_arrays(columns, ("file", "row_in_file", "split", "row"))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the paths of the files with what they were like, the column of images, and the names of splits."""
+        files = [[os.fsencode(file).hex(), *self._statuses[file]] for file in self._opened]
+        return {"files": files, "column": self._image_column, "names": self._names}
 
     def inventory(self) -> Inventory:
         found = copy.deepcopy(self._listed)
@@ -122,11 +137,21 @@ class ParquetImages:
             digest.update(b"class names by file\0")
         for split, file in sorted((_split_in_key(part, file), file) for part in self._parts for file in part.files):
             opened = self._opened[file]
-            status = opened.path.stat()
-            place = f"{split}\0{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            size, modified = self._statuses[file]
+            place = f"{split}\0{file.name}\0{size}\0{modified}\0"
             digest.update(place.encode("utf-8", "surrogateescape"))
             digest.update(opened.footer())
         return digest.hexdigest()
+
+    @cached_property
+    def _statuses(self) -> dict[PurePosixPath, tuple[int, int]]:
+        """Bytes and time of change of each file. They are looked at once."""
+        return {name: status_of(file.path) for name, file in self._opened.items()}
+
+    @property
+    def _names(self) -> list[str]:
+        """What rows of each split are called."""
+        return [self._origin(split) for split in self._pieces]
 
     # ---- what is there ----------------------------------------------------------------------------------------------
 
@@ -216,6 +241,23 @@ class ParquetImages:
 
     def _name(self, file: ParquetImageFile) -> str:
         return printable(file.path.relative_to(self._root).as_posix())
+
+
+class _Reader:
+    """A reader of images that are listed."""
+
+    def __init__(self, rows: ParquetRows) -> None:
+        self._rows = rows
+
+    def read(self, places: pa.StructArray) -> Iterator[RawImage]:
+        return (raw_image(read, name) for read, name in self._rows.images(places))
+
+
+def reader(spec: DatasetSpec, facts: dict[str, Any]) -> _Reader:
+    """Return a reader of images that are listed."""
+    place = given_path(spec.location)
+    files = ListedFiles(place.parent if place.is_file() else place, facts["files"])
+    return _Reader(ParquetRows(files, facts["column"], facts["names"]))
 
 
 def open(spec: DatasetSpec) -> ParquetImages:  # noqa: A001 - the name of the one function of every source

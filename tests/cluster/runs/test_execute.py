@@ -353,6 +353,7 @@ def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(p
         python_path=str(tmp_path),
         dataset=image_spec,
         fingerprint="other",
+        run_id="run",
         split="train",
         shard=0,
         n_images=8,

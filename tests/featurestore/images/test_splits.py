@@ -6,7 +6,8 @@ from tiny import save_images
 
 from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.errors import DatasetError
-from featurestore.images.splits import Dataset, stratified_sample
+from featurestore.images.hold_outs import stratified_sample
+from featurestore.images.splits import Dataset
 
 
 def test_missing_splits_are_held_out_stratified_and_disjoint(image_spec):
