@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -15,7 +15,13 @@ from featurestore.store.feature_store import FeatureStore
 from featurestore.store.layout import SplitSets
 
 
-def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) -> Iterator[Finding]:
+def check_evidence(
+    store: FeatureStore,
+    there: Collection[str],
+    pool: Executor,
+    *,
+    takes: Callable[[str], bool] = lambda name: True,
+) -> Iterator[Finding]:
     """Check every result, as a run does. What cannot be read is passed over, because other checks read it too.
 
     Parameters
@@ -25,6 +31,8 @@ def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) 
         Names of all files of the store.
     pool : Executor
         Results are checked in it, as many at once as it has threads.
+    takes : callable
+        Function that says of a file of results whether it is checked.
     """
     evidence = Evidence(store, there=there)
     wishes = Wishes(store)
@@ -36,7 +44,7 @@ def check_evidence(store: FeatureStore, there: Collection[str], pool: Executor) 
         except StoreError:
             return None
 
-    results = list(_results(store))
+    results = [row for row in _results(store) if takes(layout.record_path("results", row["cell"]))]
     for result, found in zip(results, pool.map(objection, results), strict=True):
         if found:
             path = layout.record_path("results", result["cell"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,12 @@ _ANALYSED = ("setting", "model", "tap", "dataset", "train_key", "val_key", "test
 
 
 def lost(
-    store: FeatureStore, files: Collection[StoredFile], pool: Executor, *, asking: Collection[str] = ()
+    store: FeatureStore,
+    files: Collection[StoredFile],
+    pool: Executor,
+    *,
+    asking: Collection[str] = (),
+    takes: Callable[[str], bool] = lambda name: True,
 ) -> list[Finding]:
     """Return what is gone, and results that do not rest on what is there.
 
@@ -40,6 +45,8 @@ def lost(
         Files are read in it.
     asking : collection of str
         Probes that need the network's own classifier.
+    takes : callable
+        Function that says, by its file, whether a result is compared with what it rests on.
     """
     search = _Search(store, files, pool, asking)
     found: list[Finding] = []
@@ -54,7 +61,7 @@ def lost(
     ):
         with suppress(StoreError):
             found.extend(look())
-    found.extend(check_evidence(store, search.names, pool))
+    found.extend(check_evidence(store, search.names, pool, takes=takes))
     # A run may have written it since the files were listed.
     return [finding for finding in found if not finding.gone or not store.has_file(finding.place)]
 

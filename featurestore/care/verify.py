@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
-from typing import Any
+from itertools import chain
 
 import pyarrow as pa
 
@@ -26,22 +24,20 @@ from featurestore.care.findings import (
     unsigned,
     warning,
 )
+from featurestore.care.looks import Looks
 from featurestore.care.lost import lost
 from featurestore.care.pack_checks import check_pack
+from featurestore.care.part_checks import Checked
 from featurestore.care.record_checks import check_empty, check_record
-from featurestore.care.set_checks import Makings, check_parts, check_set, mixed, named_parts
+from featurestore.care.shard_checks import SetChecks
 from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import kept_texts, layout, schema
 from featurestore.store.feature_store import FeatureStore, is_mark_of, store_record
-from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
-Set = FeatureSet | SampleSet
-
 _MOST_THREADS = 16
-_OF_THE_NETWORK = ("backbone", "weights_digest", "preprocessing", "compute", "arithmetic")
 _STAGED_FOR_LONG = timedelta(hours=1)  # a file is staged for seconds
 
 
@@ -80,7 +76,9 @@ class Verified:
         return replace(self, findings=sorted([*self.findings, *more]))
 
 
-def verify(store: FeatureStore, *, threads: int | None = None, asking: Collection[str] = ()) -> Verified:
+def verify(
+    store: FeatureStore, *, threads: int | None = None, asking: Collection[str] = (), looks: Looks | None = None
+) -> Verified:
     """Check every manifest, size, checksum, row count, schema and value, and features against their images.
 
     Files that the rows of the store say were made must be there, and results must rest on what is there.
@@ -91,34 +89,52 @@ def verify(store: FeatureStore, *, threads: int | None = None, asking: Collectio
         Files that are read, and in memory, at once.
     asking : collection of str
         Probes that need the network's own classifier: their results say that it was kept.
+    looks : Looks, optional
+        Decides which parts, records and packs are read, and which results are compared with what they rest on; all by
+        default. All manifests are read, and all names are looked at, in any case.
 
     Raises
     ------
     StoreError
         If the store cannot be listed.
     """
-    storage = store.storage
+    storage, looks = store.storage, looks or Looks()
     files = {file.name: file for file in store.stored_files("")}
     listed = store.expanded(files.values(), damaged=[])
     folders: dict[str, list[str]] = defaultdict(list)
     for name in files:
         folders[name.rpartition("/")[0]].append(name)
-    sets = {item: f"{folder}/{layout.MANIFEST}" in files for folder in folders if (item := layout.parse_folder(folder))}
+    sets = [item for folder in folders if (item := layout.parse_folder(folder))]
     records = [name for name in files if _is_record(name)]
-    with ThreadPoolExecutor(threads or min(_MOST_THREADS, 2 * available_cpus())) as pool:
-        found = lost(store, listed, pool, asking=asking)
-        found.extend(_check_sets(storage, sets, files, pool, lost={finding.place for finding in found if finding.gone}))
-        for findings in pool.map(lambda name: check_record(storage, name), records):  # one may be in a pack now
-            found.extend(finding for finding in findings if not finding.gone or not store.has_file(finding.place))
-        for findings in pool.map(lambda name: check_pack(storage, name), filter(layout.parse_pack, files)):
+    n_threads = threads or (min(_MOST_THREADS, 2 * available_cpus()) if storage.is_local else _MOST_THREADS)
+    looks.begin(sum(file.size for name, file in files.items() if name.endswith(".parquet")))
+    with ThreadPoolExecutor(n_threads) as pool:
+        found = lost(store, listed, pool, asking=asking, takes=looks.takes)
+        gone_files = {finding.place for finding in found if finding.gone}
+        checks = SetChecks(storage, files, folders, looks, pool, threads=n_threads, lost=gone_files)
+        found.extend(checks.run(sets))
+        packs = filter(layout.parse_pack, files)
+        for findings in chain(
+            pool.map(lambda name: _checked_record(store, files[name], looks), records),
+            pool.map(lambda name: _checked_pack(storage, files[name], looks), packs),
+            pool.map(lambda table: list(_types(storage, files, table)), [*schema.SETS, *schema.TABLES]),
+            pool.map(lambda folder: list(_strays(store, files, folder, folders[folder])), folders),
+        ):
             found.extend(findings)
-    found.extend(_types(storage, files))
     found.extend(_store_file(storage))
-    found.extend(_strays(store, files, folders))
     n_bytes = sum(file.size for file in files.values())
     n_unsigned = sum(finding.severity == "unsigned" for finding in found)
-    judged = _judged(found)
-    return Verified(sum(sets.values()), len(records), n_bytes, n_unsigned, judged)
+    n_complete = sum(f"{item.folder}/{layout.MANIFEST}" in files for item in sets)
+    return Verified(n_complete, len(records), n_bytes, n_unsigned, _judged(found))
+
+
+def _checked_record(store: FeatureStore, file: StoredFile, looks: Looks) -> list[Finding]:
+    found = looks.at(file, lambda: Checked(check_record(store.storage, file.name))).findings
+    return [finding for finding in found if not finding.gone or not store.has_file(finding.place)]  # it may be packed
+
+
+def _checked_pack(storage: Storage, file: StoredFile, looks: Looks) -> Sequence[Finding]:
+    return looks.at(file, lambda: Checked(check_pack(storage, file.name))).findings
 
 
 def _judged(found: Iterable[Finding]) -> list[Finding]:
@@ -128,50 +144,13 @@ def _judged(found: Iterable[Finding]) -> list[Finding]:
     return sorted([*missing.values(), *others])
 
 
-def _check_sets(
-    storage: Storage,
-    sets: Mapping[Set, bool],
-    files: Mapping[str, StoredFile],
-    pool: Executor,
-    *,
-    lost: Collection[str],
-) -> list[Finding]:
-    """Check sets, complete or not: the images first, with which the features are compared.
-
-    What a complete set that has lost its manifest keeps is not to be trusted without a seal.
-    """
-    found: list[Finding] = []
-    unsound: set[str] = set()
-    image_parts = cache(partial(named_parts, storage))
-    makings: dict[tuple[str, str, str], Makings] = defaultdict(Counter)
-
-    def of_model(item: FeatureSet, manifest: Mapping[str, Any]) -> Makings:
-        network = {name: manifest.get(name) for name in _OF_THE_NETWORK}
-        return makings[item.model, item.tap, json.dumps(network, sort_keys=True)]
-
-    for item in sorted(sets, key=lambda item: isinstance(item, FeatureSet)):
-        if sets[item]:
-            found.extend(
-                check_set(storage, item, files, pool, unsound=unsound, image_parts=image_parts, makings=of_model)
-            )
-        else:
-            trusted = f"{item.folder}/{layout.MANIFEST}" not in lost
-            found.extend(check_parts(storage, item, files, pool, trusted=trusted))
-        if isinstance(item, SampleSet):
-            unsound = {finding.place for finding in found if finding.severity != "unsigned"}
-    for (model, tap, _), counts in makings.items():
-        found.extend(mixed(f"features/model={model}", f"the features of all its sets at {tap}", counts))
-    return found
-
-
-def _types(storage: Storage, files: Mapping[str, StoredFile]) -> Iterator[Finding]:
-    """Check the files of no rows. A store that is older than a table has none of it."""
-    for table in (*schema.SETS, *schema.TABLES):
-        path = layout.empty_path(table)
-        if path in files:
-            yield from check_empty(storage, table)
-        elif table in schema.SETS or table in storage.typed:
-            yield gone(path, "the file is missing", "verify --mend writes it again", remove=[path])
+def _types(storage: Storage, files: Mapping[str, StoredFile], table: str) -> Iterator[Finding]:
+    """Check the file of no rows of a table. A store that is older than a table has none of it."""
+    path = layout.empty_path(table)
+    if path in files:
+        yield from check_empty(storage, table)
+    elif table in schema.SETS or table in storage.typed:
+        yield gone(path, "the file is missing", "verify --mend writes it again", remove=[path])
 
 
 def _store_file(storage: Storage) -> Iterator[Finding]:
@@ -186,21 +165,18 @@ def _store_file(storage: Storage) -> Iterator[Finding]:
         yield unread(layout.STORE_FILE, problem)
 
 
-def _strays(
-    store: FeatureStore, files: Mapping[str, StoredFile], folders: Mapping[str, list[str]]
-) -> Iterator[Finding]:
-    """Find files that are left over, unfinished, or no part of a store."""
-    for folder, names in folders.items():
-        table = folder.split("/")[0]
-        if table == layout.STAGING:
-            yield from _staged(files, names)
-        elif table in schema.SETS:
-            yield from _set_strays(store, folder, names)
-            yield from _marks(store.storage, folder, names)
-        elif table == layout.STUDIES:
-            yield from _kept_texts(store.storage, names)
-        elif table != layout.SCHEMA_FOLDER:
-            yield from (_unknown(name) for name in names if not _is_known(name))
+def _strays(store: FeatureStore, files: Mapping[str, StoredFile], folder: str, names: list[str]) -> Iterator[Finding]:
+    """Find files of a folder that are left over, unfinished, or no part of a store."""
+    table = folder.split("/")[0]
+    if table == layout.STAGING:
+        yield from _staged(files, names)
+    elif table in schema.SETS:
+        yield from _set_strays(store, folder, names)
+        yield from _marks(store.storage, folder, names)
+    elif table == layout.STUDIES:
+        yield from _kept_texts(store.storage, names)
+    elif table != layout.SCHEMA_FOLDER:
+        yield from (_unknown(name) for name in names if not _is_known(name))
 
 
 def _staged(files: Mapping[str, StoredFile], names: list[str]) -> Iterator[Finding]:

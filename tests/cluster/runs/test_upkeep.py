@@ -78,6 +78,32 @@ def test_a_file_that_cannot_be_read_now_is_exit_code_3_and_stays(command, store,
     assert store.storage.list_files("") == files
 
 
+def test_a_sample_is_said_to_be_one_and_mends_nothing(command, store):
+    code, _, err = command("verify", "--sample", 0.5, "--seed", 1, "--store", store.uri)
+    assert code == 0
+    assert "This was a sample: the content of " in err
+    assert " of 23 files was read (--sample 0.5, --seed 1); damage in the others is not known." in err
+    assert "--sample goes with none of" in command("verify", "--sample", 0.5, "--mend", "--store", store.uri)[2]
+
+
+def test_a_check_that_could_not_read_a_file_carries_on_from_its_report(command, store, tmp_path, monkeypatch):
+    check = ("verify", "--report", tmp_path / "report.jsonl", "--store", store.uri)
+    read = Storage.read_intact
+
+    def refused(storage: Storage, name: str) -> object:
+        if name == "heads/weights.parquet":
+            raise StoreError(f"Cannot read {name}: HTTP status 403")
+        return read(storage, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "read_intact", refused)
+        assert command(*check)[0] == 3
+    code, _, err = command(*check)
+    assert code == 0
+    assert "Of these, 22 files had been read since" in err
+    assert "Of these" not in command(*check)[2]
+
+
 def test_garbage_is_listed_and_removed_only_when_asked_to(command, store):
     write_features(store, OLD, samples=SAMPLES["train"].key)
     listing = ("gc", "--store", store.uri, "--older-than", 0, "--format", "json")
