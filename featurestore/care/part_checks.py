@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from featurestore.networks.installation import Installation
 from featurestore.plain_text import counted
 from featurestore.store import layout, schema
 from featurestore.store.digests import is_sealed
-from featurestore.store.feature_store import made_with, said_of_making
+from featurestore.store.feature_store import MADE_WITH, made_with, said_of_making
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage
 
@@ -159,14 +159,13 @@ def check_part(
 def _of_features(table: pa.Table) -> tuple[str | None, Made | None]:
     if "feature" not in table.column_names:
         return None, None
-    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
-    return str(table.schema.field("feature").type), _made(tuple(sorted(metadata.items())))
+    return str(table.schema.field("feature").type), _made((table.schema.metadata or {}).get(MADE_WITH, b"{}"))
 
 
 @lru_cache(maxsize=256)
-def _made(metadata: tuple[tuple[bytes, bytes], ...]) -> Made | None:
-    """Return what a part was made with; most parts say the same."""
-    found = made_with(said_of_making(dict(metadata)))
+def _made(said: bytes) -> Made | None:
+    """Return what a part was made with, by what it says of that; most parts say the same."""
+    found = made_with(said_of_making({MADE_WITH: said}))
     if found is None:
         return None
     own = Installation(json.dumps(found["versions"] or {}, sort_keys=True), found["device"] or "an unknown device")
