@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,6 +15,7 @@ from featurestore.store.feature_store import FeatureStore, rows_table
 from featurestore.store.layout import FeatureSet, SampleSet, SplitSets
 from featurestore.store.schema import SPLITS
 
+_THREADS = 16  # an object store takes its time for each file
 _GRAIN = ("model", "dataset", "setting", "tap", "probe", "solver", "n_per_class", "seed")
 
 
@@ -99,9 +101,13 @@ class LastWishes:
             for row in self._store.read_record("datasets", name).to_pylist():
                 found |= {SampleSet(name, split, row[f"{split}_samples"]): datasets[name] for split in SPLITS}
         stock = self._store.stock()
-        for item, wish in sorted(self._features.items(), key=lambda found: found[1].wanted_at):
-            if stock.has(item) and (key := _samples_key(self._store, item)):
-                found[SampleSet(item.dataset, item.split, key)] = wish
+        there = [item for item in self._features if stock.has(item)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            keys = pool.map(lambda item: _samples_key(self._store, item), there)
+            named = list(zip(there, keys, strict=True))
+        for item, key in sorted(named, key=lambda one: self._features[one[0]].wanted_at):
+            if key:
+                found[SampleSet(item.dataset, item.split, key)] = self._features[item]
         return found
 
     @cached_property

@@ -15,6 +15,7 @@ from featurestore.care.verify import verify
 from featurestore.errors import StoreError
 from featurestore.store import layout
 from featurestore.store.feature_store import rows_table
+from featurestore.store.storage import Storage
 
 AT_ONCE = timedelta(0)
 OLD = FeatureSet("net", "pets", "train", "of-older-weights")
@@ -153,6 +154,32 @@ def test_removing_takes_manifests_first_and_leaves_a_sound_store(store):
     assert set(store.sets()) == {*FEATURES.values(), *SAMPLES.values()}
     assert verify(store).findings == []
     assert not Path(store.uri, "features", "model=other").exists()
+
+
+def test_where_nothing_is_garbage_no_manifest_is_opened(store, monkeypatch):
+    row = {"dataset": "pets", "source": "s", "n_classes": 2, "class_names": ["a", "b"], "metric": "top1"}
+    of_splits = {f"n_{split}": 7 for split in SAMPLES} | {f"{split}_made": "all" for split in SAMPLES}
+    named = {f"{split}_samples": item.key for split, item in SAMPLES.items()}
+    more = {"multilabel": False, "fingerprint": "f", "recorded_at": NOW}
+    store.publish("datasets", "pets", rows_table("datasets", [{**row, **of_splits, **named, **more}]))
+    opened = []
+    read = Storage.read
+    monkeypatch.setattr(Storage, "read", lambda self, name, reader: opened.append(name) or read(self, name, reader))
+    assert places(store) == set()
+    assert [name for name in opened if name.endswith(layout.MANIFEST)] == []
+
+
+def test_rows_of_sets_go_before_manifests_and_manifests_before_parts(store, monkeypatch):
+    for item in (OLD, OTHER):
+        write_features(store, item, samples=SAMPLES["train"].key)
+    time.sleep(0.01)
+    found = garbage.find(store, older_than=AT_ONCE)
+    removed = []
+    delete = Storage.delete
+    monkeypatch.setattr(Storage, "delete", lambda self, name: removed.append(name) or delete(self, name))
+    garbage.remove(store, found)
+    kinds = ["row" if name.startswith("sets/") else name.endswith(layout.MANIFEST) for name in removed]
+    assert kinds == ["row"] * 2 + [True] * 2 + [False] * 4
 
 
 def test_without_any_study_nothing_is_known_to_be_garbage(store):
