@@ -101,7 +101,9 @@ def embed_again(study: Study, store: FeatureStore, *, n_images: int, seed: int) 
 
     models, datasets = identified(study, failed), opened(study, failed)
     stock = store.stock()
-    wanted = wanted_features(study.extract, models.values(), datasets.values(), stock.overflowed)
+    wanted = wanted_features(
+        study.extract, models.values(), datasets.values(), lambda items: set(filter(stock.overflowed, items))
+    )
     sizes = {(name, split): len(dataset.splits[split].rows) for name, dataset in datasets.items() for split in SPLITS}
     images = _drawn(sizes, n_images, seed)
     complete = [item for item in wanted if any(stock.has(each) for each in item.sets.values())]

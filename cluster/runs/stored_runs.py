@@ -161,7 +161,9 @@ def _run(
         known.arrive(pair.place)
     before = {} if retry_failed else failures_of(name, store)
     ledger = Ledger(name, store, reporter, before, study_file=command)
-    run = Run(store, Inventory(store), known, ledger, reporter.tell)
+    inventory = Inventory(store)
+    inventory.look(target for pair in known for target in pair.features.sets())
+    run = Run(store, inventory, known, ledger, reporter.tell)
     carry_out([make(run)], pool or LocalPool(), ledger, reporter)
     return ledger.close()
 

@@ -33,10 +33,14 @@ from featurestore.networks import backbones, user_modules
 from featurestore.networks.identity import Model, identify_all
 from featurestore.networks.remembered import remembering
 from featurestore.store.feature_store import rows_table
+from featurestore.store.schema import SPLITS
 from featurestore.store.wishes import wishes_of
 from probes import metrics
 
 _THREADS = 16  # an object store takes its time for each record
+_MANY_SETS = 1000
+"""So many manifests take some seconds to read."""
+_ONCE = "An earlier version made them; this happens once, and saves the next runs from looking for their files."
 
 
 def run_study(
@@ -94,6 +98,9 @@ def run_study(
     _record_catalogue(store, run)
     if ledger.summary.nothing_usable:
         return ledger.close()
+    if run.inventory.n_unknown >= _MANY_SETS:
+        reporter.tell(Note(f"{run.inventory.n_unknown:,} complete sets are listed in the table sets. {_ONCE}"))
+    run.inventory.note_sets()
     works = works_of(run)  # which record what is wanted
     if replace:
         for note in left_behind(study.name, former=former, wishes=ledger.wishes_now(former)):
@@ -127,6 +134,8 @@ def begin(
                 reporter.tell(Note(f"Dataset {name}: {note}"))
         inventory = Inventory(store)
         wanted = wanted_features(study.extract, models.values(), datasets.values(), inventory.overflowed)
+        inventory.look(target for item in wanted for target in item.sets.values())
+        inventory.look(dataset.samples(split) for dataset in datasets.values() for split in SPLITS)
         lacking = {item.model.name for item in wanted if not all(map(inventory.has, item.sets.values()))}
         models = rehearsed(
             models, lacking, study.extract.taps, fail=ledger.fail, note=lambda text: reporter.tell(Note(text))

@@ -106,7 +106,7 @@ class ModelTrials:
         self._accept = run.accept_drift
         self._tell = run.tell
         self._begun = datetime.now(UTC)
-        self._of_stored = run.inventory.models() if run.store else set()
+        self._of_stored = run.inventory.models_with_features(run.models)
         known = run.store.record_tables(_TABLE) if run.store else {}
         self._rows: dict[str, list[Row]] = {
             name: self._binding(known[model.key].to_pylist(), name) if model.key in known else []

@@ -1,13 +1,13 @@
-"""The inventory of a store: it is listed once when a run begins, and kept up to date as the run goes on."""
+"""The inventory of a store: what a run asks for is looked up when it begins, and kept up to date as the run goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 
 from featurestore import FeatureSet, FeatureStore, SampleSet
-from featurestore.store.feature_store import Stock
+from featurestore.store.sets_there import SetsThere
 
 
 class Inventory:
@@ -25,36 +25,55 @@ class Inventory:
         self._names: dict[str, dict[str, datetime | None]] = {}
 
     @cached_property
-    def _stock(self) -> Stock:
-        return self._store.stock() if self._store else Stock({})
+    def _sets(self) -> SetsThere | None:
+        return SetsThere(self._store) if self._store else None
+
+    def look(self, items: Iterable[FeatureSet | SampleSet]) -> None:
+        """Find out about all these sets at once: one after the other, an object store would take its time for each."""
+        if self._sets:
+            self._sets.look(items)
 
     def has(self, item: FeatureSet | SampleSet) -> bool:
         """Whether a set is complete, with all of its shards."""
-        return item in self._complete or self._stock.is_whole(item)
+        return item in self._complete or bool(self._sets and self._sets[item].is_whole)
 
     def has_manifest(self, item: FeatureSet | SampleSet) -> bool:
         """Whether a set was complete when the run began, even if shards of it have gone since."""
-        return self._stock.has(item)
+        return bool(self._sets and self._sets[item].has_manifest)
 
     def completed_at(self, item: FeatureSet | SampleSet) -> datetime | None:
         """Return when a set became complete; None if that is not known."""
-        return self._complete.get(item) or self._stock.completed_at(item)
+        return self._complete.get(item) or (self._sets[item].completed_at if self._sets else None)
+
+    def digest(self, item: FeatureSet | SampleSet) -> str | None:
+        """Return the digest of the parts of a set that was complete when the run began; None if it is not at hand."""
+        return self._sets.digest(item) if self._sets and item not in self._complete else None
 
     def shards(self, item: FeatureSet | SampleSet) -> set[int]:
         """Return the shards of a set that were published when the run began."""
-        return self._stock.shards(item)
+        return set(self._sets[item].shards) if self._sets else set()
 
-    def models(self) -> set[str]:
-        """Return the names of the models that features were published of when the run began."""
-        return self._stock.models()
+    def models_with_features(self, names: Iterable[str]) -> set[str]:
+        """Return those of some models of which features were published when the run began, complete or not."""
+        return self._sets.models_with_features(names) if self._sets else set()
 
-    def overflowed(self, item: FeatureSet) -> bool:
-        """Whether a float16 set had met a value that float16 cannot hold when the run began."""
-        return self._stock.overflowed(item)
+    def overflowed(self, items: Collection[FeatureSet]) -> set[FeatureSet]:
+        """Return those of some float16 sets that had met a value that float16 cannot hold when the run began."""
+        return self._sets.overflowed(items) if self._sets else set()
 
     def completed(self, item: FeatureSet | SampleSet) -> None:
         """Note that a set is complete now."""
         self._complete[item] = _NEVER_BEFORE
+
+    @property
+    def n_unknown(self) -> int:
+        """Number of complete sets that the store's table `sets` does not name: an earlier version made them."""
+        return self._sets.n_unknown if self._sets else 0
+
+    def note_sets(self) -> None:
+        """Name them there, so that the next run need not look for their files."""
+        if self._sets:
+            self._sets.note()
 
     def names(self, table: str) -> Collection[str]:
         """Return the names of the records of a table."""

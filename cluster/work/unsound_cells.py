@@ -65,7 +65,8 @@ class UnsoundCells:
                 self._why[cell.key] = f"of which files of {' and '.join(lacking)} are gone"
         doubtful = [cell for cell in own if cell.key not in self._why and self._is_doubtful(cell)] if complete else []
         if self._store and doubtful:
-            self._why |= dict(_objections(self._store, doubtful))
+            evidence = Evidence(self._store, digest=self._inventory.digest)
+            self._why |= dict(_objections(self._store, evidence, doubtful))
 
     def _is_doubtful(self, cell: Cell) -> bool:
         """Whether something that a result rests on may be younger than the result."""
@@ -83,9 +84,7 @@ def _written_with(cell: Cell) -> Iterator[str]:
         yield "tuning"
 
 
-def _objections(store: FeatureStore, cells: list[Cell]) -> Iterator[tuple[str, str]]:
-    evidence = Evidence(store)
-
+def _objections(store: FeatureStore, evidence: Evidence, cells: list[Cell]) -> Iterator[tuple[str, str]]:
     def objection(cell: Cell) -> str | None:
         try:
             rows = store.read_record("results", cell.key, columns=COLUMNS).slice(0, 1).to_pylist()

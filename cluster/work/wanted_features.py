@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -46,7 +46,7 @@ def wanted_features(
     settings: ExtractSettings,
     models: Iterable[Model],
     datasets: Iterable[Dataset],
-    overflowed: Callable[[FeatureSet], bool],
+    overflowed: Callable[[Collection[FeatureSet]], Collection[FeatureSet]],
 ) -> list[WantedFeatures]:
     """Return the features that are wanted of every model on every dataset at every tap.
 
@@ -57,16 +57,17 @@ def wanted_features(
     models, datasets : iterable of Model and Dataset
         Models and datasets of the study.
     overflowed : callable
-        Function that says whether a float16 set met a value that float16 cannot hold.
+        Function that returns those of some float16 sets that met a value that float16 cannot hold. It is asked once,
+        of all of them.
     """
-
-    def wanted(dataset: Dataset, model: Model, tap: str) -> WantedFeatures:
-        item = WantedFeatures(model, tap, dataset, "float32" if settings.storage == "float32" else "float16")
-        if item.storage == "float16" and any(map(overflowed, item.sets.values())):
-            return replace(item, storage="float32")
-        return item
-
-    return [wanted(*place) for place in product(datasets, models, settings.taps)]
+    storage: FeatureType = "float32" if settings.storage == "float32" else "float16"
+    items = [
+        WantedFeatures(model, tap, dataset, storage) for dataset, model, tap in product(datasets, models, settings.taps)
+    ]
+    if storage == "float32":
+        return items
+    too_large = set(overflowed([target for item in items for target in item.sets.values()]))
+    return [item if too_large.isdisjoint(item.sets.values()) else replace(item, storage="float32") for item in items]
 
 
 def model_groups(models: Iterable[Model], gigabytes: float) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 from featurestore.care.findings import MEND, RUN_AGAIN, Finding, error
@@ -12,6 +13,8 @@ from featurestore.errors import StoreError
 from featurestore.store import layout
 from featurestore.store.evidence import COLUMNS, Evidence
 from featurestore.store.feature_store import FeatureStore
+from featurestore.store.known_sets import COLUMNS as SET_COLUMNS
+from featurestore.store.known_sets import known_sets
 from featurestore.store.layout import SplitSets
 
 
@@ -49,6 +52,20 @@ def check_evidence(
         if found:
             path = layout.record_path("results", result["cell"])
             yield error(path, f"it rests on {found}", f"{MEND}; then {RUN_AGAIN}", remove=[path])
+    with suppress(StoreError):
+        yield from _other_rows(store, evidence)
+
+
+def _other_rows(store: FeatureStore, evidence: Evidence) -> Iterator[Finding]:
+    """Yield rows of `sets` by which results would be taken to rest on what is there, or not to. Manifests were read.
+
+    Versions that did not have the table replace manifests without it.
+    """
+    rows = known_sets(store.record_rows("sets", SET_COLUMNS)).complete
+    for item, digest in evidence.digests.items():
+        if digest and item in rows and rows[item].parts_digest != digest:
+            path = layout.record_path("sets", layout.set_id(item, layout.COMPLETE))
+            yield error(path, f"it tells of other files than {item.folder} has", MEND, remove=[path])
 
 
 def _results(store: FeatureStore) -> Iterator[Mapping[str, Any]]:

@@ -17,6 +17,7 @@ from featurestore.care.findings import Finding, gone
 from featurestore.errors import StoreError
 from featurestore.store import expected, layout
 from featurestore.store.feature_store import FeatureStore
+from featurestore.store.known_sets import COLUMNS, known_sets
 from featurestore.store.storage import StoredFile
 from featurestore.store.wishes import is_command
 
@@ -51,6 +52,7 @@ def lost(
     search = _Search(store, files, pool, asking)
     found: list[Finding] = []
     for look in (
+        search.known_sets,
         search.made,
         search.texts_and_progress,
         search.results_of_imports,
@@ -87,6 +89,19 @@ class _Search:
             listed.setdefault(file.name.split("/")[0], []).append(file)
         for one in [*expected.gone(self.store, listed=listed), *expected.gone_sets(self.store, listed=listed)]:
             yield _missing(one.file, one.why)
+
+    def known_sets(self) -> Iterator[Finding]:
+        """Yield the manifests, and the marks of overflows, that the table `sets` tells of."""
+        known = known_sets(self.store.record_rows("sets", COLUMNS))
+        for items, state, name in (
+            (known.complete, layout.COMPLETE, layout.MANIFEST),
+            (known.overflowed, layout.OVERFLOWED, layout.OVERFLOW),
+        ):
+            for item in items:
+                if (file := f"{item.folder}/{name}") not in self.names:
+                    row = layout.record_path("sets", layout.set_id(item, state))
+                    what = f"the file is missing, but {row} says that the set is {state}"
+                    yield gone(file, what, _ADVICE, remove=[row])
 
     def texts_and_progress(self) -> Iterator[Finding]:
         """Yield the text and the progress of studies that have ended a run. The command `probe` has no text."""

@@ -80,7 +80,7 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
         gone = [finding.place for finding in findings if finding.gone]
         to_write.update(filter(_needs_no_computing, (*why, *gone)))
         why = {file: reason for file, reason in why.items() if file not in to_write}
-        removed |= _remove(store, {**why, **_with_them(store, wishes, [*why, *gone], why)})
+        removed |= _remove(store, {**why, **_with_them(store, wishes, [*why, *gone], why)}, gone)
         missing.extend(file for file in gone if file not in to_write)
         known = {*removed, *missing, *to_write, *(finding.place for finding in findings)}
         # What is gone shows only where no record is damaged any more.
@@ -101,12 +101,17 @@ def _needs_no_computing(file: str) -> bool:
     return file == layout.STORE_FILE or file.startswith(f"{layout.SCHEMA_FOLDER}/") or file.endswith(_MARK)
 
 
-def _remove(store: FeatureStore, why: Mapping[str, str]) -> dict[str, str]:
-    """Remove those of the files that are there; return them with the reasons."""
+def _remove(store: FeatureStore, why: Mapping[str, str], gone: Iterable[str]) -> dict[str, str]:
+    """Remove those of the files that are there; return them with the reasons.
+
+    No row of `sets` tells any more of a set that lacks something then, so that a run looks at what is left of it.
+    """
     there = {file.name for file in store.listed("")}
     removed = {file: why[file] for file in sorted(why, key=_order) if file in there}
-    store.forget_sets([item for folder in {*map(_folder, removed)} if (item := layout.parse_folder(folder))])
-    store.delete_files(removed)
+    rows = [file for file in removed if file.startswith("sets/")]  # a damaged one would be in the way
+    store.delete_files(rows)
+    store.forget_sets([item for folder in {*map(_folder, (*removed, *gone))} if (item := layout.parse_folder(folder))])
+    store.delete_files(file for file in removed if file not in rows)
     for folder in dict.fromkeys(map(_folder, removed)):
         store.storage.remove_empty_folders(folder)
     return removed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,12 +41,27 @@ class Evidence:
     store : FeatureStore
     there : collection of str, optional
         Names of all files of the store, where they have just been listed; by default each is looked for.
+    digest : callable, optional
+        Returns the digest of a feature set where it is at hand; None where its manifest is to be read. What the
+        manifests do not say is no objection.
     """
 
-    def __init__(self, store: FeatureStore, *, there: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        *,
+        there: Collection[str] | None = None,
+        digest: Callable[[FeatureSet], str | None] = lambda item: None,
+    ) -> None:
         self._store = store
         self._there = there
+        self._digest = digest
         self._features: dict[FeatureSet, _Features | None] = {}
+
+    @property
+    def digests(self) -> dict[FeatureSet, str | None]:
+        """Digests of the feature sets whose manifests were read; None of those that are not there or damaged."""
+        return {item: now.digest if now else None for item, now in self._features.items()}
 
     def objection(self, result: Mapping[str, Any], features: SplitSets | None) -> str | None:
         """Say what a result rests on that is not what there is now; None if it rests on nothing else.
@@ -75,7 +90,9 @@ class Evidence:
             younger = any(now.created_at and now.created_at > result["created_at"] for now in found)
             return "features that were made anew since" if younger else None
         for split, digest in zip(SPLITS, result["features_digests"], strict=True):
-            now = self._now(features.set(split)) if digest else None
+            if digest is None or self._digest(features.set(split)) == digest:
+                continue
+            now = self._now(features.set(split))
             if now and now.digest != digest:
                 return f"other features of {split} than there are"
         return None

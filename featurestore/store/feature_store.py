@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -538,8 +539,7 @@ class FeatureStore(Records):
         files = {name for names in there.values() for name in names}
         made_again = any(not is_same_part(part, former[name]) for name, part in known.items() if name in former)
         if former and len(former) == n_shards and files.issuperset(former) and not made_again:
-            if not self.has_record("sets", layout.set_id(item, layout.COMPLETE)):  # its writer was killed before that
-                self._note_complete(item, self.manifest(item))
+            self._note_complete(item, self.manifest(item))  # its writer may have been killed before that
             return
         missing = n_shards - len(there)
         if missing:
@@ -556,7 +556,7 @@ class FeatureStore(Records):
             "parts": described,
             "created_at": datetime.now(UTC).isoformat(),
         }
-        self._forget([layout.set_id(item, layout.COMPLETE)])  # what it says of a former manifest is over now
+        self._publish_row(known_sets.unfinished(item))  # what the table says of a former manifest is over now
         commit.publish_json(self._storage, f"{item.folder}/{layout.MANIFEST}", with_checksum(manifest))
         self._note_complete(item, manifest)
 
@@ -564,11 +564,10 @@ class FeatureStore(Records):
         """Record that `item` cannot be stored as float16; `overflowed` is true from now on."""
         record = with_checksum({"folder": item.folder, "reason": reason})
         commit.publish_json(self._storage, f"{item.folder}/{layout.OVERFLOW}", record)
-        row = known_sets.overflowed(item)
-        self.publish("sets", row["set_id"], rows_table("sets", [row]))
+        self._publish_row(known_sets.overflowed(item))
 
     def forget_sets(self, items: Collection[FeatureSet | SampleSet]) -> None:
-        """Remove the rows of `sets` that tell of these sets. Do this before their manifests are removed or replaced.
+        """Remove the rows of `sets` that tell of these sets. Do this before their manifests are removed.
 
         What the table lacks is no error: whoever wants to know of such a set looks for its files.
 
@@ -577,10 +576,7 @@ class FeatureStore(Records):
         StoreError
             If a row cannot be removed.
         """
-        self._forget([layout.set_id(item, state) for item in items for state in (layout.COMPLETE, layout.OVERFLOWED)])
-
-    def _forget(self, names: Sequence[str]) -> None:
-        """Remove those records of the table `sets` that are there."""
+        names = [layout.set_id(item, state) for item in items for state in (layout.COMPLETE, layout.OVERFLOWED)]
         if len(names) <= _FEW:
             there = [name for name in names if self.has_record("sets", name)]
         else:
@@ -588,11 +584,51 @@ class FeatureStore(Records):
         if there:
             self.delete_records("sets", there)
 
+    def note_sets(
+        self, complete: Mapping[FeatureSet | SampleSet, datetime | None], overflowed: Iterable[FeatureSet]
+    ) -> int:
+        """Write rows of `sets` for sets that were found to be there, which an earlier version made; return how many.
+
+        Their manifests are read. One that is damaged gets no row: `probestore verify` finds it.
+
+        Parameters
+        ----------
+        complete : mapping of FeatureSet or SampleSet to datetime or None
+            Sets with a manifest, and its time of change.
+        overflowed : iterable of FeatureSet
+            Sets with the mark of an overflow.
+
+        Raises
+        ------
+        StoreError
+            If a manifest cannot be read now, or the store cannot be written.
+        """
+
+        def row(item: FeatureSet | SampleSet) -> dict[str, Any] | None:
+            try:
+                return known_sets.complete(item, self.manifest(item), complete[item])
+            except (MissingFeaturesError, DamagedFileError):
+                return None
+
+        items, n_rows = list(complete), 0
+        for start in range(0, max(1, len(items)), _SETS_AT_ONCE):
+            with ThreadPoolExecutor(_THREADS) as pool:
+                rows = [found for found in pool.map(row, items[start : start + _SETS_AT_ONCE]) if found]
+            if start == 0:
+                rows += map(known_sets.overflowed, overflowed)
+            self.publish_records("sets", {row["set_id"]: rows_table("sets", [row]) for row in rows})
+            n_rows += len(rows)
+        return n_rows
+
+    def _publish_row(self, row: Mapping[str, Any]) -> None:
+        """Publish a row of the table `sets`, which counts more than one that lies in a pack."""
+        self.publish("sets", row["set_id"], rows_table("sets", [row]))
+
     def _note_complete(self, item: FeatureSet | SampleSet, manifest: Mapping[str, Any]) -> None:
         """Note in the table `sets` that a set has this manifest, or that which another writer puts in its place now."""
         while True:
             row = known_sets.complete(item, manifest, self._storage.modified(f"{item.folder}/{layout.MANIFEST}"))
-            self.publish("sets", row["set_id"], rows_table("sets", [row]))
+            self._publish_row(row)
             manifest = self.manifest(item)
             if digest_of_parts(manifest) == row["parts_digest"]:
                 return
@@ -674,6 +710,8 @@ CHECKSUM = "checksum"
 """Key in a manifest, and in store.json, of the checksum of all else in it."""
 
 _ARRAYS = 1  # raised whenever _decode gives other arrays, so that none of another version comes out of a cache
+_THREADS = 16  # an object store takes its time for each manifest
+_SETS_AT_ONCE = 4096  # whose rows are written at once; whoever is killed has those of the sets before
 _FEW = 4  # so many records are looked for one by one; of more, the table is listed
 
 

@@ -37,8 +37,9 @@ that all of it would be computed again; what changes some numbers only is a part
 STORE_FILE = "store.json"
 MANIFEST = "manifest.json"
 OVERFLOW = "overflow.json"
-COMPLETE, OVERFLOWED = "complete", "overflowed"
-"""What a record of `sets` can say of a set: it has its manifest, or its mark that float16 was too small."""
+COMPLETE, OVERFLOWED, UNFINISHED = "complete", "overflowed", "unfinished"
+"""What a row of `sets` can say of a set: it has its manifest; or its mark that float16 was too small; or its manifest
+was about to be written when its writer was killed."""
 STAGING = "_staging"
 TOKEN_PREFIX = "token-"
 """Start of the names of staged files that a run keeps as long as it goes on, so that its nodes can read them."""

@@ -310,8 +310,8 @@ IMPORTS = _table(
 
 
 KNOWN_SETS = _table(
-    ("set_id", pa.string(), _REQUIRED),  # hash of the set's folder and of the state
-    ("state", pa.string(), _REQUIRED),  # complete: it has its manifest; overflowed: float16 cannot hold its values
+    ("set_id", pa.string(), _REQUIRED),  # hash of the set's folder, and of whether the row tells of an overflow
+    ("state", pa.string(), _REQUIRED),  # complete; overflowed: float16 cannot hold its values; unfinished: neither
     ("kind", pa.string(), _REQUIRED),  # features or samples
     ("model", pa.string()),  # null for samples, as the next
     ("tap", pa.string()),
@@ -323,6 +323,7 @@ KNOWN_SETS = _table(
     ("n_rows", pa.int64()),
     ("n_bytes", pa.int64()),  # of the files of its shards
     ("parts_digest", pa.string()),  # of the files that its manifest names; equal to that in results' features_digests
+    ("samples_key", pa.string()),  # of the images that features are of; null for samples, or where nothing says so
     ("completed_at", pa.timestamp("us", tz="UTC")),  # time of change of the manifest
 )
 

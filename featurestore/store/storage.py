@@ -6,6 +6,7 @@ is in `featurestore.store.backends`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -149,8 +150,17 @@ class Storage:
 
     def modified(self, name: str) -> datetime | None:
         """Return when a file was changed, to the microsecond; None if it is not there or that is not known."""
+        if self.is_local:
+            return self._reading(name, lambda: _local_moment(self.path(name)))
         found = self.look(name)
         return found.modified if found else None
+
+    def names_in(self, folder: str) -> list[str]:
+        """Return the names of what is straight in a folder, in any order; none if there is no such folder."""
+        if self.is_local:
+            return self._reading(folder, lambda: _local_names(self.path(folder)))
+        infos = self._infos(folder, recursive=False)
+        return [info.base_name for info in infos]
 
     def folds_case(self) -> bool:
         """Return whether the file system takes names for one that differ in case only. The store must be there."""
@@ -514,6 +524,20 @@ def _whole(file: pa.NativeFile) -> pa.Buffer:
     if content.size != file.size():
         raise OSError(f"{content.size} of {file.size()} bytes have arrived")
     return content
+
+
+def _local_moment(path: str) -> datetime | None:
+    try:
+        return moment(os.stat(path).st_mtime_ns)  # noqa: PTH116 - a path is text here
+    except FileNotFoundError:
+        return None
+
+
+def _local_names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)  # noqa: PTH208 - of tens of thousands of folders, so that it must be quick
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def moment(nanoseconds: int | None) -> datetime | None:

@@ -117,7 +117,7 @@ def main() -> None:
         store = FeatureStore.create(f"{folder}/store")
         find_modules(study)
         models, datasets = identified(study, stop), opened(study, stop)
-        items = wanted_features(study.extract, models.values(), datasets.values(), lambda _: False)
+        items = wanted_features(study.extract, models.values(), datasets.values(), lambda _: ())
         begun = time.perf_counter()
         n_shards = fill(store, items)
         print(f"{n_shards} shards in {3 * (options.models + 1)} sets, made in {time.perf_counter() - begun:.0f} s")

@@ -83,7 +83,7 @@ class Finished:
         found("find_modules", *RUN)(self._study)
         models = found("identified", *RUN)(self._study, _stop)
         datasets = found("opened", *RUN)(self._study, _stop)
-        items = wanted_features(self._study.extract, models.values(), datasets.values(), lambda _: False)
+        items = wanted_features(self._study.extract, models.values(), datasets.values(), lambda _: ())
         for dataset in datasets.values():
             for split in self._schema.SPLITS:
                 self._set(dataset.samples(split), dataset, split, self._image_rows)

@@ -33,6 +33,7 @@ def old(tmp_path: Path) -> FeatureStore:
         path.write_text(json.dumps({**manifest, "checksum": checksum(manifest)}))
     store = made_before_seals(store)
     folder = Path(store.uri, FEATURES["val"].folder)
+    store.forget_sets([FEATURES["val"]])
     (folder / layout.MANIFEST).unlink()
     for part in folder.glob("part-*"):
         rewrite(part)

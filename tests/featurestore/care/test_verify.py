@@ -254,6 +254,7 @@ def test_records_of_older_versions_that_lack_columns_are_sound(store):
 
 def test_what_is_unfinished_or_left_over_is_a_warning(store):
     root = Path(store.uri)
+    store.forget_sets([FEATURES["train"]])  # nothing says that it was complete
     (root / FEATURES["train"].folder / layout.MANIFEST).unlink()
     (root / "notes.txt").write_text("")
     (root / "results" / "old").mkdir()
@@ -275,6 +276,7 @@ def test_what_is_unfinished_or_left_over_is_a_warning(store):
 
 
 def test_features_whose_images_are_not_complete_are_a_warning(store):
+    store.forget_sets([SAMPLES["train"]])  # nothing says that it was complete
     Path(store.uri, SAMPLES["train"].folder, layout.MANIFEST).unlink()
     assert (FEATURES["train"].folder, f"its image table {SAMPLES['train'].folder} is not complete") in warnings(store)
     assert verify(store).sound

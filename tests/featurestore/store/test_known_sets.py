@@ -6,9 +6,12 @@ import pytest
 from sound_store import FEATURES, SAMPLES, SHARDS, features_of, make
 
 from featurestore import FeatureStore
+from featurestore.care.mend import mend
 from featurestore.care.verify import verify
 from featurestore.store import layout
 from featurestore.store.digests import digest_of_parts
+from featurestore.store.feature_store import rows_table
+from featurestore.store.sets_there import SetsThere
 from queries.asking.database import Database
 
 SET = FEATURES["train"]
@@ -80,8 +83,8 @@ def test_no_row_tells_of_a_manifest_that_is_about_to_be_replaced(store, monkeypa
     written = store.write_shard(SET, 0, len(SHARDS), features_of(*SHARDS[0]).slice(1))
     monkeypatch.setattr(store, "_note_complete", lambda *_: None)
     store.finish(SET, len(SHARDS), {"model": SET.model}, parts=[written])
-    assert digest_of_parts(store.manifest(SET))
-    assert SET.key not in {row["key"] for row in rows(store).values()}
+    assert (layout.COMPLETE, "features", "train", SET.key) not in rows(store)
+    assert not SetsThere(store).digest(SET)
 
 
 def test_of_two_manifests_at_once_the_row_tells_of_the_one_that_stayed(store, monkeypatch):
@@ -94,8 +97,6 @@ def test_of_two_manifests_at_once_the_row_tells_of_the_one_that_stayed(store, mo
 
 
 def test_mending_a_set_forgets_it(store):
-    from featurestore.care.mend import mend
-
     part = store.manifest(SET)["parts"][0]["name"]
     store.storage.publish(f"{SET.folder}/{part}", b"damage")
     mend(store, verify(store))
@@ -103,8 +104,6 @@ def test_mending_a_set_forgets_it(store):
 
 
 def test_a_damaged_row_is_removed_and_nothing_is_to_be_run(store):
-    from featurestore.care.mend import mend
-
     name = layout.record_path("sets", layout.set_id(SET, layout.COMPLETE))
     store.storage.publish(name, b"damage")
     (finding,) = verify(store).findings
@@ -112,4 +111,46 @@ def test_a_damaged_row_is_removed_and_nothing_is_to_be_run(store):
     assert "nothing is lost" in finding.advice
     mended = mend(store, verify(store))
     assert (list(mended.removed), mended.remaking.commands, mended.remaking.notes) == ([name], [], [])
+    assert verify(store).findings == []
+
+
+@pytest.mark.parametrize("item", [SET, SAMPLES["val"]])
+def test_a_set_that_has_a_row_is_missed_when_all_of_it_is_gone(store, item):
+    """Somebody has removed a folder by hand: on an object store nothing would make it again."""
+    for name in store.storage.list_files(item.folder):
+        store.storage.delete(name)
+    assert f"{item.folder}/{layout.MANIFEST}" in {finding.place for finding in verify(store).findings}
+    mended = mend(store, verify(store))
+    assert any("study" in text for text in (*mended.remaking.commands, *mended.remaking.notes))
+    assert item.key not in {row["key"] for row in rows(store).values()}
+
+
+def test_the_mark_of_an_overflow_that_has_a_row_is_written_again(store):
+    store.mark_overflow(SET, "too large")
+    store.storage.delete(mark := f"{SET.folder}/{layout.OVERFLOW}")
+    (finding,) = verify(store).findings
+    assert (finding.place, finding.gone) == (mark, True)
+    assert mend(store, verify(store)).rewritten == (mark,)
+    assert store.overflowed(SET)
+    assert (layout.OVERFLOWED, "features", "train", SET.key) in rows(store)
+
+
+def test_mending_forgets_a_set_that_has_lost_a_shard(store):
+    store.storage.delete(f"{SET.folder}/{store.manifest(SET)['parts'][0]['name']}")
+    mend(store, verify(store))
+    assert SET.key not in {row["key"] for row in rows(store).values()}
+
+
+def test_a_row_that_tells_of_other_files_than_results_can_rest_on_is_found(store):
+    """An earlier version, which does not know the table, has made features again."""
+    row = rows(store)[layout.COMPLETE, "features", "train", SET.key]
+    store.publish("sets", row["set_id"], rows_table("sets", [{**row, "parts_digest": "of others"}]))
+    digests = [store.features_digest(item) for item in FEATURES.values()]
+    result = store.read_record("results", "c1").to_pylist()[0] | {"features_digests": digests}
+    store.publish("results", "c1", rows_table("results", [result]))
+    (finding,) = verify(store).findings
+    assert finding.what == f"it tells of other files than {SET.folder} has"
+    mend(store, verify(store))
+    assert SetsThere(store)[SET].is_whole
+    assert SetsThere(store).digest(SET) is None
     assert verify(store).findings == []
