@@ -55,6 +55,10 @@ def carry_out(works: Sequence[Work], pool: Pool, ledger: Ledger, reporter: Repor
             ledger.publish()
 
 
+_FEW_PARTS = 1000
+_EVERY_SECONDS = 10.0
+
+
 class _Stage:
     """One kind of work of a run: its lane, and the events about it."""
 
@@ -74,11 +78,13 @@ class _Stage:
         self._second_tries = SecondTries(self.lane, lambda text: reporter.tell(Note(text)))
         self._reporter = reporter
         self._begun = time.monotonic()
-        self._total = 0
+        self._total = self._n_parts = 0
+        self._changed_at = self._begun
 
     def begin(self) -> None:
         self._total = self.work.total
         parts = tuple(self.work.parts())
+        self._n_parts = len(parts)
         self._reporter.tell(StageStarted(self.work.kind, self._total, self.work.UNIT, self.work.PIECES, parts))
         self._is_told = True
 
@@ -91,7 +97,7 @@ class _Stage:
     def end(self) -> None:
         if self._is_told and not self.ended:
             self.ended = True
-            self.follow()
+            self.follow(ended=True)
             self._reporter.tell(StageEnded(self.work.kind, time.monotonic() - self._begun))
 
     def cut_short(self) -> None:
@@ -123,12 +129,19 @@ class _Stage:
     def _retry(self, unit: Any, reason: str, node: str) -> None:
         self._reporter.tell(Retry(self.work.kind, str(unit), reason, node))
 
-    def follow(self) -> None:
-        """Let the work take note of the others, and tell the reporter if there is more or less to do than before."""
+    def follow(self, *, ended: bool = False) -> None:
+        """Let the work take note of the others, and tell the reporter if there is more or less to do than before.
+
+        That names all parts. Where there are many, it waits ten seconds, so that each of thousands of failures costs
+        the same as in a small study.
+        """
         self.work.follow()
-        if self.work.total != self._total:
-            self._total = self.work.total
-            self._reporter.tell(StageChanged(self.work.kind, self._total, tuple(self.work.parts())))
+        waited = time.monotonic() - self._changed_at
+        if self.work.total != self._total and (ended or self._n_parts <= _FEW_PARTS or waited >= _EVERY_SECONDS):
+            self._total, self._changed_at = self.work.total, time.monotonic()
+            parts = tuple(self.work.parts())
+            self._n_parts = len(parts)
+            self._reporter.tell(StageChanged(self.work.kind, self._total, parts))
 
 
 def _end_what_is_over(stages: dict[str, _Stage]) -> None:

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
@@ -163,6 +164,10 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 def _print(table: pa.Table, stream: TextIO) -> None:
     console = Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False)
+    n_rows = f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}"
+    if not console.is_terminal and (text := plain_grid(table, widest=_WIDE)) and not console.options.ascii_only:
+        stream.write(f"{text}{n_rows}\n")
+        return
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
         justify: JustifyMethod = "right" if is_number(field) else "left"
@@ -171,8 +176,34 @@ def _print(table: pa.Table, stream: TextIO) -> None:
         grid.add_row(*map(Text, row))  # plain: a name may hold what rich would take for markup
     with console.capture() as printed:  # a console would end the process where nobody reads on
         console.print(grid)
-        console.print(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", style="dim")
+        console.print(n_rows, style="dim")
     stream.write(printed.get())
+
+
+def plain_grid(table: pa.Table, *, widest: int) -> str | None:
+    """Return the grid that rich prints where there are no colours, in a small part of the time: it may be long.
+
+    Returns
+    -------
+    str or None
+        None if a cell has several lines, or a line would have more than `widest` columns.
+    """
+    columns = [[visible(field.name)] for field in table.schema]
+    for row in readable_rows(table):
+        for column, text in zip(columns, row, strict=True):
+            column.append(text)
+    sizes = [[cell_len(text) for text in column] for column in columns]
+    widths = [max(own) for own in sizes]
+    length = sum(widths) + 3 * len(widths) - 1
+    if not columns or length > widest or any("\n" in text for column in columns for text in column):
+        return None
+    padded = [
+        [" " * (width - size) + text if is_number(field) else text + " " * (width - size) for text, size in own]
+        for field, width, own in zip(table.schema, widths, map(zip, columns, sizes), strict=True)
+    ]
+    head, *lines = [f" {'   '.join(cells)} " for cells in zip(*padded, strict=True)]
+    blank = " " * length
+    return "\n".join([blank, head, f" {'─' * (length - 2)} ", *lines, blank, ""])
 
 
 def on_one_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 from pathlib import Path
 
@@ -100,6 +101,45 @@ def test_latex_escapes_all_that_it_would_read_as_commands() -> None:
     assert r"50\% \& \$x\textasciicircum{}2\$ \#1 \{\textasciitilde{}\textbackslash{}input\} & $-0.5$ \\" in text
     assert r"a\_b & n \\" in text
     assert r"line\textbackslash{}nbreak & 20000 \\" in text
+
+
+TEXTS = (
+    "",
+    "a",
+    "漢字",
+    "é",
+    "e\u0301",
+    "two  words ",
+    " x",
+    "\U0001f600",
+    "[red]",
+    "a\tb",
+    "ﬀ",
+    "\U0001f468\u200d\U0001f469",
+)
+
+
+def test_a_table_in_a_file_looks_as_rich_would_print_it(monkeypatch) -> None:
+    rng = random.Random(0)
+    for _ in range(60):
+        names = rng.sample(["n", "name", "漢", "a b", "long name"], rng.randrange(1, 4))
+        n = rng.choice([0, 1, 3])
+        values = [
+            [rng.choice(TEXTS) for _ in range(n)] if rng.random() < 0.7 else rng.sample(range(999), n) for _ in names
+        ]
+        kinds = [pa.int64() if own and isinstance(own[0], int) else pa.string() for own in values]
+        table = pa.table([pa.array(own, kind) for own, kind in zip(values, kinds, strict=True)], names)
+        assert formats.plain_grid(table, widest=100)
+        text = written(table, "table")
+        with monkeypatch.context() as patch:
+            patch.setattr(formats, "plain_grid", lambda table, widest: None)
+            assert text == written(table, "table")
+
+
+def test_cells_of_several_lines_and_very_long_ones_are_left_to_rich() -> None:
+    assert formats.plain_grid(pa.table({"a": ["two\nlines"]}), widest=100) is None
+    assert formats.plain_grid(pa.table({"a": ["x" * 99]}), widest=100) is None
+    assert "two   \n lines" in written(pa.table({"a": ["two\nlines"]}), "table")
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
