@@ -67,9 +67,12 @@ class DatasetCache:
         return cls(node_cache.folder(), node_cache.limit_bytes())
 
     def keep(self, dataset: Dataset, run_id: str) -> None:
-        """Keep the listing of a dataset that this process has opened for a run, and let the dataset rest on it."""
+        """Keep the listing of a dataset that this process has opened for a run, and let the dataset rest on it.
+
+        While another process is at it, as one of another run may be, nothing is waited for.
+        """
         key = _key(dataset.spec, dataset.fingerprint)
-        with self._turn(dataset.spec, key) as looks:
+        with self._turn(dataset.spec, key, wait=False) as looks:
             if looks and (kept := self._kept(dataset, key)) is not dataset:
                 looks.note(run_id, dataset.fingerprint)
                 dataset.rest_on(kept.images)
@@ -102,24 +105,28 @@ class DatasetCache:
         return self._kept(_checked(Dataset(spec), fingerprint), key)
 
     @contextmanager
-    def _turn(self, spec: DatasetSpec, key: str) -> Iterator[_Looks | None]:
+    def _turn(self, spec: DatasetSpec, key: str, *, wait: bool = True) -> Iterator[_Looks | None]:
         """Wait for the turn of this process among those of its node; give None where nothing can be kept."""
-        file = self._locked(key) if self._limit_bytes and can_be_listed(spec) else None
+        file = (
+            self._locked(key, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._limit_bytes and can_be_listed(spec)
+            else None
+        )
         if file is None:
             yield None
             return
         with file:  # which unlocks it
             yield _Looks(file)
 
-    def _locked(self, key: str) -> TextIO | None:
+    def _locked(self, key: str, how: int) -> TextIO | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / f"datasets-{key}-{_this_node()}.looks").open("a+")
         except OSError:  # no space, or no permission
             return None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
+            fcntl.flock(file, how)
+        except OSError:  # a file system without locks, or the lock of another process
             file.close()
             return None
         return file
@@ -214,10 +221,14 @@ def _digest(name: str, content: pa.Buffer | mmap.mmap) -> str:
 
 
 def _this_node() -> str:
-    """Return a short text for this machine, since several may share a folder."""
-    start = Path("/proc/sys/kernel/random/boot_id")  # machines may have one name
-    boot = start.read_text() if start.exists() else ""
-    return hashlib.sha256(f"{socket.gethostname()} {boot}".encode()).hexdigest()[:12]
+    """Return a short text for all processes that see the same files: several machines or containers may share a folder.
+
+    Machines may have one name, and containers that of their machine: what they mount tells them apart.
+    """
+    sees = [socket.gethostname()]
+    with suppress(OSError):  # not Linux
+        sees += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/mnt").readlink())]
+    return hashlib.sha256(" ".join(sees).encode()).hexdigest()[:12]
 
 
 def _checked(dataset: Dataset, fingerprint: str) -> Dataset:

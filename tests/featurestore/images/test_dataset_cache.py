@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import sys
@@ -145,6 +146,17 @@ def open_slowly(place: Path, spec: DatasetSpec, fingerprint: str) -> int:
     finally:
         opened_images.open_source = original
     return len(found)
+
+
+def test_the_driver_waits_for_nobody(tmp_path, cache, opened, pets):
+    dataset = Dataset(pets)
+    cache.open(pets, dataset.fingerprint, RUN)
+    (looks,) = (tmp_path / "cache").glob("*.looks")
+    with looks.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cache.keep(dataset, "another run")
+    cache.open(pets, dataset.fingerprint, "another run")
+    assert len(opened) == 3
 
 
 def test_another_machine_that_shares_the_folder_looks_at_its_own_files(cache, opened, pets, monkeypatch):
