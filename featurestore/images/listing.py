@@ -18,6 +18,7 @@ from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.images.hold_outs import Split
 from featurestore.images.inventory import Inventory
 from featurestore.images.opened_images import OpenedImages
+from featurestore.images.plain_columns import numbers
 from featurestore.images.sources import RawImage, reader_of
 from featurestore.store.schema import SPLITS
 
@@ -48,15 +49,15 @@ class ListedImages:
         self._batches = {split: file.get_batch(number) for number, split in enumerate(SPLITS)}
         self._reader = reader_of(spec, facts["source"])
         self.splits = {
-            split: Split(origin, self._batches[split].column("row").to_numpy(), made)
+            split: Split(origin, numbers(self._batches[split].column("row")), made)
             for split, (origin, made) in facts["splits"].items()
         }
 
     def labels(self, split: str) -> npt.NDArray[Any]:
         labels = self._batches[split].column("label")
         if pa.types.is_fixed_size_list(labels.type):
-            return np.asarray(labels.flatten()).view(np.bool_).reshape(len(labels), len(self.classes))
-        return np.asarray(labels)
+            return numbers(labels.flatten()).view(np.bool_).reshape(len(labels), len(self.classes))
+        return numbers(labels)
 
     def groups(self, split: str, start: int, stop: int) -> list[str | None]:
         groups: list[str | None] = self._batches[split].column("group").slice(start, stop - start).to_pylist()

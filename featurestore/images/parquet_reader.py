@@ -14,6 +14,7 @@ import pyarrow as pa
 from featurestore.errors import DatasetError
 from featurestore.images.parquet_files import ParquetImageFile
 from featurestore.images.parquet_rows import RowGroup, part_of
+from featurestore.images.plain_columns import numbers
 
 
 class ParquetRows:
@@ -35,7 +36,7 @@ class ParquetRows:
 
     def images(self, places: pa.StructArray) -> Iterator[tuple[Callable[[], bytes], str]]:
         """Yield what reads the image at each of these places, in this order, and what the image is called."""
-        files, in_file, splits, rows = (column.to_numpy() for column in places.flatten())
+        files, in_file, splits, rows = map(numbers, places.flatten())
         groups, in_group = np.zeros_like(in_file), np.zeros_like(in_file)
         for number in np.unique(files):
             here = files == number
