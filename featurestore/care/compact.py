@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,9 +140,10 @@ class _Compaction:
 
     def _records(self, files: Iterable[StoredFile]) -> Iterator[Record]:
         for batch in _batches(files):
-            for record in self._pool.map(self._record, batch):
-                if record:
-                    yield record
+            read = [record for record in self._pool.map(self._record, batch) if record]
+            generations = self._store.generations(self._table)
+            for record in read:
+                yield replace(record, generation=generations.get(record.name, 0))
 
     def _record(self, file: StoredFile) -> Record | None:
         """Read a record; None if its file stays, for a reason that is noted, or is gone."""

@@ -114,6 +114,20 @@ class PackIndex:
             return None
         return again(lambda: self._in_packs(table, self.packs(table)).get(layout.record_path(table, name)))
 
+    def generations(self, table: str) -> dict[str, int]:
+        """Return the names that packs have now -> generation of a record that takes the place of the packed one.
+
+        Whoever packs a record that was a file asks after having read it, because the file counts more than all of them.
+        Packs whose footer is damaged do not count.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be listed, or a pack cannot be read now.
+        """
+        found = again(lambda: self._in_packs(table, self.packs(table), []))
+        return {layout.record_name(path): place_of(record).generation + 1 for path, record in found.items()}
+
     def packs(self, table: str) -> list[StoredFile]:
         """List the packs of a table, the earliest first."""
         if not schema.TABLES[table].packed:

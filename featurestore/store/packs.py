@@ -47,6 +47,9 @@ class Record:
         Time of change of that file; None if it is not known.
     read_at : datetime, optional
         When it was read from that file.
+    generation : int
+        0 for the first record of its name in any pack; one more than that of the packed record that it takes the place
+        of. Clocks do not say so: they differ, and are set back.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Record:
     seal: str | None = None
     modified: datetime | None = None
     read_at: datetime | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Contents:
     seals : list of str or None
     modified : list of int or None
         Microseconds since 1970.
-    read_at : list of int
+    read_at, generations : list of int
     groups : list of (int, int, int, str)
         Of each row group the number of its records, its first byte and the one after its last, and the digest of these.
     """
@@ -77,6 +81,7 @@ class Contents:
     seals: list[str | None]
     modified: list[int | None]
     read_at: list[int]
+    generations: list[int]
     groups: list[tuple[int, int, int, str]]
 
     @classmethod
@@ -91,12 +96,12 @@ class Contents:
         share = pack.size / max(1, sum(self.rows))
         groups = [number for number, (n_records, *_) in enumerate(self.groups) for _ in range(n_records)]
         start = first = last = 0
-        for name, n_rows, seal, modified, read_at, group in zip(
-            self.names, self.rows, self.seals, self.modified, self.read_at, groups, strict=True
+        for name, n_rows, seal, modified, read_at, generation, group in zip(
+            self.names, self.rows, self.seals, self.modified, self.read_at, self.generations, groups, strict=True
         ):
             if group != last:
                 first, last = start, group
-            place = InPack(pack, start, n_rows, group, start - first, seal, _time(read_at))
+            place = InPack(pack, start, n_rows, group, start - first, seal, _time(read_at), generation)
             when = None if modified is None else _time(modified)
             yield StoredFile(f"{table}/{name}.parquet", round(n_rows * share), when, place)
             start += n_rows
@@ -153,7 +158,7 @@ class _Pack:
         self._writer = pq.ParquetWriter(self._sink, self._columns, **commit.parquet_options(self._columns))
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
-        self.contents = Contents([], [], [], [], [], [])
+        self.contents = Contents([], [], [], [], [], [], [])
 
     @property
     def n_bytes(self) -> int:
@@ -168,6 +173,7 @@ class _Pack:
         own.seals.append(record.seal)
         own.modified.append(_microseconds(record.modified) if record.modified else None)
         own.read_at.append(_microseconds(record.read_at or datetime.now(UTC)))
+        own.generations.append(record.generation)
         self._waiting.append(schema.by_name(record.rows, self._columns))
         self._n_waiting += len(record.rows)
         if not schema.TABLES[self._table].gathered or self._n_waiting >= _GROUP_ROWS:
@@ -275,7 +281,7 @@ def records_in(storage: Storage, pack: StoredFile, *, but: Collection[str] = ())
         name = layout.record_name(file.name)
         if name not in but:
             own = rows[place.group].slice(place.offset, place.n_rows)
-            yield Record(name, own, place.seal, file.modified, place.read_at)
+            yield Record(name, own, place.seal, file.modified, place.read_at, place.generation)
 
 
 def place_of(file: StoredFile) -> InPack:
@@ -284,10 +290,10 @@ def place_of(file: StoredFile) -> InPack:
     return file.packed
 
 
-def age(file: StoredFile) -> tuple[datetime, str]:
+def age(file: StoredFile) -> tuple[int, datetime, str]:
     """Return what says which of two packed records of one name counts: the later one. Merging keeps it."""
     place = place_of(file)
-    return file.modified or place.read_at, place.pack.name
+    return place.generation, file.modified or place.read_at, place.pack.name
 
 
 def drop(storage: Storage, pack: StoredFile, names: Collection[str]) -> None:

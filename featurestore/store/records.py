@@ -99,6 +99,16 @@ class Records:
         """
         return self._packs.contents(table, packs)
 
+    def generations(self, table: str) -> dict[str, int]:
+        """Return the names that packs have now -> generation of a record that takes the place of the packed one.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be listed, or a pack cannot be read now.
+        """
+        return self._packs.generations(table)
+
     def record_seal(self, table: str, name: str) -> str | None:
         """Return the seal of a record that is there; None if it has none. Only the end of its file is read.
 
@@ -357,8 +367,11 @@ class Records:
         else:
             there = {layout.record_name(name) for name in self._storage.list_files(table)}
             loose = {name: rows for name, rows in own.items() if name in there or not packs.fits(table, rows)}
-        now = datetime.now(UTC)
-        new = (packs.Record(name, own[name], modified=now) for name in sorted(own.keys() - loose.keys()))
+        now, after = datetime.now(UTC), self.generations(table) if own.keys() - loose.keys() else {}
+        new = (
+            packs.Record(name, own[name], modified=now, generation=after.get(name, 0))
+            for name in sorted(own.keys() - loose.keys())
+        )
         for _ in packs.write(self._storage, table, new):
             pass
         with ThreadPoolExecutor(_THREADS) as pool:

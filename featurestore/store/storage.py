@@ -76,6 +76,8 @@ class InPack(NamedTuple):
         Seal of the file that it was.
     read_at : datetime
         When it was read from that file.
+    generation : int
+        How many packed records of its name it came after.
     """
 
     pack: StoredFile
@@ -85,6 +87,7 @@ class InPack(NamedTuple):
     offset: int
     seal: str | None
     read_at: datetime
+    generation: int
 
 
 class Storage:

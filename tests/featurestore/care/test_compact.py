@@ -107,6 +107,18 @@ def test_what_is_written_later_counts_and_is_packed_in_its_turn(some):
     assert rows == 4
 
 
+def test_what_is_written_later_counts_whatever_the_clocks_say(some):
+    compact(some)
+    for _ in range(2):  # a record takes the place of the packed one, and another one of that
+        value = seen(some)["c1"][0] + 0.25
+        publish(some, "c1", value)
+        for table in ("predictions", "results"):
+            os.utime(Path(some.uri) / table / "c1.parquet", (1_000_000, 1_000_000))
+        compact(some)
+        assert not loose(some)
+        assert seen(some)["c1"] == (value, 3)
+
+
 def test_a_damaged_file_stays_and_is_named(some):
     path = Path(some.storage.path("results/c2.parquet"))
     content = path.read_bytes()
