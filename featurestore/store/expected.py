@@ -86,7 +86,7 @@ def gone(
         *_cells(store, files),
         *_results(_made(cells), there),
         *_dropped(store, files, cells, there),
-        *_of_results(store, files, there),
+        *_of_results(store, files, there, tables),
         *_catalogue(cells),
         *_imports(store, files),
     ]
@@ -215,14 +215,17 @@ def _dropped(
 
 
 def _of_results(
-    store: FeatureStore, files: Mapping[str, Sequence[StoredFile]], there: Collection[str]
+    store: FeatureStore,
+    files: Mapping[str, Sequence[StoredFile]],
+    there: Collection[str],
+    tables: Collection[str],
 ) -> Iterator[Gone]:
     """Yield what was written before the results of a cell: its predictions, and how its parameter was chosen."""
     rows = store.record_rows("results", _OF_RESULTS, listed=files.get("results", ()))
     rows = rows.filter(pc.and_(pc.equal(rows.column("cell"), rows.column("record")), pc.is_null(rows.column("origin"))))
     scored = pc.and_(pc.greater(rows.column("n_test"), 0), pc.is_null(rows.column("replaced")))
     for table, wanted in (("predictions", scored), ("tuning", pc.is_valid(rows.column("chosen")))):
-        for name in _unique(rows.filter(wanted), "record"):
+        for name in _unique(rows.filter(wanted), "record") if table in tables else ():
             if _path(table, name) not in there:
                 yield _record(table, name, f"it was there when results/{name}.parquet was written")
 

@@ -84,7 +84,7 @@ def gather(storage: Storage, table: str, folder: Path, *, listed: Sequence[Store
     if few or not _times_are_known(sources):
         return None
     path = _path(storage, table, folder)
-    _, saved = _bring_up_to_date(storage, table, path, sources)
+    _, saved = _bring_up_to_date(storage, table, path, sources, columns=())
     return path if saved else None
 
 
@@ -152,7 +152,7 @@ def all_rows(
         If a file cannot be read.
     """
     sources = _sources(listed)
-    gathered = _up_to_date(storage, table, folder, sources)
+    gathered = _up_to_date(storage, table, folder, sources, columns=columns)
     names, counts = _of_records(gathered, sources)
     places = pa.array(np.repeat(np.arange(len(names)), np.array(counts, np.int64)))
     return gathered.rows.select(columns).append_column("file", pa.array(names, pa.string()).take(places))
@@ -182,22 +182,39 @@ def _times_are_known(sources: Iterable[_Source]) -> bool:
 
 
 def _path(storage: Storage, table: str, folder: Path) -> Path:
-    key = layout.content_key({"store": storage.uri, "schema": str(schema.TABLES[table].schema)})
+    # Versions that know no packs cannot read what is kept of them, so these files have other names than theirs.
+    key = layout.content_key({"store": storage.uri, "schema": str(schema.TABLES[table].schema), "packs": True})
     return folder / f"records-{key}.parquet"
 
 
-def _up_to_date(storage: Storage, table: str, folder: Path | None, sources: Sequence[_Source]) -> _Gathered:
+def _up_to_date(
+    storage: Storage,
+    table: str,
+    folder: Path | None,
+    sources: Sequence[_Source],
+    *,
+    columns: Sequence[str] | None = None,
+) -> _Gathered:
     if folder and sources and _times_are_known(sources):
-        return _bring_up_to_date(storage, table, _path(storage, table, folder), sources)[0]
+        return _bring_up_to_date(storage, table, _path(storage, table, folder), sources, columns=columns)[0]
     return _read_all(storage, table, sources)
 
 
-def _bring_up_to_date(storage: Storage, table: str, path: Path, sources: Sequence[_Source]) -> tuple[_Gathered, bool]:
-    """Return the rows of all these files, and whether they are in the cache now."""
-    known = _load(path)
+def _bring_up_to_date(
+    storage: Storage,
+    table: str,
+    path: Path,
+    sources: Sequence[_Source],
+    *,
+    columns: Sequence[str] | None = None,
+) -> tuple[_Gathered, bool]:
+    """Return the rows of all these files, with at least some of the columns, and whether they are in the cache now."""
     wanted = {source.stamp: source for source in sources}
+    known = _load(path, columns)
     if known and set(known.stamps) == wanted.keys():
         return known, True
+    if known and columns is not None:
+        known = _load(path)
     kept = _only(known, wanted) if known else _Gathered((), (), _no_rows(table))
     there = set(kept.stamps)
     new = _read_all(storage, table, [source for stamp, source in wanted.items() if stamp not in there])
@@ -258,13 +275,13 @@ def _no_rows(table: str) -> pa.Table:
     return pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema]).empty_table()
 
 
-def _load(path: Path) -> _Gathered | None:
-    """Read what is gathered there; None if the file is not as it was written."""
+def _load(path: Path, columns: Sequence[str] | None = None) -> _Gathered | None:
+    """Read what is gathered there, all columns or some; None if the file is not as it was written."""
     try:
         content = pa.py_buffer(path.read_bytes())
         if not is_intact(content, path.name):
             return None
-        rows = pq.read_table(pa.BufferReader(content))
+        rows = pq.ParquetFile(pa.BufferReader(content)).read(columns=None if columns is None else list(columns))
         sources = json.loads(rows.schema.metadata[_SOURCES])
         stamps = [(name, size, modified, counting) for name, size, modified, counting, _ in sources]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError):

@@ -392,8 +392,13 @@ def _prepare(connection: duckdb.DuckDBPyConnection, tables: TableFiles, store: F
     connection.execute("set enable_external_access = false")
     for script in SCRIPTS:
         if script not in LATE_SCRIPTS:
-            connection.execute(_text(script))
+            connection.execute(_as_views(gathered, _text(script)))
     connection.execute("set lock_configuration = true")
+
+
+def _as_views(gathered: Collection[str], text: str) -> str:
+    """Return a script that leaves `results`, the largest table, in its file where that is one: it has many columns."""
+    return text.replace("create table stored_results", "create view stored_results") if "results" in gathered else text
 
 
 def _gathered(store: FeatureStore, tables: TableFiles, folder: Path) -> dict[str, str]:

@@ -171,6 +171,13 @@ def test_questions_about_a_model_and_a_dataset_list_no_other(
         assert set(listed) == {"features/model=net/tap=penultimate/dataset=cars", "samples/dataset=cars"}
 
 
+def test_tables_that_are_made_late_have_all_images(store: FeatureStore) -> None:
+    with Database(store) as database:
+        database.sql("from missing_classes('pets') where exists (from samples where dataset = 'pets')")
+        found = database.sql("select count(distinct dataset) as kept from seen_images").to_pylist()
+    assert found == [{"kept": len(DATASETS)}]
+
+
 def test_another_part_that_is_gone_or_damaged_is_no_matter(tmp_path: Path) -> None:
     store = make(str(tmp_path / "store"))
     part = Path(store.uri, FeatureSet("wide", "pets", "test", "now").folder, layout.part_name(0, 1))
