@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
@@ -20,7 +20,7 @@ from featurestore.store.layout import SplitSets
 
 def check_evidence(
     store: FeatureStore,
-    there: Collection[str],
+    evidence: Evidence,
     pool: Executor,
     *,
     takes: Callable[[str], bool] = lambda name: True,
@@ -30,14 +30,13 @@ def check_evidence(
     Parameters
     ----------
     store : FeatureStore
-    there : collection of str
-        Names of all files of the store.
+    evidence : Evidence
+        Of that store.
     pool : Executor
         Results are checked in it, as many at once as it has threads.
     takes : callable
         Function that says of a file of results whether it is checked.
     """
-    evidence = Evidence(store, there=there)
     wishes = Wishes(store)
     sets = {row["cell"]: SplitSets.of_cell(row) for row in (*wishes.former, *wishes.rows)}
 

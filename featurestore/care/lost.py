@@ -1,9 +1,9 @@
-"""What a store's own rows say was made and is not there, and results that rest on something else than is there."""
+"""What a store's own rows say was made and is not there."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from featurestore.care.evidence_checks import check_evidence
 from featurestore.care.findings import Finding, gone
 from featurestore.errors import StoreError
 from featurestore.store import expected, layout
@@ -31,9 +30,8 @@ def lost(
     pool: Executor,
     *,
     asking: Collection[str] = (),
-    takes: Callable[[str], bool] = lambda name: True,
 ) -> list[Finding]:
-    """Return what is gone, and results that do not rest on what is there.
+    """Return what is gone.
 
     What follows from records that are damaged or cannot be read, which have findings of their own, is not found.
 
@@ -46,8 +44,6 @@ def lost(
         Files are read in it.
     asking : collection of str
         Probes that need the network's own classifier.
-    takes : callable
-        Function that says, by its file, whether a result is compared with what it rests on.
     """
     search = _Search(store, files, pool, asking)
     found: list[Finding] = []
@@ -63,7 +59,6 @@ def lost(
     ):
         with suppress(StoreError):
             found.extend(look())
-    found.extend(check_evidence(store, search.names, pool, takes=takes))
     # A run may have written it since the files were listed.
     return [finding for finding in found if not finding.gone or not store.has_file(finding.place)]
 

@@ -14,12 +14,14 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from featurestore.care.evidence_checks import check_evidence
 from featurestore.care.findings import Finding
 from featurestore.care.lost import lost
 from featurestore.care.remaking import Remaking, Wishes
 from featurestore.care.verify import Verified
 from featurestore.errors import StoreError
 from featurestore.store import commit, layout, schema
+from featurestore.store.evidence import Evidence
 from featurestore.store.feature_store import FeatureStore, mark_sealed
 from featurestore.store.layout import FeatureSet, SplitSets
 from featurestore.store.schema import TABLES
@@ -92,8 +94,10 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
 
 
 def _lost(store: FeatureStore, asking: Collection[str]) -> list[Finding]:
+    files = store.listed("")
+    evidence = Evidence(store, there={file.name for file in files})
     with ThreadPoolExecutor(_THREADS) as pool:
-        return lost(store, store.listed(""), pool, asking=asking)
+        return [*lost(store, files, pool, asking=asking), *check_evidence(store, evidence, pool)]
 
 
 def _needs_no_computing(file: str) -> bool:

@@ -16,6 +16,7 @@ from featurestore.care.looks import Looks
 from featurestore.care.part_checks import Checked, Images, Makings, Part, Set, check_part, check_seal
 from featurestore.care.set_checks import Described, describe, mixed, several_types
 from featurestore.store import layout
+from featurestore.store.evidence import Evidence
 from featurestore.store.layout import FeatureSet, SampleSet
 from featurestore.store.storage import Storage, StoredFile
 
@@ -62,10 +63,10 @@ class SetChecks:
         self._looks, self._pool, self._threads, self._lost = looks, pool, threads, lost
         self._of_models: dict[tuple[str, str, str], Makings] = defaultdict(Counter)
 
-    def run(self, sets: Iterable[Set]) -> Iterator[Finding]:
-        """Check sets, complete or not."""
+    def run(self, sets: Iterable[Set], evidence: Evidence) -> Iterator[Finding]:
+        """Check sets, complete or not. The evidence takes note of sound manifests."""
         for items in self._batches(sets):
-            yield from self._check(items)
+            yield from self._check(items, evidence)
         if self._looks.share < 1:
             return  # what a sample was made with does not say what all of it was made with
         for (model, tap, _), counts in self._of_models.items():
@@ -86,11 +87,13 @@ class SetChecks:
                 batch, n_files = [], 0
         yield batch
 
-    def _check(self, items: Sequence[Set]) -> Iterator[Finding]:
+    def _check(self, items: Sequence[Set], evidence: Evidence) -> Iterator[Finding]:
         complete = [item for item in items if f"{item.folder}/{layout.MANIFEST}" in self._files]
         described = list(self._in_order(self._described, complete))
         for found in described:
             yield from found.findings
+            if isinstance(found.item, FeatureSet) and found.manifest:
+                evidence.note(found.item, found.manifest)
         damaged = [found.item for found in described if found.damaged]
         alone = [(item, f"{item.folder}/{layout.MANIFEST}" not in self._lost) for item in set(items) - set(complete)]
         seals = [

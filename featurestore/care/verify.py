@@ -12,6 +12,7 @@ from itertools import chain
 
 import pyarrow as pa
 
+from featurestore.care.evidence_checks import check_evidence
 from featurestore.care.findings import (
     MAKE_SET_ANEW,
     MEND,
@@ -34,6 +35,7 @@ from featurestore.errors import MissingFileError, StoreError
 from featurestore.machine import available_cpus
 from featurestore.plain_text import counted
 from featurestore.store import kept_texts, layout, schema
+from featurestore.store.evidence import Evidence
 from featurestore.store.feature_store import FeatureStore, is_mark_of, store_record
 from featurestore.store.storage import Storage, StoredFile
 
@@ -109,10 +111,12 @@ def verify(
     n_threads = threads or (min(_MOST_THREADS, 2 * available_cpus()) if storage.is_local else _MOST_THREADS)
     looks.begin(sum(file.size for name, file in files.items() if name.endswith(".parquet")))
     with ThreadPoolExecutor(n_threads) as pool:
-        found = lost(store, listed, pool, asking=asking, takes=looks.takes)
+        found = lost(store, listed, pool, asking=asking)
+        evidence = Evidence(store, there={file.name for file in listed})
         gone_files = {finding.place for finding in found if finding.gone}
         checks = SetChecks(storage, files, folders, looks, pool, threads=n_threads, lost=gone_files)
-        found.extend(checks.run(sets))
+        found.extend(checks.run(sets, evidence))
+        found.extend(check_evidence(store, evidence, pool, takes=looks.takes))
         packs = filter(layout.parse_pack, files)
         for findings in chain(
             pool.map(lambda name: _checked_record(store, files[name], looks), records),

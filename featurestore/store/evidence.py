@@ -63,6 +63,10 @@ class Evidence:
         """Digests of the feature sets whose manifests were read; None of those that are not there or damaged."""
         return {item: now.digest if now else None for item, now in self._features.items()}
 
+    def note(self, item: FeatureSet, manifest: Mapping[str, Any]) -> None:
+        """Take note of a manifest that was read just now and is sound, so that it is not read again."""
+        self._features[item] = _features(manifest)
+
     def objection(self, result: Mapping[str, Any], features: SplitSets | None) -> str | None:
         """Say what a result rests on that is not what there is now; None if it rests on nothing else.
 
@@ -127,8 +131,11 @@ class Evidence:
 
     def _read(self, item: FeatureSet) -> _Features | None:
         try:
-            manifest = self._store.manifest(item)
+            return _features(self._store.manifest(item))
         except (MissingFeaturesError, DamagedFileError):
             return None
-        created_at = manifest.get("created_at")
-        return _Features(digest_of_parts(manifest), datetime.fromisoformat(created_at) if created_at else None)
+
+
+def _features(manifest: Mapping[str, Any]) -> _Features:
+    created_at = manifest.get("created_at")
+    return _Features(digest_of_parts(manifest), datetime.fromisoformat(created_at) if created_at else None)
