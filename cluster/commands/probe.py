@@ -61,6 +61,7 @@ def command(
     \b
     Example:  probestore probe --probe knn --n-per-class 5 -o knn.temperature=0.1 --store demo-store
     """
+    from cluster.console.compacting import compact_if_due
     from cluster.study.probe_settings import probe_settings
     from featurestore import FeatureStore
 
@@ -77,6 +78,7 @@ def command(
         events,
     )
     say_summary(summary, opened, of="this choice of probes")
+    compact_if_due(opened)
     show_outcome(opened, leaderboard=False, computed_features=False)
     scoring = [name for name in probes if methods.predicts(name)]
     question = ("leaderboard", "-p", f"probe={scoring[0]}") if scoring else ("cheap_scores",)

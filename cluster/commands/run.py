@@ -51,6 +51,7 @@ def command(
     """
     import dataclasses
 
+    from cluster.console.compacting import compact_if_due
     from cluster.study.study_file import read_study
 
     parsed = read_study(study)
@@ -71,6 +72,7 @@ def command(
         accept_drift=accept_drift,
     )
     say_summary(summary, opened)
+    compact_if_due(opened)
     if summary.counts["cells_wanted"]:
         # With `--events -`, standard output is theirs.
         show_outcome(opened, leaderboard=events != "-", computed_features=summary.counts["passes"] > 0)

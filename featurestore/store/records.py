@@ -109,6 +109,41 @@ class Records:
         """
         return self._packs.generations(table)
 
+    def partly_counting(self, table: str, listed: Iterable[StoredFile]) -> dict[str, list[StoredFile]]:
+        """Return the packs of which not every record counts, with those that do.
+
+        Parameters
+        ----------
+        table : str
+        listed : iterable of StoredFile
+            The files of the table, as :meth:`listed` has listed them.
+
+        Raises
+        ------
+        DamagedFileError, StoreError
+            As of :meth:`expanded`.
+        """
+        counting: dict[StoredFile, list[StoredFile]] = {}
+        for file in listed:
+            if file.packed:
+                counting.setdefault(file.packed.pack, []).append(file)
+        lists = self._packs.contents(table, list(counting))
+        return {pack.name: own for pack, own in counting.items() if len(own) < len(lists[pack.name].names)}
+
+    def read_listed(self, table: str, files: Iterable[StoredFile]) -> pa.Table:
+        """Return the rows of records that were listed before, from wherever they are now.
+
+        Raises
+        ------
+        MissingFileError
+            If one is not there any more.
+        StoreError
+            If one cannot be read.
+        """
+        names = [layout.record_name(file.name) for file in files]
+        rows = [self.read_record(table, name) for name in names]
+        return pa.concat_tables(rows or [schema.TABLES[table].schema.empty_table()])
+
     def record_seal(self, table: str, name: str) -> str | None:
         """Return the seal of a record that is there; None if it has none. Only the end of its file is read.
 

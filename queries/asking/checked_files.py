@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from featurestore import FeatureStore
-from featurestore.errors import ProbestoreError, QueryError
+from featurestore.errors import MissingFileError, ProbestoreError, QueryError, StoreError
 from featurestore.store import layout, schema
 from queries.asking.table_files import EVERYTHING, LATE, Asked, TableFiles
 
@@ -28,6 +28,7 @@ FEATURE_LIST = "feature_list"
 """A table of the names and sizes of the files of features, which is no table of a store."""
 _KEPT_BYTES = 256 * 1024**2  # of remote files, which DuckDB opens two or three times in a row
 _ANY_TIME = datetime.fromtimestamp(0, UTC)  # within one `Database` a file does not change
+_LATER = _ANY_TIME + timedelta(days=1)
 _OF_NOTHING = Asked(models=frozenset(), datasets=frozenset())
 _FEATURE_LIST = pa.schema([("file", pa.string()), ("bytes", pa.int64())])
 
@@ -76,6 +77,8 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
         self._kept: OrderedDict[str, pa.Buffer] = OrderedDict()  # remote files, the one used last at the end
         self._tables = {pattern(table): table for table in (*schema.SETS, *schema.TABLES, FEATURE_LIST)}
         self._made: dict[str, pa.Buffer] = {}
+        self._opened_now: set[str] = set()  # files that the query has opened
+        self._elsewhere: set[str] = set()  # files whose rows come from where they are now
         self._lists: dict[Asked, str] = {}
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> pa.NativeFile:
@@ -97,8 +100,13 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
         return {"name": path, "size": self._sizes[name], "type": "file"}
 
     def modified(self, path: str) -> datetime:
-        """Return one and the same time for every file."""
-        return _ANY_TIME
+        """Return one and the same time for every file, and a later one once its rows come from elsewhere."""
+        return _LATER if path.removeprefix(f"{SCHEME}://") in self._elsewhere else _ANY_TIME
+
+    def begin(self, asked: Mapping[str, Asked]) -> None:
+        """Begin a query, of which is known what it can need."""
+        self.failure, self.asked = None, asked
+        self._opened_now.clear()
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """Return the files of the table that a path is the `pattern` of; of any other, the path: no name is a pattern.
@@ -162,23 +170,45 @@ class CheckedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
         if not self._files.has(name):
             raise QueryError(f"SQL opens the files of the tables of this store. Got {name!r}, which is none of them.")
         storage = self._store.storage
-        if not storage.is_local:
-            return pa.BufferReader(self._remote(name))
+        if not storage.is_local or name in self._elsewhere or self._files.is_partly_read(name):
+            return pa.BufferReader(self._kept_content(name))
         state = _state(storage.path(name))
-        if state is not None and self._checked.get(name) == state:
+        if state is None:
+            return pa.BufferReader(self._kept_content(name))
+        if self._checked.get(name) == state:
+            self._opened_now.add(name)
             return pa.OSFile(storage.path(name))
-        content = self._store.read_checked(name, self._manifests)
+        content = self._content(name)
         self._sizes[name] = content.size
-        if state is not None:
+        if name not in self._elsewhere:
             self._checked[name] = state
         return pa.BufferReader(content)
 
-    def _remote(self, name: str) -> pa.Buffer:
+    def _content(self, name: str) -> pa.Buffer:
+        """Read a file and check it, or the rows of its records where they are now: it may have been packed."""
+        records = self._files.records(name)
+        if not self._files.is_partly_read(name) and name not in self._elsewhere:
+            try:
+                content = self._store.read_checked(name, self._manifests)
+                self._opened_now.add(name)
+                return content
+            except MissingFileError:
+                if not records:
+                    raise
+            if name in self._opened_now:  # what DuckDB knows of it may not hold for other bytes
+                raise StoreError(f"{name} was packed with others while the query ran. Ask it again.")
+        rows = self._store.read_listed(name.split("/")[0], records)
+        self._elsewhere.add(name)
+        stream = pa.BufferOutputStream()
+        pq.write_table(rows, stream)
+        return stream.getvalue()
+
+    def _kept_content(self, name: str) -> pa.Buffer:
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
                 return self._kept[name]
-        content = self._store.read_checked(name, self._manifests)
+        content = self._content(name)
         with self._lock:
             self._sizes[name] = content.size
             self._kept[name] = content

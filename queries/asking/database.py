@@ -248,7 +248,7 @@ class Database:
     @contextmanager
     def _asking(self, asked: Mapping[str, Asked], place: str) -> Iterator[None]:
         """List of tables what is asked of them, in the block, and let its errors say where and why."""
-        self._files.failure, self._files.asked = None, asked
+        self._files.begin(asked)
         try:
             yield
         except (duckdb.Error, OSError) as error:

@@ -78,6 +78,8 @@ class TableFiles:
         self._lock = threading.Lock()
         self._late: dict[tuple[str, Asked], dict[str, int]] = {}
         self._known: dict[str, dict[str, int]] = {}
+        self._records: dict[str, list[StoredFile]] = {}
+        self._partly: set[str] = set()
         self.gone: dict[str, StoreError] = {}
         self.listed = listings(store, sorted({*schema.TABLES, *LISTED, *LISTED_FOR_SETS} - set(LATE)))
         early = [table for table in schema.TABLES if table not in LATE]
@@ -111,6 +113,14 @@ class TableFiles:
         """Return whether a name is one of those that were returned."""
         return name in self._known.get(name.partition("/")[0], ())
 
+    def records(self, name: str) -> list[StoredFile]:
+        """Return the records that are, or were, in a file of a table that is not read at once; of a set, none."""
+        return self._records.get(name, [])
+
+    def is_partly_read(self, name: str) -> bool:
+        """Return whether a file is a pack of records of which later ones count."""
+        return name in self._partly
+
     def _look(self, table: str, asked: Asked) -> dict[str, int]:
         listed, lost = self.listed, self._lost
         if table in LATE:
@@ -118,9 +128,16 @@ class TableFiles:
             listed = {**listed, table: files}
             lost = self._not_passed_over(self._gone(table, listed, asked))
         sizes = self._store.file_sizes(table, listed=listed[table])
+        if table in schema.TABLES and not is_read_at_once(table):
+            self._note_records(table, listed[table])
         own = [item for item in lost if item.table == table]
         self.gone |= {item.file: _gap(self._store, [item]) for item in own}  # who asks for one is told on opening it
         return sizes | {item.file: 0 for item in own}
+
+    def _note_records(self, table: str, listed: Sequence[StoredFile]) -> None:
+        self._partly |= self._store.partly_counting(table, listed).keys()
+        for file in listed:
+            self._records.setdefault(file.packed.pack.name if file.packed else file.name, []).append(file)
 
     def _gone(self, table: str, listed: Mapping[str, Sequence[StoredFile]], asked: Asked) -> list[Gone]:
         if table in schema.SETS:
