@@ -52,7 +52,8 @@ def _limited(spec: DatasetSpec, source: SourceSplits, split: str, size: int) -> 
 def _hold_out(train: Split, labels: npt.NDArray[Any], split: str, fraction: float, seed: int) -> tuple[Split, Split]:
     size = round(fraction * len(train.rows))
     chosen = stratified_sample(labels[train.rows], size, seed)
-    rest = np.setdiff1d(np.arange(len(train.rows)), chosen)
+    rest = np.ones(len(train.rows), dtype=bool)
+    rest[chosen] = False
     made = f"{size} of {len(train.rows)} train images held out, stratified, seed {seed}"
     return (
         Split(train.origin, train.rows[rest], f"{train.made}, less {size} for {split}"),

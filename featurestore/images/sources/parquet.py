@@ -91,7 +91,9 @@ class ParquetImages:
         if not self._spec.group_column:
             return None
         columns = [piece.of(piece.file.column(self._spec.group_column)) for piece in self._used[split]]
-        return [None if value is None else str(value) for column in columns for value in column.to_pylist()]
+        texts = (None if value is None else str(value) for column in columns for value in column.to_pylist())
+        known: dict[str | None, str | None] = {}  # a group is many images, and one text is enough
+        return [known.setdefault(text, text) for text in texts]
 
     def read(self, split: str, rows: npt.NDArray[np.int64]) -> Iterator[RawImage]:
         """Read these rows, a few of one row group at a time; rows in ascending order are read once."""
