@@ -6,6 +6,7 @@ cell_done: cell, model, tap, dataset, probe, seconds, node, failed
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from probes.cells.run import CellReport
 _KIND = "probes"
 _FORMER = "an older version chose the strongest of several values that were equally good on the validation images"
 _STAY = "Their former results will stay in the table superseded_results and count in no answer."
+_REST = 10  # so many times as long as it took to record what is wanted, before that is recorded again
 _STAGE = "probe"  # as the table `failures` has called it from the beginning
 
 
@@ -160,6 +162,8 @@ class Probes(Work):
         self._handed: set[str] = set()  # cells
         self._without: dict[str, set[Place]] = {}  # model_key -> pairs that were begun without a classifier
         self._is_begun = False
+        self._is_stale = False  # whether cells are wanted that are not recorded yet
+        self._wanted_at = self._wanting_took = 0.0
         self._former = former_choices(run.store) if run.store else set()  # cells that are fitted again
         self._unsound = UnsoundCells(run.store, run.inventory, run.ledger.made)  # so are these
         self._again: set[str] = set()  # cells whose fitting again was said
@@ -248,8 +252,10 @@ class Probes(Work):
         former = {place: self._cells.get(place) for place in news}
         for place in news:
             self._look_at(self._run.pairs[place])
-        if any(cells and cells[0].features != self._run.pairs[place].features for place, cells in former.items()):
-            self._want()  # before there are features that no wanted cell reads
+        others = (cells and cells[0].features != self._run.pairs[place].features for place, cells in former.items())
+        self._is_stale = self._is_stale or any(others)
+        if self._is_stale and time.monotonic() - self._wanted_at >= _REST * self._wanting_took:
+            self._want()  # long before features that no wanted cell reads are old enough for `gc`
 
     def _look_at(self, pair: Pair) -> None:
         """Find the cells of a pair. That ends when they are handed out; before, its features may get other keys."""
@@ -316,6 +322,7 @@ class Probes(Work):
 
     def _want(self, *, ended: bool = False) -> None:
         """Record the wanted cells and which of them are there, unless that is recorded already."""
+        begun = time.monotonic()
         wanted = [cell for cells in self._cells.values() for cell in cells]
         keys = [cell.key for cell in wanted]
         there = set(self._run.inventory.names("results")).intersection(keys)
@@ -323,6 +330,8 @@ class Probes(Work):
         if state != self._recorded or not keys:
             self._run.ledger.want(wanted, there=there, ended=ended)
             self._recorded = state
+        self._is_stale, self._wanted_at = False, time.monotonic()
+        self._wanting_took = self._wanted_at - begun
 
 
 def cells_of(pair: Pair, settings: ProbeSettings, *, classifier: bool = True) -> list[Cell]:

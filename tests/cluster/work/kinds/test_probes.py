@@ -5,12 +5,16 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from silent import Silent
 
 from cluster.commands.probe import command
 from cluster.runs.stored_runs import probe_command, study_name
 from cluster.study.probe_settings import ProbeSettings, probe_settings
-from cluster.work.kinds.probes import cells_of, few_images, left_out
-from cluster.work.pairs import Pair
+from cluster.work.contract import Run
+from cluster.work.kinds.probes import Probes, cells_of, few_images, left_out
+from cluster.work.ledger import Ledger
+from cluster.work.pairs import Pair, Pairs
+from cluster.work.store_inventory import Inventory
 from featurestore import SplitSets
 from featurestore.store.layout import check_name
 from probes.cells.results import Cell
@@ -100,6 +104,22 @@ def test_the_command_that_wants_added_probes_asks_for_the_same_again(settings, t
     own = ("solver", "n_per_class", "few_shot_seeds", "seed")
     again = probe_settings(probes=list(keys["probes"]), options=keys["texts"], **{name: keys[name] for name in own})
     assert again == settings
+
+
+def test_hundreds_of_pairs_that_get_other_features_do_not_write_all_wishes_as_often(store, monkeypatch):
+    run = Run(store, Inventory(store), Pairs(), Ledger("study", store, Silent()), lambda event: None)
+    pairs = [replace(PETS, features=replace(FEATURES, model=f"net_{number}")) for number in range(300)]
+    run.pairs.want(pairs)
+    probes = Probes(run, ProbeSettings(probes=("knn", "ncm")))
+    written = []
+    want = run.ledger.want
+    monkeypatch.setattr(run.ledger, "want", lambda *args, **options: (written.append(1), want(*args, **options)))
+    for pair in pairs:
+        run.pairs.want([replace(pair, features=replace(pair.features, train_key="float32"))])
+        probes.follow()
+    assert len(written) < 30
+    probes.cut_short()
+    assert store.read_record("cells", "study")["train_key"].to_pylist() == ["float32"] * 600
 
 
 def test_few_shot_tasks_that_want_more_images_than_there_are_are_said():
