@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
@@ -26,9 +27,6 @@ from featurestore.store import node_cache
 from featurestore.store.digests import digest
 from featurestore.store.layout import content_key, key_fields
 from featurestore.written_whole import written_whole
-
-_LAYOUT = 1
-"""Of the listings; a version that writes them otherwise has another number."""
 
 _DIGEST_BYTES = 32
 _MOST_RUNS = 16  # whose looks are remembered for a dataset
@@ -96,8 +94,10 @@ class DatasetCache:
             found = looks.found(run_id) if looks else None
             if looks and found is None:
                 dataset = Dataset(spec)
+                if dataset.fingerprint == fingerprint:
+                    dataset = self._kept(dataset, key)
                 looks.note(run_id, dataset.fingerprint)
-                return self._kept(_checked(dataset, fingerprint), key)
+                return _checked(dataset, fingerprint)
         if found not in (None, fingerprint):
             raise _other_files(spec)
         if found and (images := self._load(spec, key)):
@@ -107,11 +107,8 @@ class DatasetCache:
     @contextmanager
     def _turn(self, spec: DatasetSpec, key: str, *, wait: bool = True) -> Iterator[_Looks | None]:
         """Wait for the turn of this process among those of its node; give None where nothing can be kept."""
-        file = (
-            self._locked(key, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._limit_bytes and can_be_listed(spec)
-            else None
-        )
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        file = self._locked(key, how) if self._limit_bytes and can_be_listed(spec) else None
         if file is None:
             yield None
             return
@@ -211,8 +208,9 @@ class _Looks:
 
 
 def _key(spec: DatasetSpec, fingerprint: str) -> str:
-    """Return the key of a listing: of all that decides what is in it."""
-    return content_key({"listing": _LAYOUT, "record": key_fields(spec, without=()), "fingerprint": fingerprint})
+    """Return the key of a listing: of all that decides what is in it. Another version makes its own."""
+    record = key_fields(spec, without=())
+    return content_key({"version": version("probestore"), "record": record, "fingerprint": fingerprint})
 
 
 def _digest(name: str, content: pa.Buffer | mmap.mmap) -> str:

@@ -30,6 +30,7 @@ from cluster.work.kinds.features import ShardDone, ShardUnit
 from cluster.work.ledger import Summary
 from featurestore import FeatureSet, FeatureStore
 from featurestore.errors import MissingFeaturesError, UnknownNameError
+from featurestore.images import opened_images
 from probes import GAP_TOLERANCE, methods
 from queries.asking.database import Database
 from queries.report import write_report
@@ -362,6 +363,14 @@ def test_files_that_changed_since_planning_are_not_extracted_under_the_old_key(p
         strict=False,
     )
     assert "have changed since the run was planned" in run_unit(unit, Hands("cpu", 1)).message
+
+
+def test_a_dataset_is_opened_by_the_driver_alone(pool, study_file, store, monkeypatch):
+    found = []
+    original = opened_images.open_source
+    monkeypatch.setattr(opened_images, "open_source", lambda spec: found.append(spec.name) or original(spec))
+    run(study_file(2), store, pool)
+    assert found == ["pets"]
 
 
 @pytest.mark.slow
