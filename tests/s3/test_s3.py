@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -124,6 +125,24 @@ def proxy(endpoint, bucket, monkeypatch) -> Iterator[FaultyS3]:
 
 
 SMALL, LARGE = b"x" * 1000, bytes(range(256)) * (11 * 4096)  # 12 MB: two parts of an upload
+
+
+def test_sql_asks_s3_for_the_sets_that_a_query_names(bucket, proxy):
+    store = FeatureStore.create(f"{bucket}/store")
+    for model in ("net", "wide"):
+        for dataset in ("pets", "cars"):
+            item = FeatureSet(model, dataset, "train", "key")
+            store.write_shard(item, 0, 1, feature_rows(0, np.ones((2, 4), np.float32)))
+            store.finish(item, 1, {})
+    proxy.requests.clear()
+    with connect(f"{bucket}/store") as database:
+        assert not [path for path in proxy.requests if "features" in path and "_schema" not in path]
+        proxy.requests.clear()
+        found = database.sql("select count(*) as n from features where model = 'net' and dataset = 'pets'").to_pylist()
+    assert found == [{"n": 2}]
+    asked = [unquote(path) for path in proxy.requests]
+    assert not [path for path in asked if "model=wide" in path or "dataset=cars" in path]
+    assert len(asked) <= 10
 
 
 @pytest.mark.parametrize(
