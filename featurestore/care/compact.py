@@ -140,10 +140,13 @@ class _Compaction:
 
     def _records(self, files: Iterable[StoredFile]) -> Iterator[Record]:
         for batch in _batches(files):
+            before = self._store.generations(self._table)
             read = [record for record in self._pool.map(self._record, batch) if record]
-            generations = self._store.generations(self._table)
+            now = self._store.generations(self._table)
             for record in read:
-                yield replace(record, generation=generations.get(record.name, 0))
+                # Else somebody packs this name just then, who may have read a later file than is at hand here.
+                if before.get(record.name) == now.get(record.name):
+                    yield replace(record, generation=now.get(record.name, 0))
 
     def _record(self, file: StoredFile) -> Record | None:
         """Read a record; None if its file stays, for a reason that is noted, or is gone."""
@@ -240,7 +243,7 @@ def _tidy(store: FeatureStore, table: str, files: Sequence[StoredFile], done: Co
     counting: dict[str, set[str]] = defaultdict(set)
     for record in store.expanded(files, damaged=damaged):
         counting[packs.place_of(record).pack.name].add(layout.record_name(record.name))
-    done.left |= {name: f"it is damaged: {store.storage.mend()}" for name in damaged}
+    done.left |= {name: f"it cannot be read; see why: {store.storage.command('verify')}" for name in damaged}
     sound = [file for file in files if file.name not in damaged]
     lists = store.pack_contents(table, sound)
     former = {file: set(lists[file.name].names) - counting[file.name] for file in sound}

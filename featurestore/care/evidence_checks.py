@@ -72,7 +72,8 @@ def _results(store: FeatureStore) -> Iterator[Mapping[str, Any]]:
     try:
         rows = store.record_rows("results", COLUMNS).to_pylist()
     except StoreError:
-        rows = [row for name in sorted(store.names("results")) for row in _read(store, name)]
+        names = [layout.record_name(file.name) for file in store.with_damaged("results")[1]]
+        rows = [row for name in names for row in _read(store, name)]
     first = {row["record"]: row for row in reversed(rows)}
     yield from (row for name, row in first.items() if row["cell"] == name)
 

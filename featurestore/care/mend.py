@@ -74,11 +74,11 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
     """
     wishes = Wishes(store)
     findings = [finding for finding in verified.findings if finding.mendable]
-    removed: dict[str, str] = {}
+    removed, in_packs = _remove_packs(store, findings)
     missing: list[str] = []
     to_write: set[str] = set()
     while findings:
-        why = {file: finding.what for finding in findings for file in finding.remove}
+        why = {file: finding.what for finding in findings for file in finding.remove if file not in removed}
         gone = [finding.place for finding in findings if finding.gone]
         to_write.update(filter(_needs_no_computing, (*why, *gone)))
         why = {file: reason for file, reason in why.items() if file not in to_write}
@@ -87,10 +87,22 @@ def mend(store: FeatureStore, verified: Verified, *, asking: Collection[str] = (
         known = {*removed, *missing, *to_write, *(finding.place for finding in findings)}
         # What is gone shows only where no record is damaged any more.
         findings = [finding for finding in _lost(store, asking) if finding.mendable and finding.place not in known]
-    lost_cells = {PurePosixPath(file).stem for file in (*removed, *missing) if file.startswith("results/")}
-    removed_for_good(store, lost_cells)
+    there = {file.name for file in store.listed("")} if in_packs else set()
+    lost_files = {*removed, *missing, *in_packs}.difference(
+        there, [file for file in removed if layout.parse_pack(file)]
+    )
+    removed_for_good(store, {PurePosixPath(file).stem for file in lost_files if file.startswith("results/")})
     rewritten = _write_again(store, to_write, verified)
-    return Mended(removed, rewritten, wishes.remaking([*removed, *missing]))
+    return Mended(removed, rewritten, wishes.remaking(sorted(lost_files)))
+
+
+def _remove_packs(store: FeatureStore, findings: Iterable[Finding]) -> tuple[dict[str, str], list[str]]:
+    """Remove damaged packs, without which no listing is possible; return them with the reasons, and their records."""
+    packs = {file: one.what for one in findings for file in one.remove if layout.parse_pack(file)}
+    records = [record for pack in packs for record in store.known_records(pack)]
+    for pack in packs:
+        store.storage.delete(pack)
+    return packs, records
 
 
 def _lost(store: FeatureStore, asking: Collection[str]) -> list[Finding]:

@@ -101,8 +101,8 @@ def verify(
         If the store cannot be listed.
     """
     storage, looks = store.storage, looks or Looks()
-    files = {file.name: file for file in store.stored_files("")}
-    listed = store.expanded(files.values(), damaged=[])
+    physical, listed = store.with_damaged("")
+    files = {file.name: file for file in physical}
     folders: dict[str, list[str]] = defaultdict(list)
     for name in files:
         folders[name.rpartition("/")[0]].append(name)

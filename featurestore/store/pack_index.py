@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from featurestore.errors import DamagedFileError, MissingFileError
+from featurestore.errors import MissingFileError, StoreError
 from featurestore.store import layout, node_cache, packs, schema
 from featurestore.store.digests import digest
 from featurestore.store.packs import Contents, Footer, place_of
@@ -80,7 +80,7 @@ class PackIndex:
         files : iterable of StoredFile
             Files as `files` lists them; what is expanded already stays so.
         damaged : list of str, optional
-            It gets the names of packs whose footer is damaged, which are then left out.
+            It gets the names of packs whose footer is damaged or cannot be read, which are then left out.
 
         Raises
         ------
@@ -117,8 +117,8 @@ class PackIndex:
     def generations(self, table: str) -> dict[str, int]:
         """Return the names that packs have now -> generation of a record that takes the place of the packed one.
 
-        Whoever packs a record that was a file asks after having read it, because the file counts more than all of them.
-        Packs whose footer is damaged do not count.
+        Whoever packs a record that is a file asks before and after having read it: the file counts more than all of
+        them, unless somebody packs a later one meanwhile. Packs whose footer is damaged do not count.
 
         Raises
         ------
@@ -177,8 +177,8 @@ class PackIndex:
                 if name not in kept:
                     kept[name], is_new = self._footer(name).contents, True
                 found[name] = kept[name]
-            except DamagedFileError:
-                if damaged is None:
+            except StoreError as error:
+                if damaged is None or isinstance(error, MissingFileError):
                     raise
                 damaged.append(name)
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from featurestore.errors import MissingFileError
+from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.store import commit, layout, node_cache, packs, record_cache, schema
 from featurestore.store.digests import seal
 from featurestore.store.pack_index import TRIES, PackIndex, again
@@ -78,7 +79,7 @@ class Records:
         ----------
         files : iterable of StoredFile
         damaged : list of str, optional
-            It gets the names of packs whose list is damaged, whose records are then left out.
+            It gets the names of packs whose list is damaged or cannot be read, whose records are then left out.
 
         Raises
         ------
@@ -88,6 +89,32 @@ class Records:
             If a pack is gone since, or cannot be read now.
         """
         return self._packs.expanded(files, damaged=damaged)
+
+    def with_damaged(self, folder: str) -> tuple[list[StoredFile], list[StoredFile]]:
+        """List files as :meth:`stored_files` and as :meth:`listed`, without records of packs whose list cannot be read.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be listed.
+        """
+
+        def both() -> tuple[list[StoredFile], list[StoredFile]]:
+            files = self.stored_files(folder)
+            return files, self.expanded(files, damaged=[])
+
+        return again(both)
+
+    def known_records(self, pack: str) -> list[str]:
+        """Return the names of the records of a pack, as :meth:`listed` has them, as far as its list can be read.
+
+        This node may know the list of a pack that is damaged now.
+        """
+        try:
+            (contents,) = self._packs.contents(pack.split("/")[0], [StoredFile(pack, 0, None)]).values()
+        except StoreError:
+            return []
+        return [layout.record_path(pack.split("/")[0], name) for name in contents.names]
 
     def pack_contents(self, table: str, packs: Sequence[StoredFile]) -> Mapping[str, Contents]:
         """Return the lists of records of these packs of a table, by their names.
@@ -176,7 +203,9 @@ class Records:
         if self._storage.kind(name) == "file":
             return True
         table = _table_of_packed(name)
-        return table is not None and self._packs.packed(table, layout.record_name(name)) is not None
+        with suppress(DamagedFileError):  # what only such a pack may have is not there
+            return table is not None and self._packs.packed(table, layout.record_name(name)) is not None
+        return False
 
     def origins(self, table: str) -> set[str]:
         """Return the names of the imports that added rows to one of `schema.TABLES`."""

@@ -95,6 +95,12 @@ def _files(store: FeatureStore, table: str) -> list[str]:
 
     Of a table of records, the store's own file of no rows is left out: it may be older than the columns.
     """
+    listed = store.listed(table)
+    if table in schema.TABLES and store.partly_counting(table, listed):
+        raise QueryError(
+            f"DuckDB's command line cannot tell which rows of {table} count: some were written again since they were "
+            f"packed. Pack them anew, and run the same command again: {store.storage.command('compact')}"
+        )
     names = store.files(table)
     return names[1:] if table in schema.TABLES else names
 

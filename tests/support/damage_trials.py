@@ -203,6 +203,7 @@ def _make(folder: Path) -> tuple[list[SplitSets], Said]:
     full_store.write_version(study, full_store.PROBES)
     for command in commands:
         _call(command)
+    full_store.pack_some(store)
     pairs = _pairs(FeatureStore.open(str(store)))
     said = _ask(store, pairs)
     assert len(said) > len(QUESTIONS), said

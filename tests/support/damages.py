@@ -21,6 +21,7 @@ STORE_KINDS = {
     "samples": f"samples/**/{_PARTS}",
     "samples manifests": f"samples/**/{_MANIFESTS}",
     **{table: f"{table}/*.parquet" for table in TABLES},
+    "packs": "*/packed/*.parquet",
     "imported": "*/imported/*.parquet",
     "types": "_schema/**/*.parquet",
     "store file": "store.json",
@@ -34,6 +35,7 @@ CACHE_KINDS = {
     "cached ids": "features-*/sample_id.npy",
     "cached digests": "features-*/digests.json",
     "gathered records": "records-*.parquet",
+    "lists of packs": "packs-*.json",
 }
 KINDS = {**STORE_KINDS, **CACHE_KINDS}
 """Kind of file -> where they lie, below the store or below the cache."""
@@ -73,8 +75,13 @@ class Damage:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What an error must name: the file, or one of two; of a set without a manifest, its folder."""
+        """What an error must name: the file, or one of two; of a set without a manifest, its folder.
+
+        Of a pack that is gone, a record of its table.
+        """
         names = (self.file, self.other) if self.other else (self.file,)
+        if "/packed/" in self.file and self.way == "delete":  # nobody knows in which pack a record was
+            names = (f"{self.file.split('/')[0]}/",)
         return tuple(name.removesuffix(f"/{_MANIFESTS}") for name in names)
 
 

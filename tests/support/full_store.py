@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from featurestore import FeatureStore
+from featurestore.care.compact import compact
+from featurestore.store.schema import TABLES
 
 PROBES = ["knn", "ncm", "leep"]
 
@@ -124,6 +129,19 @@ def commands(folder: Path, store: Path) -> list[list[str]]:
         ["analyse", "--local", "--store", str(store)],
         ["import", "results", str(folder / "published.csv"), *tables, "--store", str(store)],
     ]
+
+
+def pack_some(store: Path) -> None:
+    """Pack every second record, so that there are packs and files of each table."""
+    aside = store.parent / "aside"
+    for table in (name for name, table in TABLES.items() if table.packed):
+        for path in sorted((store / table).glob("*.parquet"))[::2]:
+            (aside / table).mkdir(parents=True, exist_ok=True)
+            path.rename(aside / table / path.name)
+    compact(FeatureStore.open(str(store)))
+    for path in aside.glob("*/*"):
+        path.rename(store / path.relative_to(aside))
+    shutil.rmtree(aside)
 
 
 def _write_weights(folder: Path) -> None:

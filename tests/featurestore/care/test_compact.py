@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from given import cell, score
+from given import cell, score, wanted
 
 from featurestore import FeatureStore
 from featurestore.care import compact as module
 from featurestore.care.compact import compact, is_due
 from featurestore.care.mend import mend
 from featurestore.care.verify import verify
+from featurestore.errors import DamagedFileError
 from featurestore.store import packs
 from featurestore.store.feature_store import rows_table
 from featurestore.store.record_cache import FEW_FILES
@@ -243,3 +244,31 @@ def test_it_is_due_when_a_table_has_many_files(some):
     assert is_due(some)
     compact(some, more_than=FEW_FILES)
     assert not is_due(some)
+
+
+def test_a_damaged_pack_goes_and_the_studies_that_want_its_records_are_named(some):
+    some.publish(
+        "cells", "s", rows_table("cells", [wanted(f"m{k}", "pets", cell=f"c{k}", made=True) for k in range(4)])
+    )
+    compact(some)
+    (name,) = some.storage.list_files("predictions")
+    path = Path(some.storage.path(name))
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    verified = verify(FeatureStore.open(some.uri))
+    assert name in {finding.place for finding in verified.findings}
+    done = mend(FeatureStore.open(some.uri, to_mend=True), verified)
+    assert name in done.removed
+    assert {f"results/c{k}.parquet" for k in range(4)} < done.removed.keys()
+    assert any("study s" in note for note in done.remaking.notes)
+    assert some.listed("predictions") == some.listed("results") == []
+
+
+def test_what_a_run_reads_first_names_a_damaged_pack_and_the_command_that_mends_it(some, monkeypatch, tmp_path):
+    compact(some)
+    (name,) = some.storage.list_files("results")
+    Path(some.storage.path(name)).write_bytes(b"PAR1")
+    monkeypatch.setenv("PROBESTORE_CACHE", str(tmp_path / "other"))
+    with pytest.raises(DamagedFileError, match=f"{name} .* is damaged.*verify --mend"):
+        FeatureStore.open(some.uri).names("results")
