@@ -184,9 +184,10 @@ def _is_complete(files: Iterable[StoredFile]) -> bool:
     return any(file.name.endswith(f"/{layout.MANIFEST}") for file in files)
 
 
-def _images_of_datasets(store: FeatureStore, wanted: set[str]) -> set[SampleSet]:
+def _images_of_datasets(store: FeatureStore, wanted: Collection[str]) -> set[SampleSet]:
     """Return the image tables that the latest records of these datasets name."""
-    rows = (row for name in wanted & store.names("datasets") for row in store.read_record("datasets", name).to_pylist())
+    columns = ["dataset", *(f"{split}_samples" for split in SPLITS)]
+    rows = (row for row in store.record_rows("datasets", columns).to_pylist() if row["record"] in wanted)
     return {SampleSet(row["dataset"], split, row[f"{split}_samples"]) for row in rows for split in SPLITS}
 
 

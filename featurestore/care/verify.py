@@ -5,7 +5,8 @@ from __future__ import annotations
 import tomllib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -110,7 +111,7 @@ def verify(
     records = [name for name in files if _is_record(name)]
     n_threads = threads or (min(_MOST_THREADS, 2 * available_cpus()) if storage.is_local else _MOST_THREADS)
     looks.begin(sum(file.size for name, file in files.items() if name.endswith(".parquet")))
-    with ThreadPoolExecutor(n_threads) as pool:
+    with _threads(n_threads) as pool:
         found = lost(store, listed, pool, asking=asking)
         evidence = Evidence(store, there={file.name for file in listed})
         gone_files = {finding.place for finding in found if finding.gone}
@@ -130,6 +131,16 @@ def verify(
     n_unsigned = sum(finding.severity == "unsigned" for finding in found)
     n_complete = sum(f"{item.folder}/{layout.MANIFEST}" in files for item in sets)
     return Verified(n_complete, len(records), n_bytes, n_unsigned, _judged(found))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Executor]:
+    """Give a pool of threads to the block. Whoever interrupts it does not wait for what has not begun."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _checked_record(store: FeatureStore, file: StoredFile, looks: Looks) -> list[Finding]:

@@ -121,6 +121,20 @@ def test_an_interrupted_check_carries_on_with_what_it_has_not_read(store, tmp_pa
     assert (anew.n_known, anew.n_read) == (0, len(parts(store)) + 11)
 
 
+def test_who_interrupts_a_check_does_not_wait_for_what_has_not_begun(store, reads):
+    for i in range(100):
+        store.mark_overflow(FEATURES["train"].__class__(f"net{i}", "pets", "train", "key"), "too large")
+    reads.clear()
+
+    def progress(done: int, total: int) -> None:
+        if done > sum(path.stat().st_size for path in parts(store)):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        verify(store, threads=1, looks=Looks(progress=progress))
+    assert sum(name.endswith("/overflow.json") for name in reads) < 50
+
+
 def test_what_has_changed_or_was_wrong_is_read_again(store, tmp_path):
     report, (first, *_, last) = tmp_path / "report", parts(store)
     damage(first)
