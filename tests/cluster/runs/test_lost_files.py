@@ -19,10 +19,14 @@ from cluster.runs.study_run import run_study
 from cluster.study.study_file import read_study
 from cluster.work import unsound_cells
 from featurestore import FeatureSet, FeatureStore
+from featurestore.care.mend import mend
+from featurestore.care.verify import verify
 from featurestore.errors import ProbeError
 from featurestore.store import schema
+from featurestore.store.known_sets import COLUMNS
 from featurestore.store.layout import MANIFEST
 from featurestore.store.schema import by_name
+from featurestore.store.storage import Storage, StoredFile
 from probes.methods import ncm
 
 STUDY = """
@@ -245,3 +249,57 @@ def test_what_fails_now_is_not_missed_for_ever(folder, store, pool, monkeypatch)
         run(folder, store, pool)
     assert {row["probe"]: row["made"] for row in store.read_records("cells")} == {"knn": True, "ncm": False}
     assert gone(store) == []
+
+
+# ---- what is complete, from the table `sets` ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def remote(store: FeatureStore) -> FeatureStore:
+    """The same store through a driver of fsspec: it is taken for an object store."""
+    return FeatureStore.open(f"local://{store.uri}")
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Folders of features and images whose files are listed from now on."""
+    folders: list[str] = []
+    files = Storage.files
+
+    def noted(storage: Storage, folder: str) -> list[StoredFile]:
+        folders.extend([folder] if folder.startswith(("features", "samples")) else [])
+        return files(storage, folder)
+
+    monkeypatch.setattr(Storage, "files", noted)
+    return folders
+
+
+def test_a_finished_study_is_known_to_be_so_without_a_listing_of_shards(folder, store, remote, pool, listed):
+    for one in (store, remote):
+        assert plan(folder, one)[0] == {"shards": 0, "cells": 0}
+        assert run(folder, one, pool) == ({"passes": 0, "cells": 0}, [])
+    assert listed == []
+
+
+def test_a_store_of_an_earlier_version_gets_the_table_and_computes_nothing(folder, store, remote, pool, listed):
+    rows = store.record_rows("sets", COLUMNS).drop_columns("completed_at")  # a driver has times of another precision
+    for one in (store, remote):
+        shutil.rmtree(Path(store.uri, "sets"))
+        assert plan(folder, one)[0] == {"shards": 0, "cells": 0}
+        assert not store.names("sets")  # a plan writes nothing
+        assert run(folder, one, pool) == ({"passes": 0, "cells": 0}, [])
+        assert store.record_rows("sets", COLUMNS).drop_columns("completed_at") == rows
+    assert sorted(set(listed)) == ["features/model=tiny_0", "samples/dataset=pets"]
+
+
+def test_what_is_gone_from_an_object_store_is_made_again_once_it_was_verified(folder, store, remote, pool):
+    lost = feature_set(store, "val")
+    before = remote.read(lost).X.tobytes()
+    shutil.rmtree(Path(store.uri, lost.folder))
+    assert run(folder, remote, pool)[0] == {"passes": 0, "cells": 0}  # the table says that it is complete
+    found = verify(remote)
+    assert f"{lost.folder}/{MANIFEST}" in {finding.place for finding in found.findings}
+    assert mend(remote, found).remaking.commands
+    assert run(folder, remote, pool)[0]["passes"] == 6
+    assert remote.read(lost).X.tobytes() == before
+    assert verify(remote).findings == []
