@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -85,18 +85,29 @@ def identify_all(
     """
     with remembering(), ThreadPoolExecutor(_THREADS) as threads:
         resolved = [_attempt(backbones.resolve, spec) for spec in specs]
-        begun = {
-            place: threads.submit(_attempt, backbones.weights_digest, spec)
+        at_once = _at_once(resolved)
+        digests = {
+            place: _attempt(backbones.weights_digest, spec)
             for place, spec in enumerate(resolved)
-            if isinstance(spec, ModelSpec) and backbones.is_of_libraries(spec)
+            if place not in at_once
         }
-        digests = [
-            begun[place].result() if place in begun else _attempt(backbones.weights_digest, spec)
-            for place, spec in enumerate(resolved)
-        ]
-    pairs = zip(resolved, digests, strict=True)
-    named = [digest if isinstance(digest, Exception) else (spec, digest) for spec, digest in pairs]
+        others = threads.map(lambda place: _attempt(backbones.weights_digest, resolved[place]), at_once)
+        digests.update(zip(at_once, others, strict=True))
+    named = [
+        digests[place] if isinstance(digests[place], Exception) else (spec, digests[place])
+        for place, spec in enumerate(resolved)
+    ]
     return [_attempt(lambda found: _model(found[0], found[1], resize, compute), found) for found in named]
+
+
+def _at_once(specs: Sequence[ModelSpec | Exception]) -> dict[int, ModelSpec]:
+    """Return the records, by their places, whose weights can be named in several threads.
+
+    The first of a family is not among them: it imports a library, of which other threads might see half.
+    """
+    found = {place: spec for place, spec in enumerate(specs) if isinstance(spec, ModelSpec)}
+    first = {spec.family: place for place, spec in reversed(found.items())}.values()
+    return {place: spec for place, spec in found.items() if place not in first and backbones.is_of_libraries(spec)}
 
 
 def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
