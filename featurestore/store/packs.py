@@ -13,6 +13,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ MOST_BYTES = 64 * 1024**2
 
 _LIST = "probestore_records"
 _GROUP_ROWS = 16 * 1024
+_MOST_WAITING = 256
 _FOOTER_BYTES = 64 * 1024  # most footers of records are shorter
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -143,10 +145,13 @@ def fits(table: str, rows: pa.Table) -> bool:
     rows : Table
         Rows as they are in the file of the record.
     """
-    known = schema.TABLES[table].schema
-    return len(rows) > 0 and all(
-        field.name in known.names and field.type == known.field(field.name).type for field in rows.schema
-    )
+    known = _types(table)
+    return len(rows) > 0 and all(known.get(field.name) == field.type for field in rows.schema)
+
+
+@cache
+def _types(table: str) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in schema.TABLES[table].schema}
 
 
 class _Pack:
@@ -157,7 +162,7 @@ class _Pack:
         self._sink = io.BytesIO()
         self._writer = pq.ParquetWriter(self._sink, self._columns, **commit.parquet_options(self._columns))
         self._waiting: list[pa.Table] = []
-        self._n_waiting = 0
+        self._n_records = self._n_rows = 0  # that wait
         self.contents = Contents([], [], [], [], [], [], [])
 
     @property
@@ -175,9 +180,12 @@ class _Pack:
         own.read_at.append(_microseconds(record.read_at or datetime.now(UTC)))
         own.generations.append(record.generation)
         self._waiting.append(schema.by_name(record.rows, self._columns))
-        self._n_waiting += len(record.rows)
-        if not schema.TABLES[self._table].gathered or self._n_waiting >= _GROUP_ROWS:
+        self._n_records += 1
+        self._n_rows += len(record.rows)
+        if not schema.TABLES[self._table].gathered or self._n_rows >= _GROUP_ROWS:
             self._end_group()
+        elif len(self._waiting) == _MOST_WAITING:  # many small tables take many times the memory of one
+            self._waiting = [pa.concat_tables(self._waiting).combine_chunks()]
 
     def publish(self, storage: Storage) -> StoredFile:
         """Write the file, sealed."""
@@ -199,8 +207,8 @@ class _Pack:
         self._writer.write_table(rows, row_group_size=len(rows))
         end = self._sink.tell()
         with self._sink.getbuffer() as written:
-            self.contents.groups.append((len(self._waiting), start, end, digest(written[start:end])))
-        self._waiting, self._n_waiting = [], 0
+            self.contents.groups.append((self._n_records, start, end, digest(written[start:end])))
+        self._waiting, self._n_records, self._n_rows = [], 0, 0
 
 
 def read_footer(file: pa.NativeFile) -> bytes:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -270,6 +271,7 @@ def _read(storage: Storage, table: str, name: str) -> pa.Table:
         return schema.by_name(rows, _no_rows(table).schema)
 
 
+@cache
 def _no_rows(table: str) -> pa.Table:
     """Return no rows. Nothing is "not null": what a file lacked is null, whatever the schema of today asks for."""
     return pa.schema([field.with_nullable(True) for field in schema.TABLES[table].schema]).empty_table()

@@ -346,11 +346,16 @@ def features(feature_type: pa.DataType, dim: int) -> pa.Schema:
 
 def by_name(rows: pa.Table, columns: pa.Schema) -> pa.Table:
     """Return these columns of a table, in this order, null where it lacks one: a file is older than a newer column."""
+    there = dict(zip(rows.column_names, rows.columns, strict=True))
     arrays = [
-        rows.column(field.name).cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+        _as(there[field.name], field.type) if field.name in there else pa.nulls(len(rows), field.type)
         for field in columns
     ]
     return pa.table(arrays, schema=columns)
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == kind else column.cast(kind)  # a cast to the same type takes its time, too
 
 
 @dataclass(frozen=True, kw_only=True)
