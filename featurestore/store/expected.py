@@ -271,6 +271,9 @@ def _images(store: FeatureStore, files: Mapping[str, Sequence[StoredFile]], made
 def _manifests(files: Mapping[str, Sequence[StoredFile]], made: pa.Table) -> Iterator[Gone]:
     """Yield the manifests of the features that cells were fitted on, where there still are parts of them."""
     folders = {file.name.rpartition("/")[0] for file in files.get("features", ()) if file.name.endswith(".parquet")}
+    if len(folders) < len(made):  # a few sets of many: rows of other models are not looked at
+        models = {item.model for folder in folders if isinstance(item := layout.parse_folder(folder), FeatureSet)}
+        made = made.filter(pc.is_in(made.column("model"), pa.array(sorted(models), pa.string())))
     for split in schema.SPLITS:
         for row in _distinct(made, "model", "dataset", "tap", f"{split}_key", "study"):
             study = row.pop("study")

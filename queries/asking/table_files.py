@@ -42,6 +42,11 @@ class Asked:
     models: frozenset[str] | None = None
     datasets: frozenset[str] | None = None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no row is asked for."""
+        return frozenset() in (self.models, self.datasets)
+
     def of(self, level: str) -> frozenset[str] | None:
         """Return the values of a partition that are asked for; None for any of them."""
         return {"model": self.models, "dataset": self.datasets}.get(level)
@@ -123,6 +128,8 @@ class TableFiles:
 
     def _look(self, table: str, asked: Asked) -> dict[str, int]:
         listed, lost = self.listed, self._lost
+        if asked.is_nothing:
+            return {}
         if table in LATE:
             files = self._images(table, asked) if table in schema.SETS else self._store.listed(table)
             listed = {**listed, table: files}
