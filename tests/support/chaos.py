@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 import subprocess
+import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from ray_cluster import RayCluster, kill, killed_at_the_end
 from tiny import save_images
+
+from featurestore import FeatureStore
+from featurestore.care.compact import compact
 
 N_MODELS, N_IMAGES, SHARD_IMAGES = 2, 40, 4
 N_PARTS = N_MODELS * 11  # of features: train, val and test have whole shards of their own
@@ -106,12 +112,52 @@ def look(study: Path) -> Seen:
     return Seen(len(paths), sum(images), len(notes) - len(images))
 
 
+_COMPACTING = """
+import sys
+from featurestore import FeatureStore
+from featurestore.care.compact import compact
+while True:
+    compact(FeatureStore.open(sys.argv[1]))
+"""
+
+
+@contextmanager
+def compacting(store: Path, seed: int) -> Iterator[Counter[str]]:
+    """Pack the records of a store again and again in the block, by processes that are killed; then once to the end.
+
+    It gives the numbers of processes that were killed, and of those that ended by themselves, which none should.
+    """
+    over, ends = threading.Event(), Counter[str]()
+
+    def pack() -> None:
+        rng = random.Random(f"compact {seed}")
+        while not over.wait(0.1):
+            if (store / "store.json").exists():
+                process = subprocess.Popen([sys.executable, "-c", _COMPACTING, str(store)])
+                over.wait(rng.uniform(1, 5))
+                ends["compactions killed" if process.poll() is None else "compactions failed"] += 1
+                process.kill()
+                process.wait()
+
+    thread = threading.Thread(target=pack)
+    thread.start()
+    try:
+        yield ends
+    finally:
+        over.set()
+        thread.join()
+    compact(FeatureStore.open(str(store)))
+
+
 def contents(store: Path) -> Counter[tuple[str, str]]:
-    """Rows of all files, complete or not, by place, without what time or a file's name decides; and manifests."""
+    """Rows of all files, complete or not, by place, without what time or a file's name decides; and manifests.
+
+    Rows of packs are in the place of the files that were packed.
+    """
     found: Counter[tuple[str, str]] = Counter()
     for table in TABLES:
         for path in (store / table).rglob("*.parquet"):
-            place = str(path.parent.relative_to(store))
+            place = str(path.parent.relative_to(store)).removesuffix("/packed")
             for row in pq.ParquetFile(path).read().to_pylist():
                 found[place, repr({name: value for name, value in row.items() if name not in (*TIMES, *BY_FILE)})] += 1
         for path in (store / table).rglob("manifest.json"):
