@@ -71,9 +71,8 @@ class DatasetCache:
         """
         key = _key(dataset.spec, dataset.fingerprint)
         with self._turn(dataset.spec, key, wait=False) as looks:
-            if looks and (kept := self._kept(dataset, key)) is not dataset:
+            if looks and self._keep(dataset, key):
                 looks.note(run_id, dataset.fingerprint)
-                dataset.rest_on(kept.images)
         pa.default_memory_pool().release_unused()
 
     def open(self, spec: DatasetSpec, fingerprint: str, run_id: str) -> Dataset:
@@ -129,13 +128,21 @@ class DatasetCache:
         return file
 
     def _kept(self, dataset: Dataset, key: str) -> Dataset:
-        """Return a dataset by its listing, which is written if it is not there; itself, if it cannot be kept."""
+        """Return a dataset that rests on its listing, if that can be kept."""
+        self._keep(dataset, key)
+        return dataset
+
+    def _keep(self, dataset: Dataset, key: str) -> bool:
+        """Let a dataset rest on its listing, which is written if it is not there; return whether it can be kept."""
         images = self._load(dataset.spec, key)
         if images is None and isinstance(dataset.images, OpenedImages) and can_be_listed(dataset.spec):
             with suppress(OSError):  # no space, or no permission
                 self._save(dataset.images, key)
             images = self._load(dataset.spec, key)
-        return dataset if images is None else Dataset(dataset.spec, images)
+        if images is None:
+            return False
+        dataset.rest_on(images)
+        return True
 
     def _path(self, key: str) -> Path:
         return self._folder / f"datasets-{key}.arrow"

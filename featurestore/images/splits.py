@@ -61,13 +61,13 @@ class Dataset:
         self.spec = spec
         self._key_texts: dict[str, dict[str, KeyText]] = {}
         self.rest_on(images or OpenedImages(spec))
+        self.inventory = self.images.inventory
 
     def rest_on(self, images: Images) -> None:
-        """Take the images from somewhere else. They must be the same."""
+        """Take the images from somewhere else. They must be the same; what lies beside them may be something else."""
         self.images = images
         self.classes = images.classes
         self.fingerprint = images.fingerprint
-        self.inventory = images.inventory
         self.splits = images.splits
 
     @property

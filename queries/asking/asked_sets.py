@@ -7,11 +7,12 @@ given text. Whatever is not understood here asks for everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeAlias
 
+from featurestore.store import schema
 from queries.asking.table_files import Asked
 
 Tree: TypeAlias = Any
@@ -139,7 +140,8 @@ def _of_select(node: Tree, given: _Given) -> Iterator[tuple[str, Asked]]:
             changed = reference["column_name_alias"] or reference["sample"] or node["sample"]
             bounds: _Bounds | None = {}
             if visible and node["where_clause"] and not changed:
-                columns = _Columns((reference["alias"] or name).lower(), alone)
+                own = schema.SETS[REACHING[name]].partitions
+                columns = _Columns((reference["alias"] or name).lower(), alone, {"model", "dataset"} & {*own})
                 bounds = _bounds(node["where_clause"], columns, given)
             asked = _NOTHING if bounds is None else Asked(bounds.get("model"), bounds.get("dataset"))
             yield REACHING[name], asked
@@ -161,16 +163,20 @@ def _references(table: Tree, *, visible: bool = True) -> Iterator[tuple[Tree, bo
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of a reference: with its name before them, or without where it is the only one."""
+    """The columns of a reference: with its name before them, or without where it is the only one.
+
+    Any other name, as that of a model beside `samples`, is one of an outer SELECT, or what the SELECT itself returns.
+    """
 
     name: str
     alone: bool
+    known: Collection[str]
 
     def named(self, tree: Tree) -> str | None:
         """Return the column that an expression is; None for any other."""
         *table, column = [part.lower() for part in tree["column_names"]] if tree["type"] == "COLUMN_REF" else [""]
         own = table == [self.name] or (self.alone and not table)
-        return column if own and column in ("model", "dataset") else None
+        return column if own and column in self.known else None
 
 
 def _bounds(tree: Tree, columns: _Columns, given: _Given) -> _Bounds | None:

@@ -187,6 +187,16 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
 
+def test_what_is_left_out_is_said_as_it_is_now(cache, pets):
+    cache.keep(Dataset(pets), "before")
+    Path(pets.location, "cats", "readme.txt").touch()
+    kept, opened = Dataset(pets), Dataset(pets)
+    cache.keep(kept, RUN)
+    for dataset in (kept, cache.open(pets, opened.fingerprint, "another run")):
+        assert isinstance(dataset.images, ListedImages)
+        assert dataset.notes == opened.notes != []
+
+
 def test_a_file_that_changes_during_a_run_is_not_read_under_the_old_key(cache, pets):
     dataset = cache.open(pets, Dataset(pets).fingerprint, RUN)
     changed = Path(pets.location) / next(dataset.read("test", 0, 1)).origin

@@ -117,6 +117,8 @@ def of(models: str | None = None, datasets: str | None = None) -> Asked:
         ("from features positional join results where features.model = 'a'", {}),
         ("with features as (from samples) from features where dataset = 'pets'", {}),
         ("select (select count(*) from samples where dataset = 'pets')", {"samples": of(None, "pets")}),
+        ("select 'net' as model, count(*) from samples where model = 'net'", {"samples": of()}),
+        ("from models where exists (from samples where model = 'net')", {"samples": of()}),
         ("from read_parquet('stored://features/**') where model = 'a'", {}),
         ("from copies_in_training('fixed', 'penultimate', 'pets', 0.9, 0.5)", {"samples": of(None, "pets")}),
         ("from copies_in_training('fixed', 'penultimate', $dataset, 0.9, 0.5)", {"samples": of()}),
@@ -191,6 +193,15 @@ def test_another_part_that_is_gone_or_damaged_is_no_matter(tmp_path: Path) -> No
     part.write_bytes(b"PAR1")
     with Database(store) as database, pytest.raises(DamagedFileError, match="model=wide"):
         database.sql("select count(distinct feature) from features")
+
+
+@pytest.mark.parametrize("model", ["model", "models.model"])
+def test_images_that_are_gone_are_missed_whatever_model_is_asked_for(tmp_path: Path, model: str) -> None:
+    store = make(str(tmp_path / "store"))
+    Path(store.uri, SampleSet("pets", "test", "samples").folder, layout.part_name(0, 1)).unlink()
+    text = f"select model, (select count(distinct source) from samples where {model} = 'net') from models"
+    with Database(store) as database, pytest.raises(StoreError, match="dataset=pets"):
+        database.sql(text)
 
 
 def test_sql_opens_nothing_of_the_store_but_its_tables(database: Database) -> None:
