@@ -32,7 +32,7 @@ def check_pack(storage: Storage, path: str) -> list[Finding]:
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
             rows = file.read(use_threads=False)
             rows.validate(full=True)
-            contents = packs.contents_of(file.metadata)
+            contents = packs.contents_of(storage, path, file.metadata)
     except DamagedFileError as problem:
         why = f"it cannot be read: {problem.__cause__}" if problem.__cause__ else NOT_WRITTEN_SO
         return [error(path, why, _ADVICE, remove=[path])]

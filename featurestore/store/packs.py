@@ -238,17 +238,29 @@ def open_footer(storage: Storage, pack: str) -> Footer:
     MissingFileError
         If the pack is not there: another one has its records now.
     StoreError
-        If it cannot be read now.
+        If it cannot be read now, or another version wrote it in another form.
     """
     content = storage.read_sound(pack, lambda content: is_intact_footer(content, pack), _footer_buffer)
     with storage.parsing(pack):
         metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + content.to_pybytes()))
-    return Footer(contents_of(metadata), metadata)
+    return Footer(contents_of(storage, pack, metadata), metadata)
 
 
-def contents_of(metadata: pq.FileMetaData) -> Contents:
-    """Return the list of records in the footer of an intact pack."""
-    return Contents.of(json.loads(metadata.metadata[_LIST.encode()]))
+def contents_of(storage: Storage, pack: str, metadata: pq.FileMetaData) -> Contents:
+    """Return the list of records in the footer of an intact pack.
+
+    Raises
+    ------
+    StoreError
+        If another version wrote it in another form.
+    """
+    try:
+        return Contents.of(json.loads(metadata.metadata[_LIST.encode()]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{pack} in the store {storage.uri} lists its records in a form that this probestore does not know. "
+            "Use the version of probestore that wrote it, or a newer one."
+        ) from error
 
 
 def read_group(

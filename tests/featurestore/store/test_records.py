@@ -11,7 +11,7 @@ from given import cell, score
 
 from featurestore import FeatureStore
 from featurestore.care.verify import verify
-from featurestore.errors import DamagedFileError, MissingFileError
+from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.store import node_cache, packs, schema
 from featurestore.store.feature_store import rows_table
 from featurestore.store.packs import Record
@@ -142,6 +142,15 @@ def test_a_damaged_list_is_told_unless_the_node_knows_it(store):
     with pytest.raises(DamagedFileError, match="results/packed/.* is damaged"):
         FeatureStore.open(store.uri).names("results")
     assert [finding.place for finding in verify(store).findings] == [f"results/packed/{path.name}"]
+
+
+def test_a_list_of_another_form_asks_for_the_version_that_wrote_it(store, monkeypatch):
+    monkeypatch.setattr(packs, "_LIST", "another list")
+    pack(store, a=(rows("a", 0.1), EARLY))
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="Use the version of probestore that wrote it"):
+        FeatureStore.open(store.uri).names("results")
+    assert [finding.severity for finding in verify(store).findings] == ["unread"]
 
 
 def test_many_new_records_are_published_as_one_file(store):
