@@ -29,7 +29,7 @@ _PLACE = ("stage", "model", "tap", "dataset", "cell")
 
 _EVERY_SECONDS = 10.0
 _GROWN_BY = 1.25  # so that a failure costs the same when thousands have gone before: each row is written five times
-_AT_THE_LATEST_SECONDS = 300.0
+_AT_THE_LATEST_SECONDS = 300.0  # or a quarter of the time that the run has taken, which is more from 20 minutes on
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,8 @@ class Ledger:
         """Record a piece of work that failed.
 
         The table `failures` is published again when ten seconds have passed and there are a quarter more than it has,
-        or five minutes have passed, and at the end of the run. A run that is killed has lost what came later, and such
-        work is tried again.
+        or five minutes and a quarter of the run have passed, and at its end. A run that is killed has lost what came
+        later, and such work is tried again.
 
         Parameters
         ----------
@@ -287,8 +287,9 @@ class Ledger:
         self._published, self._published_at = rows, time.monotonic()
 
     def _is_due(self) -> bool:
-        waited = time.monotonic() - self._published_at
-        if self._published is None or waited >= _AT_THE_LATEST_SECONDS:
+        now = time.monotonic()
+        waited = now - self._published_at
+        if self._published is None or waited >= max(_AT_THE_LATEST_SECONDS, (_GROWN_BY - 1) * (now - self._begun)):
             return True
         known = len(self.summary.failures) + len(self._before)
         return waited >= _EVERY_SECONDS and known >= _GROWN_BY * len(self._published)

@@ -35,6 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+import bench_datasets
 from growth import Cost, Line, counting_s3, exponent, finished_store, measured, put_in_bucket
 from shard_rows import feature_rows
 
@@ -42,7 +43,7 @@ from featurestore import FeatureSet, FeatureStore
 
 CELLS, SHARDS = 25_000, 1_500_000
 REQUEST_SECONDS, AT_ONCE = 0.05, 16
-COLD = {"run, on a new node", "plan, on a new node", "verify"}
+COLD = {"run, on a new node", "plan, on a new node"}
 SQL = {
     "opening SQL": "select 1",
     "SQL over results": "select count(*), max(value) from results",
@@ -197,37 +198,18 @@ def rows_written(count: int) -> int:
 
 
 def of_folder(largest: int) -> None:
-    """Opening a folder of images: in the process that lists it, and in one that finds the listing."""
+    """Opening a folder of images, as `bench_datasets.py` measures it: for a run, which keeps a listing; in a worker."""
     counts = [largest // 64, largest // 16, largest // 4, largest]
-    first, again = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for count in counts:
-            root, cache = Path(folder) / str(count), Path(folder) / f"cache {count}"
-            many_images(root, count)
-            first.append(measured(["call", "growth_laws:open_folder", str(root)], cache=cache))
-            again.append(measured(["call", "growth_laws:open_folder", str(root)], cache=cache))
-    print("\nA folder of images (links of one file, 100 classes): the process that lists it, and a worker after it")
-    for name, costs, goal in (("first opening", first, "once a node"), ("a worker's", again, "2 s, 150 MB")):
-        tell_law(f"{name} seconds of CPU", "s", counts, [cost.cpu for cost in costs], 1_280_000, goal)
-        tell_law(f"{name} memory", "MB", counts, [cost.memory / 1e6 for cost in costs], 1_280_000, goal)
-
-
-def many_images(root: Path, count: int) -> None:
-    from PIL import Image
-
-    root.mkdir()
-    first = root / "image.png"
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(first)
-    source = first
-    for number in range(count):
-        place = root / f"class_{number % 100:02d}" / f"image_{number:08d}.png"
-        place.parent.mkdir(exist_ok=True)
-        if number % 30_000 == 0:  # a file has at most 65,000 links on some file systems
-            place.write_bytes(first.read_bytes())
-            source = place
-        else:
-            os.link(source, place)
-    first.unlink()
+    listed, worker = [], []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            bench_datasets.make_images(Path(folder) / "images", count)
+            listed.append(bench_datasets.in_process("listed", Path(folder)))
+            worker.append(bench_datasets.in_process("worker", Path(folder)))
+    print("\nA folder of images: the process that lists it, and a worker of the same node")
+    for name, costs, goal in (("listing", listed, "once a node"), ("worker", worker, "2 s, 150 MB")):
+        tell_law(f"{name}: seconds of CPU", "s", counts, [cost["busy"] for cost in costs], 1_280_000, goal)
+        tell_law(f"{name}: memory", "MB", counts, [cost["bytes"] / 1e6 for cost in costs], 1_280_000, goal)
 
 
 def of_models() -> None:

@@ -5,17 +5,8 @@ from __future__ import annotations
 import timm
 
 from featurestore import FeatureStore
-from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.catalogue.models import ModelSpec
-from featurestore.images.splits import Dataset
 from featurestore.networks.identity import identify_all
-
-
-def open_folder(root: str) -> None:
-    """Open a folder of images, and ask what is asked of every dataset."""
-    dataset = Dataset(DatasetSpec(name="data", source=f"image_folder:{root}"))
-    assert dataset.fingerprint
-    assert dataset.n_shards("train")
 
 
 def identify_models(count: str) -> None:

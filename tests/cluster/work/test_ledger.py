@@ -1,6 +1,7 @@
 """What failed is remembered as long as it would fail again."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -225,11 +226,13 @@ def test_thousands_of_failures_are_written_a_few_times_each_however_many_there_a
 
 
 def test_a_failure_is_in_the_table_after_some_minutes_however_many_there_are(store, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     books, _ = ledger(store)
     for number in range(9):
         books.fail("probe", WRONG, model=f"net{number}")
     books.publish()
-    monkeypatch.setattr(module, "_AT_THE_LATEST_SECONDS", 0.0)
+    now += 301
     books.fail("probe", WRONG, model="last")
     assert store.read_record("failures", "study").num_rows == 10
 
