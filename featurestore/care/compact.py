@@ -3,6 +3,10 @@
 A pack is published before the files that it has the rows of are removed, and each of these only if it still is the file
 that was read. Whoever is killed in between leaves records in both, of which the files count. A file that was changed
 meanwhile stays, and counts; so does one that is damaged, or that a pack could not hold.
+
+Where several compactions go on at once, a record is in several packs, and all but one of these give it up. Whether a
+pack has its records rightly is therefore asked before it is published, and never again: once others see it, they may
+have given up theirs for it.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +25,7 @@ from featurestore.errors import DamagedFileError, MissingFileError, StoreError
 from featurestore.store import layout, packs, schema
 from featurestore.store.digests import digest, seal
 from featurestore.store.feature_store import FeatureStore, mark_packed
+from featurestore.store.pack_index import TRIES
 from featurestore.store.packs import Record
 from featurestore.store.record_cache import FEW_FILES
 from featurestore.store.storage import Storage, StoredFile
@@ -133,10 +137,28 @@ class _Compaction:
     def pack(self, files: Sequence[StoredFile]) -> None:
         """Pack the records of these files, sorted by model and dataset."""
         order = _places(self._store, self._table)
-        in_order = sorted(files, key=lambda file: (order(layout.record_name(file.name)), file.name))
-        for pack, names in packs.write(self._store.storage, self._table, self._records(in_order)):
-            self._done.packs[self._table] += 1
-            self._remove(pack, names)
+        waiting = sorted(files, key=lambda file: (order(layout.record_name(file.name)), file.name))
+        for _ in range(TRIES):
+            packed = set[str]()
+            for _, names in packs.write(
+                self._store.storage, self._table, self._records(waiting), are_current=self._are_there
+            ):
+                self._done.packs[self._table] += 1
+                self._remove(names)
+                packed.update(names)
+            if packed.issuperset(self._read):
+                return
+            self._read.clear()
+            there = self._there()
+            waiting = [file for file in waiting if layout.record_name(file.name) in there - packed]
+
+    def _are_there(self, names: Sequence[str]) -> bool:
+        """Return whether the files of records are all there: what somebody has removed meanwhile must not come back."""
+        return self._there().issuperset(names)
+
+    def _there(self) -> set[str]:
+        files = self._store.stored_files(self._table)
+        return {layout.record_name(file.name) for file in files if _is_record(file, self._table)}
 
     def _records(self, files: Iterable[StoredFile]) -> Iterator[Record]:
         for batch in _batches(files):
@@ -176,30 +198,16 @@ class _Compaction:
             return "it has no rows, or columns that this version of probestore does not know"
         return None
 
-    def _remove(self, pack: StoredFile, names: Sequence[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         """Remove the files of records that a pack has now, unless they have changed."""
-        there = dict(zip(names, self._pool.map(self._remove_one, names), strict=True))
-        self._done.records[self._table] += sum(found is True for found in there.values())
-        gone = {name for name, found in there.items() if found is None}
-        if gone:
-            self._drop_removed(pack, gone)
+        self._done.records[self._table] += sum(self._pool.map(self._remove_one, names))
         for name in names:
             del self._read[name]
 
-    def _remove_one(self, name: str) -> bool | None:
-        """Return whether the file was removed; None if it was gone."""
+    def _remove_one(self, name: str) -> bool:
+        """Return whether the file was removed."""
         storage, read = self._store.storage, self._read[name]
-        if storage.delete_same(read.file.name, lambda path: _is_same(storage, path, read)):
-            return True
-        return None if storage.look(read.file.name) is None else False
-
-    def _drop_removed(self, pack: StoredFile, names: set[str]) -> None:
-        """Drop records whose files somebody removed meanwhile; those that are in another pack were packed there."""
-        files = [file for file in self._store.stored_files(self._table) if file.name != pack.name]
-        known = {layout.record_name(file.name) for file in self._store.expanded(files)}
-        if removed := names - known:
-            with suppress(MissingFileError):  # whoever removed them has dropped them, too
-                packs.drop(self._store.storage, pack, removed)
+        return storage.delete_same(read.file.name, lambda path: _is_same(storage, path, read))
 
 
 def _is_same(storage: Storage, path: str, read: _Read) -> bool:
@@ -249,30 +257,57 @@ def _tidy(store: FeatureStore, table: str, files: Sequence[StoredFile], done: Co
     former = {file: set(lists[file.name].names) - counting[file.name] for file in sound}
     small = [file for file in sound if file.size < SMALL_PACK]
     merged = small if len(small) > FEW_FILES else []
+    tidying = _Tidying(store.storage, table, former, done)
     if merged:
-        _rewrite(store.storage, table, merged, former, done)
+        tidying.rewrite(merged)
     for file, names in former.items():
         if names and file not in merged:
-            _rewrite(store.storage, table, [file], former, done)
+            tidying.rewrite([file])
 
 
-def _rewrite(
-    storage: Storage, table: str, files: Sequence[StoredFile], but: Mapping[StoredFile, set[str]], done: Compacted
-) -> None:
-    """Write the records of packs as other packs, but for some. If one of them is gone then, all stays as it was."""
-    written: list[StoredFile] = []
-    try:
-        records = (record for file in files for record in packs.known_records(storage, file, but=but[file]))
-        for pack, _ in packs.write(storage, table, records):
-            written.append(pack)
-        whole = all(storage.look(file.name) for file in files)
-    except MissingFileError:
-        whole = False
-    except DamagedFileError as error:
-        done.left |= {file.name: str(error) for file in files}
-        whole = False
-    for file in files if whole else written:
-        storage.delete(file.name)
-    if whole:
-        done.packs[table] += len(written)
-        done.merged += len(files)
+class _Tidying:
+    """The writing of packs anew.
+
+    Parameters
+    ----------
+    former : mapping of StoredFile to set of str
+        All packs that can be read -> names of records that they give up, because those of other packs count.
+    """
+
+    def __init__(self, storage: Storage, table: str, former: Mapping[StoredFile, set[str]], done: Compacted) -> None:
+        self._storage, self._table, self._former, self._done = storage, table, former, done
+        self._there = set(former)
+
+    def rewrite(self, files: Sequence[StoredFile]) -> None:
+        """Write the records of packs as other packs, and remove them.
+
+        If a pack is gone meanwhile, all stay as they are: what they would give up may be nowhere else.
+        """
+        read, written = set[str](), set[str]()
+
+        def records() -> Iterator[Record]:
+            for file in files:
+                for record in packs.known_records(self._storage, file, but=self._former[file]):
+                    read.add(record.name)
+                    yield record
+
+        n_packs = 0
+        try:
+            for _, names in packs.write(self._storage, self._table, records(), are_current=self._are_current):
+                written.update(names)
+                n_packs += 1
+        except MissingFileError:
+            return
+        except DamagedFileError as error:
+            self._done.left |= {file.name: str(error) for file in files}
+            return
+        if written != read or not self._are_current(()):
+            return
+        for file in files:
+            self._storage.delete(file.name)
+        self._there.difference_update(files)
+        self._done.packs[self._table] += n_packs
+        self._done.merged += len(files)
+
+    def _are_current(self, _: Sequence[str]) -> bool:
+        return all(self._storage.look(file.name) for file in self._there)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from featurestore.errors import StoreError
 from featurestore.store import commit, layout, schema
+from featurestore.store.backends import Content
 from featurestore.store.digests import FOOTER_SEAL, SEAL, digest, is_intact_footer, sealed
 from featurestore.store.storage import InPack, Storage, StoredFile
 
@@ -109,7 +110,13 @@ class Contents:
             start += n_rows
 
 
-def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[tuple[StoredFile, list[str]]]:
+def write(
+    storage: Storage,
+    table: str,
+    records: Iterable[Record],
+    *,
+    are_current: Callable[[Sequence[str]], bool] | None = None,
+) -> Iterator[tuple[StoredFile, list[str]]]:
     """Write packs of records, in their order; yield each pack once it is published, with the names of its records.
 
     No more than one pack is in memory at a time.
@@ -121,6 +128,8 @@ def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[t
         One of `schema.TABLES` that is packed.
     records : iterable of Record
         Each name at most once.
+    are_current : callable, optional
+        Asked of the names of a pack right before it is published; if it says no, the pack is not published.
 
     Raises
     ------
@@ -131,10 +140,19 @@ def write(storage: Storage, table: str, records: Iterable[Record]) -> Iterator[t
     for record in records:
         pack.add(record)
         if pack.n_bytes >= MOST_BYTES:
-            yield pack.publish(storage), pack.contents.names
+            yield from _published(storage, pack, are_current)
             pack = _Pack(table)
     if pack.contents.names:
-        yield pack.publish(storage), pack.contents.names
+        yield from _published(storage, pack, are_current)
+
+
+def _published(
+    storage: Storage, pack: _Pack, are_current: Callable[[Sequence[str]], bool] | None
+) -> Iterator[tuple[StoredFile, list[str]]]:
+    name, content = pack.finished()
+    if are_current is None or are_current(pack.contents.names):
+        storage.publish(name, content)
+        yield StoredFile(name, len(content), datetime.now(UTC)), pack.contents.names
 
 
 def fits(table: str, rows: pa.Table) -> bool:
@@ -187,17 +205,15 @@ class _Pack:
         elif len(self._waiting) == _MOST_WAITING:  # many small tables take many times the memory of one
             self._waiting = [pa.concat_tables(self._waiting).combine_chunks()]
 
-    def publish(self, storage: Storage) -> StoredFile:
-        """Write the file, sealed."""
+    def finished(self) -> tuple[str, Content]:
+        """Return the name of the file and what is in it, sealed."""
         self._end_group()
         said = {_LIST: json.dumps(asdict(self.contents), separators=(",", ":"))}
         self._writer.add_key_value_metadata({**said, **FOOTER_SEAL, **SEAL})
         self._writer.close()
         content = bytearray(self._sink.getbuffer())
-        now = datetime.now(UTC)
-        name = layout.pack_path(self._table, now, digest(content))
-        storage.publish(name, sealed(content, name=name))
-        return StoredFile(name, len(content), now)
+        name = layout.pack_path(self._table, datetime.now(UTC), digest(content))
+        return name, sealed(content, name=name)
 
     def _end_group(self) -> None:
         if not self._waiting:

@@ -389,7 +389,10 @@ class Storage:
         StoreError
             If it cannot be read or removed.
         """
-        if not is_same(name):
+        try:
+            if not is_same(name):
+                return False
+        except MissingFileError:  # somebody has removed it since it was looked at
             return False
         held = self._writing(name, lambda: self._backend.hold(name))
         if held is None:

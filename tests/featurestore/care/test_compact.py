@@ -13,7 +13,7 @@ from given import cell, score, wanted
 
 from featurestore import FeatureStore
 from featurestore.care import compact as module
-from featurestore.care.compact import compact, is_due
+from featurestore.care.compact import Compacted, compact, is_due
 from featurestore.care.mend import mend
 from featurestore.care.verify import verify
 from featurestore.errors import DamagedFileError
@@ -158,8 +158,8 @@ def _between(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     """Do something once, when the first pack of results has been published."""
     real, to_do = packs.write, [act]
 
-    def write(storage: Storage, table: str, records: Any) -> Any:
-        for written in real(storage, table, records):
+    def write(storage: Storage, table: str, records: Any, **options: Any) -> Any:
+        for written in real(storage, table, records, **options):
             if table == "results" and to_do:
                 to_do.pop()()
             yield written
@@ -196,6 +196,40 @@ def test_what_is_removed_meanwhile_does_not_come_back(some, monkeypatch):
     _between(monkeypatch, lambda: some.delete_records("results", ["c1"]))
     compact(some)
     assert seen(some).keys() == {"c0", "c2", "c3"}
+
+
+def _before_publication(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Do something once, when all records of the first pack of results have been read."""
+    real, to_do = packs._Pack.finished, [act]
+
+    def finished(self: Any) -> Any:
+        if self._table == "results" and to_do:
+            to_do.pop()()
+        return real(self)
+
+    monkeypatch.setattr(packs._Pack, "finished", finished)
+
+
+def test_what_is_removed_before_its_pack_is_published_does_not_come_back(some, monkeypatch):
+    _before_publication(monkeypatch, lambda: some.delete_records("results", ["c1"]))
+    compact(some)
+    assert seen(some).keys() == {"c0", "c2", "c3"}
+    assert not loose(some)
+
+
+def test_two_compactions_that_overtake_each_other_lose_nothing(some, monkeypatch):
+    before = seen(some)
+    other, tidy = FeatureStore.open(some.uri), module._tidy
+
+    def pack_alone() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_tidy", lambda *_: None)
+            compact(other)
+
+    _before_publication(monkeypatch, pack_alone)
+    _between(monkeypatch, lambda: tidy(other, "results", other._packs.packs("results"), Compacted()))
+    compact(some)
+    assert seen(some) == before
 
 
 def test_two_compactions_at_once_are_as_good_as_one(some, monkeypatch):
