@@ -4,9 +4,10 @@
     python tests/benchmarks/bench_growth.py --only commands s3 --sizes 3
 
 Stores are made: every file has the name and the rows that a run would give it, and no network runs; a first run records
-what every run records, and packs what it packs. Every measurement is a process of its own. Commands are measured in
-seconds of CPU, in memory, and in calls of `Storage` on a local store; on an S3 server on loopback, in requests, which a
-proxy counts. Beside four sizes in cells, two sizes in shards are measured, so that a cost is
+what every run records, and packs what it packs, models too, as in a large study. Every measurement is a process of its
+own. Commands are measured in seconds of CPU, in memory, and in calls of `Storage` on a local store; on an S3 server on
+loopback, in requests, which a proxy counts. Beside four sizes in cells, one with many shards is measured, so that a
+cost is
 
     constant + each cell x cells + each shard x shards
 
@@ -92,7 +93,7 @@ def sizes(count: int) -> Iterator[list[Size]]:
     """Make stores of growing numbers of cells, and one more of many shards."""
     with tempfile.TemporaryDirectory() as folder:
         found = []
-        for number, (models, datasets) in enumerate([(4, 3), (8, 6), (16, 12), (32, 24)][:count]):
+        for number, (models, datasets) in enumerate([(40, 3), (60, 4), (80, 6), (120, 8)][:count]):
             found.append(made(Path(folder) / str(number), models, datasets, images=24, shard_images=8))
         found.append(made(Path(folder) / "shards", 4, 3, images=480, shard_images=1))
         yield found

@@ -303,6 +303,7 @@ class Features(Work):
             self._places[place[-1]].append(place)
         run.pairs.want(map(pair_of, run.wanted))
         self._take_stock()
+        self._unfinished = len(self._stock.due)  # sets that lack their manifest only
         self._enqueue(self._missing_now())
         self._trials = ModelTrials(run)
         taps = self._taps_in_queue()
@@ -362,10 +363,13 @@ class Features(Work):
         return shipment(self._folder, named)
 
     def again(self) -> Iterator[str]:
-        """Return a sentence about shards that were there, and are gone."""
+        """Return a sentence about shards that were there, and are gone, and one about sets that lack their manifest."""
         gone, self._gone = self._gone, 0
         if gone:
             yield f"To make again: {counted(gone, 'shard')} of complete sets, whose files are gone."
+        unfinished, self._unfinished = self._unfinished, 0
+        if unfinished:
+            yield f"To finish: {counted(unfinished, 'set')} without a manifest, whose shards are all there."
         if not self._said_of_trials:
             self._said_of_trials = True
             begun = {
