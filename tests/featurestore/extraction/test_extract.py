@@ -56,7 +56,12 @@ def test_float16_is_the_default_and_close(store, image_spec, tiny):
 def test_every_image_is_read_once_for_all_models(store, image_spec, tiny, monkeypatch):
     reads = []
     original = DatasetFolder.read
-    monkeypatch.setattr(DatasetFolder, "read", lambda folder, path: reads.append(path) or original(folder, path))
+
+    def read(folder, path, *listed):
+        reads.append(path)
+        return original(folder, path, *listed)
+
+    monkeypatch.setattr(DatasetFolder, "read", read)
     extract(store, Dataset(image_spec), tiny(), tiny(name="other", seed=1), tiny(name="large", input_size=20))
     assert sorted(reads) == sorted(Path(image_spec.location).rglob("*.png"))
 

@@ -1,5 +1,7 @@
 """Images that are embedded again must give what is stored of them."""
 
+import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +65,20 @@ def test_features_of_another_image_are_found(store, dataset, model, item):
     ]
 
 
+def replace_unseen(path: Path, content: bytes) -> None:
+    """Write another content with the size and the time of change that the file has, as a failing disk does."""
+    before = path.stat()
+    assert len(content) < before.st_size
+    path.write_bytes(content.ljust(before.st_size, b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def test_an_image_that_was_changed_or_damaged_since_is_found(store, dataset, model, item, images):
     paths = [images / raw.origin for row in ROWS for raw in dataset.read("train", row, row + 1)]
-    Image.new("RGB", (30, 24)).save(paths[0])
-    paths[1].write_bytes(b"damaged")
+    black = BytesIO()
+    Image.new("RGB", (30, 24)).save(black, "PNG")
+    replace_unseen(paths[0], black.getvalue())
+    replace_unseen(paths[1], b"damaged")
     problems = reembed(store, Extractor(model, "cpu"), dataset, item, ROWS).problems
     assert problems[0] == "image 0 has other bytes now"
     assert "image 1 is unreadable now" in problems
