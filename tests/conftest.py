@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """URI of an empty bucket; the usual AWS variables say where and who."""
     import boto3
 
@@ -136,7 +137,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> st
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    name = tmp_path.name.replace("_", "-").lower()
+    name = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return f"s3://{name}"
 

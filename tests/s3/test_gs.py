@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from dashboards import running
@@ -30,8 +30,8 @@ def emulator() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"gs://bucket/{tmp_path.name}/a store, 100% ünïcode"
+def uri() -> str:
+    return f"gs://bucket/{uuid.uuid4().hex}/a store, 100% ünïcode"
 
 
 class TestGoogleBucket(StorageContract):
