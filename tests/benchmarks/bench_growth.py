@@ -14,7 +14,8 @@ cost is
 fitted by least squares of relative errors; all have six datasets, so that a model counts as six cells. The exponent is
 that of the growth above the smallest size, by the two largest. On paper are 500 models x 50 datasets: 25,000 cells, 1.5
 million parts of 75,000 feature sets; 50 ms a request, 16 at a time. The other costs (failures, a folder, models, a set)
-have their own sizes, in which they are proportional.
+have their own sizes, in which they are proportional. What is bounded is no line: a run that has computed nothing opens
+image tables of at most 200 files, which the many shards of one size show.
 """
 
 # ruff: noqa: T201 - a script that prints a table
