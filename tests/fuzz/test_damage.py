@@ -42,6 +42,7 @@ def test_damages_of_every_kind_change_no_number_and_are_mended_by_what_errors_ad
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_same_damages_change_numbers_where_nothing_is_checked():
     printed = damage("--unchecked", "--per-kind", 100, "--kind", "features")
     wrong = re.search(r"(\d+) of 100", printed)
