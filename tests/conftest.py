@@ -26,6 +26,7 @@ from featurestore.catalogue.datasets import DatasetSpec
 from featurestore.catalogue.models import ModelSpec
 from featurestore.networks import user_modules
 from featurestore.store.feature_store import rows_table
+from featurestore.store.storage import Storage
 from queries.asking.database import Database
 
 OPEN_DATABASES = 8
@@ -140,6 +141,15 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that stores list from now on with all that is below them."""
+    folders: list[str] = []
+    files = Storage.files
+    monkeypatch.setattr(Storage, "files", lambda storage, folder: folders.append(folder) or files(storage, folder))
+    return folders
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ _DIGEST_BYTES = 32
 _MOST_RUNS = 16  # whose looks are remembered for a dataset
 
 
-class DatasetCache:
+class DatasetCache(node_cache.NodeCache):
     """Listings of datasets on a disk of this node, mapped into memory by all its processes.
 
     A listing is the file ``datasets-KEY.arrow``, with a digest at its end; KEY is of the record and of the fingerprint.
@@ -48,21 +48,6 @@ class DatasetCache:
     limit_bytes : int
         Space that listings may take with the matrices of this node. With 0, nothing is kept.
     """
-
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self._folder = folder
-        self._limit_bytes = limit_bytes
-
-    @classmethod
-    def default(cls) -> DatasetCache:
-        """Return the cache that the environment names; see `featurestore.store.node_cache`.
-
-        Raises
-        ------
-        ConfigurationError
-            If its limit is not a number.
-        """
-        return cls(node_cache.folder(), node_cache.limit_bytes())
 
     def keep(self, dataset: Dataset, run_id: str) -> None:
         """Keep the listing of a dataset that this process has opened for a run, and let the dataset rest on it.

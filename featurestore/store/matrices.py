@@ -186,7 +186,7 @@ class _CompactReader:
 # ---- kept on the node ----------------------------------------------------------------------------------------------
 
 
-class MatrixCache:
+class MatrixCache(node_cache.NodeCache):
     """Named arrays in files on a disk of this node, mapped into memory by all its processes.
 
     An entry is a folder ``features-KEY`` of ``.npy`` files and of ``digests.json``. It appears and disappears by one
@@ -205,21 +205,6 @@ class MatrixCache:
     limit_bytes : int
         Space that all entries together may take, with listings of datasets; arrays that are larger alone are not kept.
     """
-
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self._folder = folder
-        self._limit_bytes = limit_bytes
-
-    @classmethod
-    def default(cls) -> MatrixCache:
-        """Return the cache that the environment names; see `featurestore.store.node_cache`.
-
-        Raises
-        ------
-        ConfigurationError
-            If its limit is not a number.
-        """
-        return cls(node_cache.folder(), node_cache.limit_bytes())
 
     def load(self, key: str) -> Arrays | None:
         """Return the arrays of an entry, read-only and mapped; None if there is no sound one.

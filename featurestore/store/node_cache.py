@@ -7,6 +7,7 @@ import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from featurestore.errors import ConfigurationError
 from featurestore.given_files import given_path
@@ -38,6 +39,33 @@ def limit_bytes() -> int:
         raise ConfigurationError(
             f"PROBESTORE_CACHE_GB must be a number of GB, such as 50. Got {gigabytes!r}."
         ) from error
+
+
+class NodeCache:
+    """What a node keeps of one kind, in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is needed. Other things in it are left alone.
+    limit_bytes : int
+        Space that all kinds may take together. With 0, nothing is kept.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the cache that the environment names.
+
+        Raises
+        ------
+        ConfigurationError
+            If its limit is not a number.
+        """
+        return cls(folder(), limit_bytes())
 
 
 def make_room(place: Path, needed: int, limit: int) -> None:

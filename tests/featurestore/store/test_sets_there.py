@@ -16,7 +16,6 @@ from sound_store import FEATURES, SAMPLES, make, write_features
 from featurestore import FeatureSet, FeatureStore
 from featurestore.store import layout
 from featurestore.store.sets_there import AnySet, SetsThere
-from featurestore.store.storage import Storage
 
 SET = FEATURES["train"]
 ALL: list[AnySet] = [*FEATURES.values(), *SAMPLES.values()]
@@ -36,15 +35,6 @@ def local(tmp_path: Path) -> FeatureStore:
 @pytest.fixture
 def remote(tmp_path: Path) -> FeatureStore:
     return make(f"local://{tmp_path}/store")
-
-
-@pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders whose files are listed from now on, but for tables of records."""
-    folders: list[str] = []
-    files = Storage.files
-    monkeypatch.setattr(Storage, "files", lambda self, folder: folders.append(folder) or files(self, folder))
-    return folders
 
 
 def sets_in(folders: list[str]) -> list[str]:

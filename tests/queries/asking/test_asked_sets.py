@@ -18,7 +18,6 @@ from featurestore import FeatureSet, FeatureStore, SampleSet
 from featurestore.errors import DamagedFileError, QueryError, StoreError
 from featurestore.store import layout, schema
 from featurestore.store.feature_store import rows_table
-from featurestore.store.storage import Storage
 from queries.asking import database as module
 from queries.asking.database import Database
 from queries.asking.table_files import Asked
@@ -65,15 +64,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 def database(store: FeatureStore) -> Iterator[Database]:
     with Database(store) as database:
         yield database
-
-
-@pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders that are listed with all that is below them."""
-    found: list[str] = []
-    files = Storage.files
-    monkeypatch.setattr(Storage, "files", lambda storage, folder: found.append(folder) or files(storage, folder))
-    return found
 
 
 def of(models: str | None = None, datasets: str | None = None) -> Asked:
